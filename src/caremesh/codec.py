@@ -25,11 +25,13 @@ T = TypeVar("T")
 
 MAX_DEPTH: Final = 16
 
-NOT_CBOR = ErrorCode("codec.01", "These bytes are not canonical DAG-CBOR.", "Encode the value again with a strict encoder.")
+NOT_CBOR = ErrorCode("codec.01", "These bytes are not canonical DAG-CBOR.", "Encode them again, strictly.")
 TOO_DEEP = ErrorCode("codec.02", f"These bytes nest deeper than {MAX_DEPTH} levels.", "Flatten the value.")
 WRONG_SHAPE = ErrorCode("codec.03", "This value does not have the shape that its format demands.")
-TWO_SPELLINGS = ErrorCode("codec.04", "This value is not spelled in its one canonical way.", "Leave out empty optional fields.")
-BAD_CID = ErrorCode("codec.05", "This is not a CIDv1 with SHA-256.", "Give a CID in base32, as printed by this program.")
+TWO_SPELLINGS = ErrorCode(
+    "codec.04", "This value is not spelled in its one canonical way.", "Leave out empty optional fields."
+)
+BAD_CID = ErrorCode("codec.05", "This is not a CIDv1 with SHA-256.", "Give a CID in base32, as printed here.")
 
 _BUILTIN: Final = (bytes, CID)
 
@@ -107,9 +109,9 @@ def _check_depth(data: bytes) -> None:
         else:
             return
         left[-1] -= 1
-        if major == 2 or major == 3:
+        if major in (2, 3):
             at += argument
-        elif major >= 4 and major <= 6 and argument | (major == 6):
+        elif 4 <= major <= 6 and argument | (major == 6):
             left.append(argument if major == 4 else 2 * argument if major == 5 else 1)
             if len(left) > MAX_DEPTH + 1:
                 raise BadInput(TOO_DEEP)
