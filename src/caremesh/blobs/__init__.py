@@ -1,0 +1,1 @@
+"""Ciphertext by CID: interface and adapters."""
