@@ -1,0 +1,55 @@
+"""``caremesh``: the commands, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from caremesh import __version__
+from caremesh.cli import demo, doctor, ledger, records, wallet
+from caremesh.cli.output import fail
+from caremesh.errors import CareMeshError
+
+app = typer.Typer(
+    name="caremesh",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Health-data exchange that patients control.\n\nTry [bold]caremesh demo[/bold] first.",
+    epilog="Exit codes and what to do about them: docs/reference/exit-codes/.",
+)
+app.command("demo", help=demo.HELP)(demo.demo)
+app.add_typer(wallet.app, name="wallet")
+app.command("import", help=records.IMPORT_HELP)(records.import_)
+app.command("read", help=records.READ_HELP)(records.read)
+app.add_typer(ledger.app, name="ledger")
+app.command("doctor", help=doctor.HELP)(doctor.doctor)
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 - the callback signature is typer's
+    if value:
+        typer.echo(f"caremesh {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[  # noqa: ARG001 - handled by its callback
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point. Known errors end with their exit code and one clear message; others are faults of ours (1)."""
+    try:
+        app()
+    except CareMeshError as error:
+        fail(error, as_json="--json" in sys.argv)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

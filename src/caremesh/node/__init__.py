@@ -1,0 +1,1 @@
+"""The composition root: settings to a running node; the only place that knows concrete adapters."""
