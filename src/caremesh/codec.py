@@ -45,7 +45,7 @@ def decode(data: bytes) -> Any:
     """Plain values from canonical DAG-CBOR. Raises BadInput codec.01, codec.02."""
     _check_depth(data)
     try:
-        return decode_dag_cbor(data)
+        return decode_dag_cbor(data, cid_ctor=_known_cid)
     except (CbrrrDecodeError, ValueError, UnicodeDecodeError) as error:
         raise BadInput(NOT_CBOR) from error
 
@@ -75,11 +75,19 @@ def cid_of_raw(data: bytes) -> CID:
 def parse_cid(text: str) -> CID:
     """A CID from its base32 text. Raises BadInput codec.05."""
     try:
-        cid = CID.decode(text)
+        cid = _known_cid(bytes(CID.decode(text)))
     except ValueError as error:
         raise BadInput(BAD_CID) from error
-    if not (cid.is_cidv1_raw_sha256_32() or cid.is_cidv1_dag_cbor_sha256_32()) or cid.encode() != text:
+    if cid.encode() != text:
         raise BadInput(BAD_CID)
+    return cid
+
+
+def _known_cid(data: bytes) -> CID:
+    """Only the two kinds of CID that our formats use are links: CIDv1, SHA-256, raw or dag-cbor."""
+    cid = CID(data)
+    if not (cid.is_cidv1_raw_sha256_32() or cid.is_cidv1_dag_cbor_sha256_32()):
+        raise ValueError("unknown kind of CID")
     return cid
 
 

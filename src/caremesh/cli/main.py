@@ -29,7 +29,7 @@ app.add_typer(ledger.app, name="ledger")
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
 
 
-def _print_version(value: bool) -> None:  # noqa: FBT001 - the callback signature is typer's
+def _print_version(value: bool) -> None:
     if value:
         typer.echo(f"caremesh {__version__}")
         raise typer.Exit
@@ -37,7 +37,7 @@ def _print_version(value: bool) -> None:  # noqa: FBT001 - the callback signatur
 
 @app.callback()
 def _options(
-    version: Annotated[  # noqa: ARG001 - handled by its callback
+    version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:

@@ -61,7 +61,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 @contextmanager
 def progress(label: str, *, quiet: bool) -> Iterator[Progress | None]:
-    """A progress bar on standard error, for what may take over a second. Silent with ``quiet`` or without a terminal."""
+    """A progress bar on standard error for what may take over a second; silent with ``quiet`` or off a terminal."""
     if quiet or not sys.stderr.isatty():
         yield None
         return

@@ -15,9 +15,7 @@ NO_RECEIPT = ErrorCode(
     "There is no such receipt on this custodian's copy of the ledger.",
     "Ask the ledger for access first.",
 )
-RECEIPT_EXPIRED = ErrorCode(
-    "custodian.04", "The receipt has expired or was closed.", "Ask the ledger for a new receipt."
-)
+RECEIPT_EXPIRED = ErrorCode("custodian.04", "The receipt has expired or was closed.", "Ask for a new one.")
 CONSENT_NOT_ACTIVE = ErrorCode(
     "custodian.05", "The consent is no longer active: it was revoked, narrowed or has ended.", "Ask the patient."
 )
@@ -29,16 +27,10 @@ PERSON_NOT_ACTIVE = ErrorCode(
 )
 BRAKE_ON = ErrorCode("custodian.08", "The emergency brake is on: nothing is released.", "Wait until it ends.")
 NOT_A_CUSTODIAN = ErrorCode("custodian.09", "This consent does not name this custodian.", "Ask those that it names.")
-SEGMENT_UNKNOWN = ErrorCode(
-    "custodian.10", "The stream has no such segment, or it was erased.", "Ask for what is there."
-)
-OUT_OF_SCOPE = ErrorCode(
-    "custodian.11", "The receipt or the consent does not cover this segment.", "Ask for what they cover."
-)
+SEGMENT_UNKNOWN = ErrorCode("custodian.10", "There is no such segment, or it was erased.", "Ask for what is there.")
+OUT_OF_SCOPE = ErrorCode("custodian.11", "Receipt or consent do not cover this segment.", "Ask for what they cover.")
 NO_SEAL = ErrorCode("custodian.12", "This custodian does not hold the seal of this segment.", "Ask another custodian.")
-SEAL_MISMATCH = ErrorCode(
-    "custodian.13", "Descriptor or seal do not hash to what the ledger holds.", "Deposit them again."
-)
+SEAL_MISMATCH = ErrorCode("custodian.13", "Descriptor or seal are not those on the ledger.", "Deposit them again.")
 NO_FRAGMENT = ErrorCode("custodian.14", "This custodian holds no fragment for this consent.", "Ask another custodian.")
 KEYS_MISMATCH = ErrorCode(
     "custodian.15", "The fragment was made for other keys than the ledger names.", "The patient delegates anew."
@@ -54,6 +46,4 @@ REPLAYED = ErrorCode("custodian.19", "This request was already answered, or is t
 NOT_DEPOSITABLE = ErrorCode(
     "custodian.20", "The deposit is not signed by the one who may make it, or names another custodian.", "Deposit anew."
 )
-LOG_BROKEN = ErrorCode(
-    "custodian.21", "The release log does not hold together.", "Restore it; others hold the anchored roots."
-)
+LOG_BROKEN = ErrorCode("custodian.21", "The release log does not hold together.", "Restore it from a backup.")

@@ -81,20 +81,20 @@ def test_swapped_objects_are_noticed(tmp_path: Path) -> None:
     first, second = one.read_bytes(), two.read_bytes()
     one.write_bytes(second)
     two.write_bytes(first)
-    with pytest.raises(Tampered, match="vault.02"):
+    with pytest.raises(Tampered, match=r"vault\.02"):
         Vault(tmp_path, KEY).get("a")
 
 
 def test_another_key_does_not_open_it(tmp_path: Path) -> None:
     Vault(tmp_path, KEY)
-    with pytest.raises(Tampered, match="vault.01"):
+    with pytest.raises(Tampered, match=r"vault\.01"):
         Vault(tmp_path, bytes(32))
 
 
 def test_a_lost_key_table_is_not_taken_for_an_empty_vault(tmp_path: Path) -> None:
     Vault(tmp_path, KEY).put({"a": b"data"})
     (tmp_path / "keys").unlink()
-    with pytest.raises(Tampered, match="vault.01"):
+    with pytest.raises(Tampered, match=r"vault\.01"):
         Vault(tmp_path, KEY)
 
 

@@ -1,0 +1,79 @@
+"""The spellings that decoders let pass, and ours does not."""
+
+import pytest
+from msgspec import Struct
+
+from caremesh import codec
+from caremesh.codec import CID
+from caremesh.errors import BadInput, CareMeshError, ErrorCode, Refused
+
+
+class Pair(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    a: int
+    b: bytes | None = None
+
+
+class Link(Struct, frozen=True):
+    to: CID
+
+
+@pytest.mark.parametrize(
+    ("spelling", "code"),
+    [
+        pytest.param("a26161016162f6", "codec.04", id="null where absent is the spelling"),
+        pytest.param("a1616118ff00", "codec.01", id="trailing byte"),
+        pytest.param("a161611801", "codec.01", id="non-minimal integer"),
+        pytest.param("a261620061610", "codec.01", id="cut short"),
+        pytest.param("a2616241006161", "codec.01", id="unsorted keys"),
+        pytest.param("a2616101616102", "codec.01", id="duplicate key"),
+        pytest.param("a16161fb3ff0000000000000", "codec.0[134]", id="float for an integer"),
+        pytest.param("a26161016163 01", "codec.03", id="unknown field"),
+        pytest.param("a16161f5", "codec.03", id="true for an integer"),
+        pytest.param("bf616101ff", "codec.01", id="indefinite length"),
+        pytest.param("a16161d82a450001551220", "codec.01", id="a link that is no CIDv1 with SHA-256"),
+        pytest.param("81", "codec.01", id="missing item"),
+        pytest.param("", "codec.01", id="nothing"),
+    ],
+)
+def test_other_spellings_are_refused(spelling: str, code: str) -> None:
+    spelling = spelling.replace(" ", "")
+    data = bytes.fromhex(spelling if len(spelling) % 2 == 0 else spelling + "0")
+    with pytest.raises(BadInput, match=code.replace(".", r"\.", 1)):
+        codec.decode_as(data, Pair)
+
+
+def test_the_place_of_a_wrong_shape_is_told_without_its_value() -> None:
+    with pytest.raises(BadInput) as caught:
+        codec.decode_as(codec.encode({"a": "a name that must not be repeated"}), Pair)
+    assert caught.value.place == "$.a"
+    assert "name" not in str(caught.value)
+
+
+def test_links_keep_their_type_and_random_bytes_never_become_links() -> None:
+    cid = codec.cid_of_raw(b"block")
+    assert codec.decode_as(codec.encode(Link(cid)), Link) == Link(cid)
+    looks_like_a_cid = b"\x00" + bytes(cid)
+    assert codec.decode(codec.encode({"a": looks_like_a_cid})) == {"a": looks_like_a_cid}
+    with pytest.raises(BadInput, match=r"codec\.0[34]"):
+        codec.decode_as(codec.encode({"to": bytes(cid)}), Link)
+
+
+def test_cids_parse_from_their_own_text_only() -> None:
+    cid = codec.cid_of_raw(b"block")
+    assert codec.parse_cid(cid.encode()) == cid
+    for text in ("", "b", cid.encode().upper(), cid.encode()[:-1], cid.encode() + "a", "z" + cid.encode()[1:], "bé"):
+        with pytest.raises(BadInput, match=r"codec\.05"):
+            codec.parse_cid(text)
+
+
+def test_an_error_tells_code_sentence_place_and_cure() -> None:
+    error = Refused(ErrorCode("x.01", "No.", "Ask."), "msgs[0]")
+    assert str(error) == "x.01: No. (msgs[0]) Ask."
+    assert error.code == "x.01"
+    assert error.exit_code == 4
+
+
+def test_every_kind_of_error_has_an_exit_code_of_its_own() -> None:
+    codes = [kind.exit_code for kind in CareMeshError.__subclasses__()]
+    assert len(set(codes)) == len(codes)
+    assert 0 not in codes
