@@ -1,0 +1,1 @@
+"""Who orders transactions: one interface, several engines."""

@@ -1,0 +1,93 @@
+"""What every engine offers. Engines satisfy one suite of tests and are told apart by nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from msgspec import Struct
+
+from caremesh.errors import ErrorCode
+from caremesh.ledger.blocks import Block, Header
+from caremesh.ledger.light import Answer, LightBlock
+from caremesh.ledger.machine import Event
+from caremesh.ledger.state import Reader
+from caremesh.types import Digest, Height, Seconds
+
+STOPPED = ErrorCode("consensus.01", "The ledger has stopped.", "Start the node again; look at its log for the reason.")
+OUT_OF_ORDER = ErrorCode("consensus.02", "This block does not follow the last one.", "Ask for the blocks in between.")
+DIVERGED = ErrorCode(
+    "consensus.03", "This block leads to another state here than its header says.", "Do not use this replica."
+)
+FULL = ErrorCode("consensus.04", "Too many transactions are waiting.", "Send this one again a little later.")
+
+
+class Committed(Struct, frozen=True):
+    """What became of a transaction, once it is in a block. ``code``: empty when it took effect."""
+
+    tx: bytes
+    height: Height
+    code: str
+    place: str
+    events: list[Event]
+
+
+class Status(Struct, frozen=True):
+    """Where the engine stands."""
+
+    chain: str
+    height: Height
+    time: Seconds
+    app_hash: Digest
+
+
+class Engine(Protocol):
+    """Orders transactions and answers questions about what they led to."""
+
+    def submit(self, raw: bytes) -> Committed:
+        """Put a transaction into a block and wait until the block is durable.
+
+        A transaction that is malformed is refused at once (BadInput, Refused); one that a contract refuses is
+        committed with its code. Raises Unavailable consensus.01, consensus.04, StorageFailed.
+        """
+        ...
+
+    def query(self, key: bytes, height: Height | None = None) -> Answer:
+        """A key's value with its proof. Raises BadInput ledger.11 for heights that are no longer kept."""
+        ...
+
+    def light_block(self, height: Height | None = None) -> LightBlock:
+        """The signed header of a height (the last by default) with its validators."""
+        ...
+
+    def blocks(self, start: Height) -> Iterator[Block]:
+        """All kept blocks from ``start`` on, up to the last."""
+        ...
+
+    def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
+        """Events after ``cursor``, each with the cursor that resumes after it; ends at the last committed block."""
+        ...
+
+    def status(self) -> Status:
+        """Height, time and app hash of the last block."""
+        ...
+
+    def reader(self) -> Reader:
+        """The committed state, for queries."""
+        ...
+
+
+class HeadReader(Protocol):
+    """A verified copy of the ledger: its last header and the state under it."""
+
+    def header(self) -> Header:
+        """The last verified header."""
+        ...
+
+    def seen_s(self) -> float:
+        """Seconds since that header came in, by a clock that never goes back."""
+        ...
+
+    def reader(self) -> Reader:
+        """The state under that header."""
+        ...

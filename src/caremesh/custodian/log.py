@@ -1,0 +1,126 @@
+"""The release log: what this custodian released, one counted hash chain per stream, under one root.
+
+    entry    = DAG-CBOR {stream, index, previous, receipt, descriptor, at}
+    link     = H("caremesh/v1/release-log/entry" ‖ entry)
+    head     = count and link of the last entry of a stream
+    root     = root of the authenticated map  stream → head
+
+A subject's client that holds the head of a stream under an anchored root can check every entry before it, and that
+none is missing. An entry is durable before anything is released (see ``custodian.py``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import lmdb
+from msgspec import Struct
+
+from caremesh import codec
+from caremesh.blobs.durable import STORAGE_FAILED
+from caremesh.codec import CID
+from caremesh.crypto.hashes import tagged_hash
+from caremesh.custodian.errors import LOG_BROKEN
+from caremesh.errors import StorageFailed, Tampered
+from caremesh.types import Count, Digest, ReceiptId, Seconds, StreamId
+
+_ENTRY_DOMAIN: Final = "caremesh/v1/release-log/entry"
+_HEAD_PREFIX: Final = b"head/"
+_ENTRY_PREFIX: Final = b"entry/"
+_START: Final = bytes(32)
+_MAP_SIZE_BYTES: Final = 1 << 34
+"""Address space reserved, not disk used."""
+
+
+class LogEntry(Struct, frozen=True):
+    """One release. ``previous`` is the link of the entry before it, 32 zero bytes for the first."""
+
+    stream: StreamId
+    index: Count
+    previous: Digest
+    receipt: ReceiptId
+    descriptor: CID
+    at: Seconds
+
+
+class LogHead(Struct, frozen=True):
+    """Where a stream's chain stands: how many entries, and the link of the last."""
+
+    count: Count
+    link: Digest
+
+
+def link_of(entry: LogEntry) -> Digest:
+    """The hash that the next entry, or the head, holds of this one."""
+    return tagged_hash(_ENTRY_DOMAIN, codec.encode(entry))
+
+
+def check_chain(stream: StreamId, entries: list[LogEntry], head: LogHead) -> None:
+    """Return when ``entries`` are all of the stream's, in order, up to ``head``. Raises Tampered custodian.21."""
+    link = _START
+    for index, entry in enumerate(entries):
+        if entry.stream != stream or entry.index != index or entry.previous != link:
+            raise Tampered(LOG_BROKEN, f"entry {index}")
+        link = link_of(entry)
+    if len(entries) != head.count or link != head.link:
+        raise Tampered(LOG_BROKEN, "head")
+
+
+class ReleaseLog:
+    """The log of one custodian, in an LMDB environment of its own; one writer."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create. Raises StorageFailed storage.01."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._env = lmdb.open(str(folder), map_size=_MAP_SIZE_BYTES, max_dbs=0)
+        except (OSError, lmdb.Error) as error:
+            raise StorageFailed(STORAGE_FAILED, folder.name) from error
+
+    def append(self, stream: StreamId, receipt: ReceiptId, descriptors: list[CID], at: Seconds) -> list[LogEntry]:
+        """Log the releases of one request, durably and all or none. Raises StorageFailed storage.01."""
+        try:
+            with self._env.begin(write=True) as txn:
+                head = _head(txn, stream)
+                entries = []
+                for descriptor in descriptors:
+                    entry = LogEntry(stream, head.count, head.link, receipt, descriptor, at)
+                    txn.put(_ENTRY_PREFIX + stream + head.count.to_bytes(8), codec.encode(entry), overwrite=False)
+                    head = LogHead(head.count + 1, link_of(entry))
+                    entries.append(entry)
+                txn.put(_HEAD_PREFIX + stream, codec.encode(head))
+        except lmdb.Error as error:
+            raise StorageFailed(STORAGE_FAILED, "release log") from error
+        return entries
+
+    def entries(self, stream: StreamId) -> tuple[list[LogEntry], LogHead]:
+        """All entries of a stream in order, and the head. Raises Tampered custodian.21."""
+        with self._env.begin() as txn:
+            head = _head(txn, stream)
+            stored = [txn.get(_ENTRY_PREFIX + stream + index.to_bytes(8)) for index in range(head.count)]
+        if not all(stored):
+            raise Tampered(LOG_BROKEN, f"entry {stored.index(None)}")
+        entries = [codec.decode_as(data, LogEntry) for data in stored if data is not None]
+        check_chain(stream, entries, head)
+        return entries, head
+
+    def heads(self) -> dict[StreamId, LogHead]:
+        """The head of every stream that has entries."""
+        with self._env.begin() as txn, txn.cursor() as cursor:
+            found = {}
+            if cursor.set_range(_HEAD_PREFIX):
+                for key, value in cursor:
+                    if not key.startswith(_HEAD_PREFIX):
+                        break
+                    found[bytes(key[len(_HEAD_PREFIX) :])] = codec.decode_as(bytes(value), LogHead)
+            return found
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._env.close()
+
+
+def _head(txn: lmdb.Transaction, stream: StreamId) -> LogHead:
+    stored = txn.get(_HEAD_PREFIX + stream)
+    return LogHead(0, _START) if stored is None else codec.decode_as(bytes(stored), LogHead)
