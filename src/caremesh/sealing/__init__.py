@@ -1,0 +1,1 @@
+"""Records to sealed segments and back: pure, and the one way that health data leaves its source."""

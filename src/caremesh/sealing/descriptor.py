@@ -1,0 +1,106 @@
+"""The two tables of a segment: the public descriptor and the encrypted manifest.
+
+descriptor  what the ledger names by CID and everybody may see: whose stream, which blocks, which seal
+manifest    what only a reader sees: which records, of which type and version, and where their bytes are
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from caremesh import codec
+from caremesh.codec import CID
+from caremesh.crypto.hashes import length_prefixed
+from caremesh.crypto.keys import derive
+from caremesh.errors import BadInput, Tampered
+from caremesh.sealing.errors import BAD_DESCRIPTOR
+from caremesh.types import Did, Digest, StreamId
+
+MAX_BLOCK_BYTES: Final = 1024 * 1024
+"""What every IPFS implementation accepts as one block."""
+MAX_BLOCKS: Final = 512
+MAX_RECORDS: Final = 4096
+MANIFEST_MEDIA_TYPE: Final = "application/vnd.ipld.dag-cbor"
+
+Text = Annotated[str, Meta(max_length=255)]
+Index32 = Annotated[int, Meta(ge=0, lt=2**32)]
+
+
+class Descriptor(Struct, frozen=True):
+    """A segment as everybody may see it. Its CID (dag-cbor) is on the ledger."""
+
+    v: Literal[1]
+    stream: StreamId
+    source: Did
+    seal: Digest
+    """``seal_hash`` of the seal, which itself is not public."""
+    commitment: Digest
+    """``key_commitment`` of the segment key: one descriptor opens with one key only."""
+    manifest: CID
+    blocks: Annotated[list[CID], Meta(min_length=1, max_length=MAX_BLOCKS)]
+    size_class: Annotated[int, Meta(ge=0, le=63)]
+    """The exponent of the smallest power of two that is at least the total size of manifest and blocks, in bytes."""
+
+
+class Chunk(Struct, frozen=True, array_like=True):
+    """Where a ciphertext is: the block's position in the descriptor, offset and length in bytes."""
+
+    block: Index32
+    offset: Index32
+    length: Index32
+
+
+class Entry(Struct, frozen=True):
+    """One record of a segment. Texts are those of the FHIR resource; empty where it has none."""
+
+    media_type: Text
+    resource_type: Text
+    id: Text
+    version: Text
+    last_updated: Text
+    chunks: Annotated[list[Chunk], Meta(min_length=1)]
+
+    def __repr__(self) -> str:
+        return "Entry(…)"
+
+
+class Manifest(Struct, frozen=True):
+    """The records of a segment in their order."""
+
+    v: Literal[1]
+    records: Annotated[list[Entry], Meta(min_length=1, max_length=MAX_RECORDS)]
+
+
+def read_descriptor(data: bytes) -> Descriptor:
+    """A descriptor from its one canonical spelling; the place of an error is the CID of the bytes.
+
+    Raises Tampered sealing.06.
+    """
+    try:
+        return codec.decode_as(data, Descriptor)
+    except BadInput as error:
+        raise Tampered(BAD_DESCRIPTOR, codec.cid_of_cbor(data).encode()) from error
+
+
+def key_commitment(segment_key: bytes) -> bytes:
+    """HKDF(segment key, "commit"): 32 bytes. AES-GCM alone does not bind a ciphertext to one key; this does."""
+    return derive(segment_key, b"commit")
+
+
+def size_class(total_bytes: int) -> int:
+    """The exponent of the smallest power of two that is at least ``total_bytes`` (1 or more)."""
+    return (total_bytes - 1).bit_length()
+
+
+def manifest_aad(stream: bytes) -> bytes:
+    """AAD of the manifest: stream ‖ "manifest" ‖ chunk 0 ‖ last ‖ media type, length-prefixed."""
+    return length_prefixed(stream, b"manifest", bytes(4), b"\x01", MANIFEST_MEDIA_TYPE.encode())
+
+
+def record_aad(stream: bytes, record: int, chunk: int, media_type: str, *, last: bool) -> bytes:
+    """AAD of a chunk: stream ‖ record ‖ chunk ‖ last flag ‖ media type, length-prefixed; numbers are uint32."""
+    return length_prefixed(
+        stream, record.to_bytes(4, "big"), chunk.to_bytes(4, "big"), bytes([last]), media_type.encode()
+    )

@@ -1,0 +1,342 @@
+"""Seal records into a segment, and open them again, byte for byte or not at all.
+
+    segment key   32 random bytes, drawn afresh for every attempt and never reused
+    seal          Umbral, of the segment key, to the stream's reading key of the epoch
+    key of chunk  HKDF-SHA256(segment key, info = "record" ‖ i ‖ chunk), of the manifest: info = "manifest"
+    ciphertext    AES-256-GCM, nonce 0 (each key encrypts once), AAD = stream ‖ i ‖ chunk ‖ last ‖ media type
+    blocks        ciphertexts in order, at most 1 MiB each; a record that is larger spans several chunks
+
+What opening verifies, so that no party between source and reader is trusted with anything:
+- the descriptor commits to the segment key;
+- every block and the manifest hash to the CIDs of the descriptor, and none is left over;
+- the manifest describes exactly the packing that sealing makes: order, offsets, no gaps, no overlaps;
+- every chunk is this stream's, this record's, at this place, and the last one says so;
+- padding is zeros to the one right length; no record and no segment opens to more than the limits.
+That the descriptor is the one on the ledger is for the caller to check, by its CID.
+
+Pure: entropy is passed in, blocks are fetched by a function of the caller's. (Umbral alone draws its own
+entropy for a seal.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from msgspec import Struct, structs
+
+from caremesh import codec
+from caremesh.codec import CID
+from caremesh.crypto.envelope import KEY_BYTES, TAG_BYTES, open_aead, seal_aead
+from caremesh.crypto.keys import expand, extract
+from caremesh.crypto.reencryption import Seal, seal_hash, seal_to
+from caremesh.errors import BadInput, Tampered
+from caremesh.sealing import errors
+from caremesh.sealing.descriptor import (
+    MAX_BLOCK_BYTES,
+    MAX_BLOCKS,
+    MAX_RECORDS,
+    Chunk,
+    Descriptor,
+    Entry,
+    Manifest,
+    key_commitment,
+    manifest_aad,
+    read_descriptor,
+    record_aad,
+    size_class,
+)
+from caremesh.sealing.frames import Framer
+
+MAX_SEGMENT_BYTES: Final = 256 * 1024 * 1024
+"""Original bytes of all records of one segment: what a reader must be ready to hold."""
+MAX_RECORD_BYTES: Final = 64 * 1024 * 1024
+_MAX_MANIFEST_BYTES: Final = 8 * 1024 * 1024
+_PIECE_BYTES: Final = MAX_BLOCK_BYTES - TAG_BYTES
+_LONGEST_TEXT: Final = 255
+
+Fetch = Callable[[CID], bytes]
+
+
+class RecordToSeal(Struct, frozen=True, kw_only=True):
+    """A record as its source has it. ``data`` are the original bytes, which come out again unchanged."""
+
+    media_type: str = "application/fhir+json"
+    resource_type: str
+    id: str
+    version: str = ""
+    last_updated: str = ""
+    data: bytes
+
+    def __repr__(self) -> str:
+        return "RecordToSeal(…)"
+
+
+class OpenedRecord(Struct, frozen=True, kw_only=True):
+    """A record as it was sealed; ``index`` is its position in the segment."""
+
+    index: int
+    media_type: str
+    resource_type: str
+    id: str
+    version: str
+    last_updated: str
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"OpenedRecord({self.index}, …)"
+
+
+class SealedSegment(Struct, frozen=True, kw_only=True):
+    """All that a source needs after sealing: what to publish, what to deposit, what to keep."""
+
+    descriptor: bytes
+    descriptor_cid: CID
+    seal: Seal
+    seal_hash: bytes
+    blocks: dict[CID, bytes]
+    """Ciphertext by name, the manifest's block included."""
+    size_class: int
+    segment_key: bytes
+    """Secret; for the source's own encrypted index only."""
+
+    def __repr__(self) -> str:
+        return f"SealedSegment({self.descriptor_cid.encode()})"
+
+
+def seal_segment(
+    stream: bytes,
+    source: str,
+    reading_public: bytes,
+    records: Sequence[RecordToSeal],
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> SealedSegment:
+    """Seal 1 to 4,096 records of a stream (32-byte id) to its reading key (33 bytes).
+
+    ``entropy(n)`` gives n secret random bytes, other ones each time. Raises BadInput sealing.01 to sealing.04,
+    reencryption.02, codec.03.
+    """
+    _check_records(records)
+    segment_key = entropy(KEY_BYTES)
+    if len(segment_key) != KEY_BYTES:
+        raise BadInput(errors.BAD_ENTROPY)
+    seal = seal_to(reading_public, segment_key)
+    secret, framer, packer = extract(segment_key), Framer(), _Packer()
+    entries = []
+    for i, record in enumerate(records):
+        pieces = _pieces(framer.frame(record.data))
+        chunks = [
+            packer.add(
+                seal_aead(
+                    _chunk_key(secret, i, chunk),
+                    piece,
+                    record_aad(stream, i, chunk, record.media_type, last=chunk == len(pieces) - 1),
+                )
+            )
+            for chunk, piece in enumerate(pieces)
+        ]
+        entries.append(
+            Entry(
+                media_type=record.media_type,
+                resource_type=record.resource_type,
+                id=record.id,
+                version=record.version,
+                last_updated=record.last_updated,
+                chunks=chunks,
+            )
+        )
+    blocks = packer.finish()
+    table = codec.encode(Manifest(v=1, records=entries))
+    manifest = seal_aead(expand(secret, b"manifest"), framer.frame(table), manifest_aad(stream))
+    if len(blocks) > MAX_BLOCKS or len(table) > _MAX_MANIFEST_BYTES or len(manifest) > MAX_BLOCK_BYTES:
+        raise BadInput(errors.TOO_MUCH)
+    named = {codec.cid_of_raw(block): block for block in blocks}
+    manifest_cid = codec.cid_of_raw(manifest)
+    descriptor = codec.encode(
+        Descriptor(
+            v=1,
+            stream=stream,
+            source=source,
+            seal=seal_hash(seal),
+            commitment=key_commitment(segment_key),
+            manifest=manifest_cid,
+            blocks=list(named),
+            size_class=size_class(len(manifest) + sum(map(len, blocks))),
+        )
+    )
+    return SealedSegment(
+        descriptor=descriptor,
+        descriptor_cid=codec.cid_of_cbor(descriptor),
+        seal=seal,
+        seal_hash=seal_hash(seal),
+        blocks=named | {manifest_cid: manifest},
+        size_class=codec.decode_as(descriptor, Descriptor).size_class,
+        segment_key=segment_key,
+    )
+
+
+def seal_anew(segment_key: bytes, descriptor: bytes, reading_public: bytes) -> tuple[bytes, CID, Seal]:
+    """The same segment for a new epoch: the same key sealed to another reading key, blocks untouched.
+
+    Gives the new descriptor, its CID and the new seal. Raises Tampered sealing.05, sealing.06, BadInput
+    reencryption.02.
+    """
+    before = read_descriptor(descriptor)
+    _check_key(segment_key, before, codec.cid_of_cbor(descriptor).encode())
+    seal = seal_to(reading_public, segment_key)
+    after = codec.encode(structs.replace(before, seal=seal_hash(seal)))
+    return after, codec.cid_of_cbor(after), seal
+
+
+def open_segment(segment_key: bytes, descriptor: bytes, fetch: Fetch) -> list[OpenedRecord]:
+    """All records of a segment in their order, verified as this module says; all or none.
+
+    ``fetch(cid)`` gives a block's bytes, from anywhere: it is not trusted, and its own errors pass through.
+    Raises Tampered sealing.05 to sealing.10, envelope.02; the place names the CID.
+    """
+    table = read_descriptor(descriptor)
+    name = codec.cid_of_cbor(descriptor).encode()
+    _check_key(segment_key, table, name)
+    manifest_block = _fetch_verified(table.manifest, fetch)
+    blocks = [_fetch_verified(cid, fetch) for cid in table.blocks]
+    if size_class(len(manifest_block) + sum(map(len, blocks))) != table.size_class:
+        raise Tampered(errors.TOO_LARGE, name)
+    secret, framer = extract(segment_key), Framer()
+    manifest = _open_manifest(secret, table, manifest_block, framer)
+    reader = _Reader(secret, table, blocks)
+    left_bytes = MAX_SEGMENT_BYTES
+    records = []
+    for i, entry in enumerate(manifest.records):
+        frame, place = reader.read(i, entry)
+        data = framer.unframe(frame, min(left_bytes, MAX_RECORD_BYTES), place)
+        left_bytes -= len(data)
+        records.append(
+            OpenedRecord(
+                index=i,
+                media_type=entry.media_type,
+                resource_type=entry.resource_type,
+                id=entry.id,
+                version=entry.version,
+                last_updated=entry.last_updated,
+                data=data,
+            )
+        )
+    reader.check_all_read()
+    return records
+
+
+class _Packer:
+    """Fills blocks with ciphertexts in order; a ciphertext never crosses a block's end."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._open: list[bytes] = []
+        self._length = 0
+
+    def add(self, ciphertext: bytes) -> Chunk:
+        if self._length + len(ciphertext) > MAX_BLOCK_BYTES:
+            self._close()
+        chunk = Chunk(len(self._blocks), self._length, len(ciphertext))
+        self._open.append(ciphertext)
+        self._length += len(ciphertext)
+        return chunk
+
+    def finish(self) -> list[bytes]:
+        self._close()
+        return self._blocks
+
+    def _close(self) -> None:
+        self._blocks.append(b"".join(self._open))
+        self._open, self._length = [], 0
+
+
+class _Reader:
+    """Walks the blocks once, in order, chunk after chunk without gaps."""
+
+    def __init__(self, secret: bytes, table: Descriptor, blocks: list[bytes]) -> None:
+        self._secret = secret
+        self._stream = table.stream
+        self._manifest_name = table.manifest.encode()
+        self._names = [cid.encode() for cid in table.blocks]
+        self._blocks = blocks
+        self._block = 0
+        self._offset = 0
+
+    def read(self, record: int, entry: Entry) -> tuple[bytes, str]:
+        """The frame of a record, and the place for errors about it."""
+        pieces = []
+        place = ""
+        last = len(entry.chunks) - 1
+        for number, chunk in enumerate(entry.chunks):
+            ciphertext = self._next(chunk, record)
+            place = f"{self._names[chunk.block]} record {record}"
+            key = _chunk_key(self._secret, record, number)
+            aad = record_aad(self._stream, record, number, entry.media_type, last=number == last)
+            pieces.append(open_aead(key, ciphertext, aad, place))
+        return b"".join(pieces), place
+
+    def check_all_read(self) -> None:
+        if self._block != len(self._blocks) - 1 or self._offset != len(self._blocks[-1]):
+            raise Tampered(errors.BAD_MANIFEST, self._manifest_name)
+
+    def _next(self, chunk: Chunk, record: int) -> bytes:
+        if self._offset == len(self._blocks[self._block]) and self._block + 1 < len(self._blocks):
+            self._block, self._offset = self._block + 1, 0
+        block = self._blocks[self._block]
+        end = chunk.offset + chunk.length
+        if (chunk.block, chunk.offset) != (self._block, self._offset) or end > len(block):
+            raise Tampered(errors.BAD_MANIFEST, f"{self._manifest_name} record {record}")
+        self._offset = end
+        return block[chunk.offset : end]
+
+
+def _check_records(records: Sequence[RecordToSeal]) -> None:
+    if not records:
+        raise BadInput(errors.NOTHING_TO_SEAL)
+    if len(records) > MAX_RECORDS or sum(len(record.data) for record in records) > MAX_SEGMENT_BYTES:
+        raise BadInput(errors.TOO_MUCH)
+    for i, record in enumerate(records):
+        if len(record.data) > MAX_RECORD_BYTES:
+            raise BadInput(errors.TOO_MUCH, f"record {i}")
+        for text in (record.media_type, record.resource_type, record.id, record.version, record.last_updated):
+            if len(text) > _LONGEST_TEXT or not _is_unicode(text):
+                raise BadInput(errors.BAD_RECORD, f"record {i}")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether UTF-8 can spell it: JSON can smuggle lone surrogates into a Python string."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_key(segment_key: bytes, table: Descriptor, name: str) -> None:
+    if len(segment_key) != KEY_BYTES or key_commitment(segment_key) != table.commitment:
+        raise Tampered(errors.BAD_SEGMENT_KEY, name)
+
+
+def _chunk_key(secret: bytes, record: int, chunk: int) -> bytes:
+    return expand(secret, b"record", record.to_bytes(4, "big"), chunk.to_bytes(4, "big"))
+
+
+def _pieces(frame: bytes) -> list[bytes]:
+    return [frame[at : at + _PIECE_BYTES] for at in range(0, len(frame), _PIECE_BYTES)]
+
+
+def _fetch_verified(cid: CID, fetch: Fetch) -> bytes:
+    block = fetch(cid)
+    if len(block) > MAX_BLOCK_BYTES or codec.cid_of_raw(block) != cid:
+        raise Tampered(errors.BAD_BLOCK, cid.encode())
+    return block
+
+
+def _open_manifest(secret: bytes, table: Descriptor, block: bytes, framer: Framer) -> Manifest:
+    place = table.manifest.encode()
+    frame = open_aead(expand(secret, b"manifest"), block, manifest_aad(table.stream), place)
+    try:
+        return codec.decode_as(framer.unframe(frame, _MAX_MANIFEST_BYTES, place), Manifest)
+    except BadInput as error:
+        raise Tampered(errors.BAD_MANIFEST, place) from error
