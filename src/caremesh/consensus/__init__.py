@@ -1,1 +1,1 @@
-"""Who orders transactions: one interface, several engines."""
+"""Who orders transactions: one interface, and its engines."""

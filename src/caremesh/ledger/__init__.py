@@ -1,4 +1,5 @@
-"""The kernel: transactions, authenticated state, the machine that executes blocks, proofs, light client.
+"""The kernel: transactions, authenticated state, the machine that executes blocks, events, proofs, the light client.
 
-Deterministic: no clock, entropy, thread, float or file of its own; time is the block header's.
+Everything here is a function of its arguments and of the store: no clock, no entropy, no thread. Which
+transactions exist and what they mean is the application's (``machine.Application``).
 """

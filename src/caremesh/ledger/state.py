@@ -1,128 +1,187 @@
-"""How contracts see the state: keys and values, tables of records, and lists whose completeness can be proven.
+"""State as contracts see it: bytes under keys, typed tables, counted arrays, and an overlay that can be rolled back.
 
-Keys are bytes: a contract's prefix and fixed-size parts, so that no two tables overlap.
+Keys: ``prefix ‖ (length as 2 bytes ‖ part) …``. A prefix is text that ends in ``/``, so no key of one
+table is a key of another. Values are canonical DAG-CBOR.
 """
 
 from __future__ import annotations
 
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import msgspec
 
 from caremesh import codec
-from caremesh.types import Count
+from caremesh.errors import BadInput, ErrorCode
 
 T = TypeVar("T")
 
-_INDEX_BYTES: Final = 8
+MAX_KEY_BYTES: Final = 65_535
+BAD_KEY = ErrorCode("state.01", "A state key has 1 to 65,535 bytes.")
+BAD_PREFIX = ErrorCode("state.02", "The prefix of a table is lower-case text that ends in a slash.")
+PAST_END = ErrorCode("state.03", "A counted array holds no such element.")
 
 
 class Reader(Protocol):
-    """State at one height."""
+    """State that can be read."""
 
-    def get(self, key: bytes, /) -> bytes | None:
-        """The value, or None when the key is absent."""
-        ...
+    def get(self, key: bytes) -> bytes | None:
+        """The value under ``key``, or None when there is none."""
 
 
 class View:
-    """Changes on top of a reader. Nothing reaches the reader below until ``changes`` is taken."""
+    """Changes on top of a reader. Nothing below is touched; whoever made the view decides what becomes of it."""
 
-    def __init__(self, below: Reader) -> None:
-        self._below = below
-        self.changes: dict[bytes, bytes | None] = {}
+    def __init__(self, base: Reader) -> None:
+        self._base: Final = base
+        self._changes: Final[dict[bytes, bytes | None]] = {}
+        self._journal: Final[list[tuple[bytes, bool, bytes | None]]] = []
 
     def get(self, key: bytes) -> bytes | None:
-        """The value as changed here, or that below."""
-        if key in self.changes:
-            return self.changes[key]
-        return self._below.get(key)
+        """The value under ``key`` with all changes so far, or None."""
+        if key in self._changes:
+            return self._changes[key]
+        return self._base.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Set a value."""
-        self.changes[key] = value
+        """Set ``key`` (1 to 65,535 bytes). Raises BadInput state.01."""
+        if not 0 < len(key) <= MAX_KEY_BYTES:
+            raise BadInput(BAD_KEY)
+        self._set(key, value)
 
     def delete(self, key: bytes) -> None:
-        """Make a key absent."""
-        self.changes[key] = None
+        """Remove ``key``; nothing happens when it is not there."""
+        self._set(key, None)
+
+    def checkpoint(self) -> int:
+        """A mark to roll back to."""
+        return len(self._journal)
+
+    def rollback(self, mark: int) -> None:
+        """Undo every change since ``mark``, and forget later marks."""
+        while len(self._journal) > mark:
+            key, had, value = self._journal.pop()
+            if had:
+                self._changes[key] = value
+            else:
+                del self._changes[key]
+
+    def changes(self) -> list[tuple[bytes, bytes | None, bytes | None]]:
+        """(key, value before, value now) of all that really differs from the reader below, in order of keys."""
+        rows = ((key, self._base.get(key), self._changes[key]) for key in sorted(self._changes))
+        return [row for row in rows if row[1] != row[2]]
+
+    def _set(self, key: bytes, value: bytes | None) -> None:
+        self._journal.append((key, key in self._changes, self._changes.get(key)))
+        self._changes[key] = value
 
 
 class Table(Generic[T]):
-    """Records of one type under one prefix. ``key`` parts have fixed sizes for each table."""
+    """Values of one type under a prefix: ``Table(b"members/member/", Member)``."""
 
     def __init__(self, prefix: bytes, kind: type[T]) -> None:
-        self.prefix = prefix
-        self._kind = kind
+        """Raises BadInput state.02 for a prefix that is not lower-case text ending in a slash."""
+        if not prefix.endswith(b"/") or not all(0x21 <= byte <= 0x7A and not 0x41 <= byte <= 0x5A for byte in prefix):
+            raise BadInput(BAD_PREFIX)
+        self.prefix: Final = prefix
+        self.kind: Final = kind
 
     def key(self, *parts: bytes) -> bytes:
-        """The state key of a record: what a proof is asked for."""
-        return self.prefix + b"".join(parts)
+        """The state key of these parts (each at most 65,535 bytes)."""
+        return self.prefix + b"".join(len(part).to_bytes(2, "big") + part for part in parts)
 
     def get(self, reader: Reader, *parts: bytes) -> T | None:
-        """The record, or None."""
-        stored = reader.get(self.key(*parts))
-        return None if stored is None else codec.decode_as(stored, self._kind)
+        """The value under these parts, or None."""
+        data = reader.get(self.key(*parts))
+        return None if data is None else read_value(data, self.kind)
 
-    def put(self, view: View, record: T, *parts: bytes) -> None:
-        """Write the record."""
-        view.put(self.key(*parts), codec.encode(record))
+    def put(self, view: View, value: T, *parts: bytes) -> None:
+        """Set the value under these parts."""
+        view.put(self.key(*parts), codec.encode(value))
 
     def delete(self, view: View, *parts: bytes) -> None:
-        """Remove the record."""
+        """Remove the value under these parts."""
         view.delete(self.key(*parts))
 
 
 class CountedList(Generic[T]):
-    """A list per owner, stored as ``…/first``, ``…/count`` and ``…/i``.
+    """An array per owner whose completeness can be proven by point proofs.
 
-    Proofs of ``first``, ``count`` and of each item in between prove the whole list; what has aged out goes at the
-    front. ``count`` is the index that the next item gets: it never falls.
+    ``…/first`` is the index of the oldest element still there (absent: 0), ``…/count`` how many were ever
+    appended (absent: 0), ``…/<index as 8 bytes>`` an element: the list is exactly first … count - 1.
     """
 
     def __init__(self, prefix: bytes, kind: type[T]) -> None:
-        self.prefix = prefix
-        self._kind = kind
+        self._table: Final[Table[Any]] = Table(prefix, kind)
 
-    def key(self, owner: bytes, index: Count) -> bytes:
-        """The state key of an item."""
-        return self.prefix + owner + b"/i" + index.to_bytes(_INDEX_BYTES)
+    def first_key(self, *owner: bytes) -> bytes:
+        """The state key of the first index."""
+        return self._table.key(*owner) + b"/first"
 
-    def bound_keys(self, owner: bytes) -> tuple[bytes, bytes]:
-        """The state keys of ``first`` and ``count``."""
-        return self.prefix + owner + b"/first", self.prefix + owner + b"/count"
+    def count_key(self, *owner: bytes) -> bytes:
+        """The state key of the count."""
+        return self._table.key(*owner) + b"/count"
 
-    def bounds(self, reader: Reader, owner: bytes) -> tuple[Count, Count]:
-        """(first, count): items first … count − 1 are there."""
-        first, count = (reader.get(key) for key in self.bound_keys(owner))
-        return _number(first), _number(count)
+    def key(self, index: int, *owner: bytes) -> bytes:
+        """The state key of an element."""
+        return self._table.key(*owner) + b"/" + index.to_bytes(8, "big")
 
-    def append(self, view: View, item: T, owner: bytes) -> Count:
-        """Add an item and return its index."""
-        _, count = self.bounds(view, owner)
-        view.put(self.key(owner, count), codec.encode(item))
-        view.put(self.bound_keys(owner)[1], (count + 1).to_bytes(_INDEX_BYTES))
-        return count
+    def bounds(self, reader: Reader, *owner: bytes) -> tuple[int, int]:
+        """(first, count): indices first … count - 1 are there."""
+        return _number(reader, self.first_key(*owner)), _number(reader, self.count_key(*owner))
 
-    def get(self, reader: Reader, index: Count, owner: bytes) -> T | None:
-        """One item, or None when there is none of that index."""
-        stored = reader.get(self.key(owner, index))
-        return None if stored is None else codec.decode_as(stored, self._kind)
+    def append(self, view: View, item: T, *owner: bytes) -> int:
+        """Add an element at the end; its index."""
+        index = _number(view, self.count_key(*owner))
+        view.put(self.key(index, *owner), codec.encode(item))
+        view.put(self.count_key(*owner), codec.encode(index + 1))
+        return index
 
-    def put(self, view: View, item: T, index: Count, owner: bytes) -> None:
-        """Replace an item that is there."""
-        view.put(self.key(owner, index), codec.encode(item))
+    def get(self, reader: Reader, index: int, *owner: bytes) -> T | None:
+        """The element with this index, or None when it is not there (any more)."""
+        if index < 0:
+            return None
+        data = reader.get(self.key(index, *owner))
+        return None if data is None else self._read(data)
 
-    def items(self, reader: Reader, owner: bytes) -> list[T]:
-        """All items, oldest first."""
-        first, count = self.bounds(reader, owner)
-        found = [self.get(reader, index, owner) for index in range(first, count)]
-        return [item for item in found if item is not None]
+    def put(self, view: View, index: int, item: T, *owner: bytes) -> None:
+        """Replace an element. Raises BadInput state.03 when it is not there."""
+        first, count = self.bounds(view, *owner)
+        if not first <= index < count:
+            raise BadInput(PAST_END, str(index))
+        view.put(self.key(index, *owner), codec.encode(item))
 
-    def drop_first(self, view: View, owner: bytes) -> None:
-        """Let the oldest item go."""
-        first, count = self.bounds(view, owner)
-        if first < count:
-            view.delete(self.key(owner, first))
-            view.put(self.bound_keys(owner)[0], (first + 1).to_bytes(_INDEX_BYTES))
+    def items(self, reader: Reader, *owner: bytes) -> list[T]:
+        """All elements, oldest first. Raises BadInput state.03 when one within the bounds is missing."""
+        first, count = self.bounds(reader, *owner)
+        found = []
+        for index in range(first, count):
+            data = reader.get(self.key(index, *owner))
+            if data is None:
+                raise BadInput(PAST_END, str(index))
+            found.append(self._read(data))
+        return found
+
+    def drop_first(self, view: View, *owner: bytes) -> None:
+        """Remove the oldest element. Raises BadInput state.03 when there is none."""
+        first, count = self.bounds(view, *owner)
+        if first >= count:
+            raise BadInput(PAST_END, str(first))
+        view.delete(self.key(first, *owner))
+        view.put(self.first_key(*owner), codec.encode(first + 1))
+
+    def _read(self, data: bytes) -> T:
+        value: T = read_value(data, self._table.kind)
+        return value
 
 
-def _number(stored: bytes | None) -> Count:
-    return 0 if stored is None else int.from_bytes(stored)
+def read_value(data: bytes, kind: type[T]) -> T:
+    """A typed value out of state, which the ledger itself wrote. Raises BadInput codec.01 to codec.03."""
+    try:
+        return msgspec.convert(codec.decode(data), kind, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        raise BadInput(codec.WRONG_SHAPE) from error
+
+
+def _number(reader: Reader, key: bytes) -> int:
+    data = reader.get(key)
+    return 0 if data is None else read_value(data, int)

@@ -1,137 +1,147 @@
-"""Transactions: one spelling, one id, one signature per signer.
+"""Transactions: one meaning has one spelling and one id.
 
-    Tx            = { v:1, chain, expires_at, salt, signers:[{key, did?}, …], msgs:[{type, …}, …] }   canonical DAG-CBOR
-    Signed        = [ bytes(Tx), [signature, …] ]
+    Tx      = { v: 1, chain, expires_at, salt, signers: [{ key, did? }, …], msgs: [{ type, … }, …] }
+    Signed  = [ bytes(Tx), [signature, …] ]        one per signer, in order; the last signer is the sponsor
     signing input = "caremesh/tx/v1\\0" ‖ bytes(Tx)
-    id            = CIDv1(dag-cbor, sha2-256, bytes(Tx))
+    id      = CIDv1(dag-cbor, sha2-256, bytes(Tx))
 
-A signer states its public key in the transaction itself, so whether the signatures hold is a function of the bytes
-alone and can be checked once, in parallel, before any state is read; whether that key *may* act for a DID is a rule
-of the contracts, checked in state. The last signer is the sponsor, a member.
+``TransactionCodec.decode`` checks everything that the bytes alone decide, so its answer may be kept: what
+depends on state or time (chain, expiry, replay, sponsor, quota) is the machine's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, Protocol, TypeVar
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta
 
 from caremesh import codec
 from caremesh.codec import CID
 from caremesh.crypto import signatures
-from caremesh.errors import BadInput, ErrorCode, Refused, Tampered
+from caremesh.errors import BadInput, ErrorCode
 from caremesh.types import Bytes8, Did, Multikey, Seconds, Signature
 
 SIGNING_DOMAIN: Final = b"caremesh/tx/v1\0"
-MAX_TX_BYTES: Final = 65_536
-MAX_MESSAGES: Final = 64
+MAX_SIGNED_BYTES: Final = 2**20
+"""No longer input is looked at; the ledger's parameters set the real limit, which is lower."""
 MAX_SIGNERS: Final = 16
 
-TOO_LARGE = ErrorCode("ledger.01", "A transaction has at most 64 KiB, 64 messages and 16 signers.", "Send several.")
-EMPTY = ErrorCode("ledger.02", "A transaction needs at least one message and one signer.", "Add them.")
-SIGNATURE_COUNT = ErrorCode("ledger.03", "A transaction has one signature for each signer, in their order.", "Sign it.")
-BAD_SIGNATURE = ErrorCode("ledger.04", "A signature of this transaction does not hold.", "Sign the exact bytes again.")
-SAME_SIGNER = ErrorCode("ledger.05", "A signer is named twice.", "Name each key once.")
+TOO_LONG = ErrorCode("tx.01", "This transaction is longer than a block may be.", "Split it.")
+SIGNATURE_COUNT = ErrorCode("tx.02", "A transaction needs one signature for each of its signers, in order.")
+SIGNS_TWICE = ErrorCode("tx.03", "A key is named twice among the signers.", "Name each signer once.")
+
+ChainId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+"""The name of one ledger. A transaction of another is refused."""
 
 
-class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"):
-    """Base of all messages; the tag is ``<contract>/<message>``. Optional fields are absent when empty."""
+class Message(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"
+):
+    """Base of every message; a subclass sets its ``tag``, for example ``tag="consent/grant"``."""
 
 
-class Signer(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Who signs: a public key, and the DID in whose name it acts (a stream's key acts in its own)."""
+class Signer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Who signs: a Multikey, and the DID it claims to act for (none for the key of a stream)."""
 
     key: Multikey
     did: Did | None = None
 
 
-M = TypeVar("M")
+M = TypeVar("M", bound=Message)
 
 
-class Tx(Struct, Generic[M], frozen=True, forbid_unknown_fields=True):
-    """What is signed. ``expires_at``: block time after which it has no effect."""
+class Tx(msgspec.Struct, Generic[M], frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is signed. Every field is always written.
 
-    v: Literal[1]
-    chain: str
+    ``expires_at``: block time, seconds UTC, up to which it may be in a block. ``salt``: 8 random bytes.
+    ``signers``: who signs, the sponsor last. ``msgs``: all of them take effect, or none does.
+    """
+
+    v: Literal[1] = 1
+    chain: ChainId
     expires_at: Seconds
     salt: Bytes8
-    signers: list[Signer]
-    msgs: list[M]
+    signers: Annotated[list[Signer], Meta(min_length=1, max_length=MAX_SIGNERS)]
+    msgs: Annotated[list[M], Meta(min_length=1)]
 
 
-class Signed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A transaction as it travels."""
-
-    tx: bytes
-    signatures: list[Signature]
-
-
-class CheckedTx(Struct, Generic[M], frozen=True):
-    """A transaction whose spelling and signatures hold. ``raw`` is what travelled."""
+class CheckedTx(msgspec.Struct, frozen=True):
+    """A transaction whose spelling and signatures were checked: ``signed`` are the bytes it came in."""
 
     id: CID
-    tx: Tx[M]
-    raw: bytes
+    tx: Tx[Message]
+    signed: bytes
 
 
-class SigningKeyLike(Protocol):
-    """What can sign: software keys, tokens."""
+class Signs(Protocol):
+    """What signing needs of a key: ``crypto.keys.SigningKey`` has it."""
 
     @property
-    def public(self) -> bytes: ...
-    def sign(self, message: bytes, /) -> bytes: ...
+    def public(self) -> bytes:
+        """The Multikey, 34 bytes."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature, 64 bytes."""
+
+
+_Signed = tuple[bytes, list[Signature]]
+
+
+def encode(tx: Tx[Any]) -> bytes:
+    """The bytes of a transaction, which are what its id names and its signers sign."""
+    return codec.encode(tx)
+
+
+def tx_id(tx_bytes: bytes) -> CID:
+    """The id of the transaction with these bytes."""
+    return codec.cid_of_cbor(tx_bytes)
+
+
+def sign(tx_bytes: bytes, keys: Sequence[Signs]) -> bytes:
+    """The signed transaction; ``keys`` in the order of its signers."""
+    return assemble(tx_bytes, [key.sign(SIGNING_DOMAIN + tx_bytes) for key in keys])
+
+
+def assemble(tx_bytes: bytes, parts: Sequence[bytes]) -> bytes:
+    """The signed transaction from signatures made apart (64 bytes each, in the order of the signers)."""
+    return codec.encode([tx_bytes, list(parts)])
 
 
 class TransactionCodec:
-    """Reads and writes transactions that hold messages of one union of types."""
+    """Reads the transactions of one application, whose messages are the union ``messages``."""
 
     def __init__(self, messages: Any) -> None:
-        self._kind = Tx[messages]
+        self._kind: Final[type[Tx[Message]]] = Tx[messages]
 
-    def decode(self, raw: bytes) -> CheckedTx[Any]:
-        """Check everything that is a function of the bytes: spelling, limits, signatures.
+    def decode(self, signed: bytes) -> CheckedTx:
+        """The transaction in these bytes, spelled canonically and signed by all its signers.
 
-        Raises BadInput codec.01 to codec.04, ledger.01 to ledger.05 (signatures: Refused ledger.04).
+        Raises BadInput tx.01 to tx.03 and codec.01 to codec.04, Tampered signatures.03.
         """
-        if len(raw) > MAX_TX_BYTES:
-            raise BadInput(TOO_LARGE)
-        signed = codec.decode_as(raw, Signed)
-        tx = codec.decode_as(signed.tx, self._kind)
-        if not tx.msgs or not tx.signers:
-            raise BadInput(EMPTY)
-        if len(tx.msgs) > MAX_MESSAGES or len(tx.signers) > MAX_SIGNERS:
-            raise BadInput(TOO_LARGE)
-        if len(signed.signatures) != len(tx.signers):
+        checked, signs = self.read(signed)
+        tx_bytes = SIGNING_DOMAIN + signs[0]
+        for signer, signature in zip(checked.tx.signers, signs[1], strict=True):
+            signatures.verify(signer.key, tx_bytes, signature)
+        return checked
+
+    def read(self, signed: bytes) -> tuple[CheckedTx, _Signed]:
+        """The transaction and its unverified signatures: for showing, never for executing.
+
+        Raises BadInput tx.01 to tx.03 and codec.01 to codec.04.
+        """
+        if len(signed) > MAX_SIGNED_BYTES:
+            raise BadInput(TOO_LONG)
+        # The array's elements are bytes, whose spelling the decoder itself holds to one.
+        parts = codec.decode(signed)
+        try:
+            tx_bytes, signs = msgspec.convert(parts, _Signed, builtin_types=(bytes,))
+        except msgspec.ValidationError as error:
+            raise BadInput(codec.WRONG_SHAPE) from error
+        tx = codec.decode_as(tx_bytes, self._kind)
+        if len(signs) != len(tx.signers):
             raise BadInput(SIGNATURE_COUNT)
         if len({signer.key for signer in tx.signers}) != len(tx.signers):
-            raise BadInput(SAME_SIGNER)
-        message = SIGNING_DOMAIN + signed.tx
-        for index, (signer, signature) in enumerate(zip(tx.signers, signed.signatures, strict=True)):
-            try:
-                signatures.verify(signer.key, message, signature)
-            except Tampered as error:
-                raise Refused(BAD_SIGNATURE, f"signers[{index}]") from error
-        return CheckedTx(codec.cid_of_cbor(signed.tx), tx, raw)
-
-
-def encode_tx(
-    *, chain: str, expires_at: Seconds, salt: bytes, signers: Sequence[Signer], msgs: Sequence[Message]
-) -> bytes:
-    """The bytes that signers sign. ``salt``: 8 random bytes, so that equal intents have different ids."""
-    return codec.encode(Tx(1, chain, expires_at, salt, list(signers), list(msgs)))
-
-
-def sign(tx: bytes, keys: Sequence[SigningKeyLike]) -> bytes:
-    """The signed transaction; ``keys`` in the order of ``signers``."""
-    return assemble(tx, [signature_of(tx, key) for key in keys])
-
-
-def signature_of(tx: bytes, key: SigningKeyLike) -> bytes:
-    """One signer's signature, for transactions whose signers are in different places."""
-    return key.sign(SIGNING_DOMAIN + tx)
-
-
-def assemble(tx: bytes, collected: Sequence[bytes]) -> bytes:
-    """The signed transaction from signatures in the order of ``signers``."""
-    return codec.encode(Signed(tx, list(collected)))
+            raise BadInput(SIGNS_TWICE)
+        return CheckedTx(tx_id(tx_bytes), tx, signed), (tx_bytes, signs)
