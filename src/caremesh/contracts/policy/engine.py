@@ -1,9 +1,10 @@
 """Cedar, made to fail closed and to answer alike in every process.
 
 Rules, each for a trap of the engine:
-- a set is validated strictly against the schema before it is ever evaluated;
+- how deep a text nests is bounded before it is parsed, then the set is validated strictly against the schema;
 - Cedar skips a policy that errors, a ``forbid`` too: permitted is *allowed and no error at all*;
-- a request is checked against the schema at every decision: a missing attribute is no decision, hence no permit;
+- a question is checked to be whole at every decision: a missing or surplus attribute, a wrong type or an unknown
+  code is never a permit; Cedar is then shown only the attributes that a set names (less to parse, same answer);
 - Cedar names policies by position: sets are loaded keyed by ``@id``, and reasons are sorted;
 - what Cedar says about an error never reaches a result.
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 import cedarpy
@@ -32,7 +33,15 @@ from caremesh.contracts.policy.errors import (
 )
 from caremesh.contracts.policy.request import GrantRequest, PolicyRequest
 from caremesh.contracts.policy.schema import ACCESS_ATTRIBUTES, GRANT_ATTRIBUTES, SCHEMA, purpose_entities
-from caremesh.contracts.policy.vocabulary import PURPOSES
+from caremesh.contracts.policy.shape import check_shape
+from caremesh.contracts.policy.vocabulary import (
+    ACTIONS,
+    APPROVALS,
+    LEGAL_BASES,
+    MEMBER_ROLES,
+    PURPOSES,
+    REQUESTER_ROLES,
+)
 from caremesh.errors import Refused
 
 __all__ = [
@@ -54,6 +63,7 @@ MAX_POLICIES: Final = 128
 NO_PERMIT: Final = "no-permit"
 
 _ANNOTATIONS: Final = {"id", "legal", "sentence"}
+_PLAIN: Final[Mapping[str, type]] = {"String": str, "Bool": bool, "Long": int}
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 
 
@@ -81,25 +91,25 @@ class Question(NamedTuple):
 
 
 class Rules:
-    """A schema with its entities: what a family of policy sets may speak of.
+    """A schema and its vocabulary: what a family of policy sets may speak of.
 
     The ledger has one (``LEDGER``); wallet and gateway have another, about categories.
     """
 
-    def __init__(self, schema: str, attributes: Mapping[str, str]) -> None:
-        """``attributes`` names the Cedar type of every attribute that a question may have."""
+    def __init__(
+        self, schema: str, actions: Mapping[str, Mapping[str, str]], codes: Mapping[str, Mapping[str, object]]
+    ) -> None:
+        """``actions``: action → attribute → Cedar type; ``codes``: entity type → the codes that exist."""
         self._schema = cedarpy.Schema.from_str(schema)
         self._entities = cedarpy.Entities.from_json_str(json.dumps(purpose_entities()), self._schema)
-        self._kinds = {
-            name: kind.removeprefix("Set<").removesuffix(">")
-            for name, kind in attributes.items()
-            if kind not in ("String", "Bool", "Long")
-        }
+        self._actions = actions
+        self._codes = codes
 
     def parse(self, text: str) -> ParsedSet:
-        """A policy set from its text, or why it may not be one. Raises Refused policy.03 to policy.08."""
+        """A policy set from its text, or why it may not be one. Raises Refused policy.03 to policy.08, policy.18."""
         if len(text.encode()) > MAX_TEXT_BYTES:
             raise Refused(TOO_LARGE)
+        check_shape(text)
         if not cedarpy.validate_policies(text, self._schema).validation_passed:
             raise Refused(NOT_VALID)
         document = json.loads(cedarpy.policies_to_json_str(text))
@@ -112,7 +122,10 @@ class Rules:
             if name in policies:
                 raise Refused(DUPLICATE_ID, name)
             policies[name] = policy
-        return ParsedSet(self, dict(sorted(policies.items())))
+        try:
+            return ParsedSet(self, dict(sorted(policies.items())))
+        except ValueError as error:  # what the engine can read as text it cannot always read back as JSON
+            raise Refused(NOT_VALID) from error
 
     def _check_policy(self, policy: Mapping[str, Any]) -> str:
         """The id of a policy whose annotations are whole and whose purposes are spelled right."""
@@ -123,8 +136,8 @@ class Rules:
         for annotation in sorted(_ANNOTATIONS | set(annotations)):
             if annotation not in _ANNOTATIONS or not annotations.get(annotation):
                 raise Refused(BAD_ANNOTATION, f"{name} @{annotation}" if annotation in _ANNOTATIONS else name)
-        for purpose in _entity_ids(policy, "Purpose"):
-            if purpose not in PURPOSES:
+        for purpose in _entities(policy, "Purpose"):
+            if purpose not in self._codes["Purpose"]:
                 raise Refused(UNKNOWN_PURPOSE, name)
         return name
 
@@ -133,39 +146,43 @@ class Rules:
         document = {"staticPolicies": dict(policies), "templates": {}, "templateLinks": []}
         return cedarpy.PolicySet.from_json_str(json.dumps(document))
 
-    def evaluate(self, handle: cedarpy.PolicySet, question: Question) -> Verdict:
-        """One set's answer to one question. Never raises for what is in the question."""
-        if question.attributes.get("purpose") not in PURPOSES:
+    def is_whole(self, question: Question) -> bool:
+        """Whether a question has exactly the attributes of its action, each of its type, with codes that exist."""
+        kinds = self._actions.get(question.action, {})
+        return question.attributes.keys() == kinds.keys() and all(
+            self._fits(kinds[name], value) for name, value in question.attributes.items()
+        )
+
+    def _fits(self, kind: str, value: object) -> bool:
+        """Whether a value is of a Cedar type of the schema."""
+        if kind in _PLAIN:
+            return type(value) is _PLAIN[kind]
+        if kind.startswith("Set<"):
+            codes = self._codes[kind[4:-1]]
+            return isinstance(value, list) and all(isinstance(code, str) and code in codes for code in value)
+        return isinstance(value, str) and value in self._codes[kind]
+
+    def evaluate(self, handle: cedarpy.PolicySet, attributes: Collection[str], question: Question) -> Verdict:
+        """One set's answer to one question, of which it is shown only the attributes that it names."""
+        if not self.is_whole(question):
             return Verdict(permit=False, reasons=(NO_PERMIT,))
+        kinds = self._actions[question.action]
+        shown = {name: _cedar(kinds[name], value) for name, value in question.attributes.items() if name in attributes}
         result = cedarpy.is_authorized(
             {
                 "principal": 'Requester::"requester"',
                 "action": {"type": "Action", "id": question.action},
                 "resource": 'Stream::"stream"',
-                "context": self._context(question.attributes),
+                "context": json.dumps(shown),
             },
             handle,
             self._entities,
-            self._schema,
         )
         reasons = tuple(sorted(result.diagnostics.reasons))
         permit = result.allowed and not result.diagnostics.errors and bool(reasons)
         if not permit and (result.allowed or not reasons):
             reasons = (NO_PERMIT,)
         return Verdict(permit=permit, reasons=reasons)
-
-    def _context(self, attributes: Mapping[str, Any]) -> str:
-        """Cedar's JSON of a context: codes become references to entities of the attribute's type."""
-        context: dict[str, Any] = {}
-        for name, value in attributes.items():
-            kind = self._kinds.get(name)
-            if kind is None:
-                context[name] = value
-            elif isinstance(value, list):
-                context[name] = [{"type": kind, "id": code} for code in value]
-            else:
-                context[name] = {"type": kind, "id": value}
-        return json.dumps(context)
 
 
 class ParsedSet:
@@ -175,6 +192,7 @@ class ParsedSet:
         self._rules = rules
         self._policies = policies
         self._handle = rules.load(policies)
+        self._attributes = dict.fromkeys(_found(policies, "attr"))
         self.texts: dict[str, PolicyText] = {
             name: PolicyText(policy["effect"], policy["annotations"]["legal"], policy["annotations"]["sentence"])
             for name, policy in policies.items()
@@ -183,7 +201,7 @@ class ParsedSet:
 
     def evaluate(self, question: Question) -> Verdict:
         """The set's answer."""
-        return self._rules.evaluate(self._handle, question)
+        return self._rules.evaluate(self._handle, self._attributes, question)
 
     def without(self, name: str) -> ParsedSet:
         """The set with one policy taken out (it may become empty, and then permits nothing)."""
@@ -217,16 +235,45 @@ def question(request: PolicyRequest) -> Question:
     return Question(request.action, {name: plain[name] for name in ACCESS_ATTRIBUTES})
 
 
-def _entity_ids(node: Any, kind: str) -> list[str]:
-    """The ids of all entities of a type that a policy's JSON names, in order of appearance."""
+def _cedar(kind: str, value: Any) -> Any:
+    """A value in Cedar's JSON: codes are references to entities."""
+    if kind in _PLAIN:
+        return value
+    if isinstance(value, list):
+        return [{"__entity": {"type": kind[4:-1], "id": code}} for code in value]
+    return {"__entity": {"type": kind, "id": value}}
+
+
+def _found(node: Any, key: str) -> list[str]:
+    """The strings under a key anywhere in a policy's JSON, in order of appearance."""
     if isinstance(node, list):
-        return [found for item in node for found in _entity_ids(item, kind)]
+        return [found for item in node for found in _found(item, key)]
+    if not isinstance(node, dict):
+        return []
+    here = [node[key]] if isinstance(node.get(key), str) else []
+    return here + [found for item in node.values() for found in _found(item, key)]
+
+
+def _entities(node: Any, kind: str) -> list[str]:
+    """The ids of the entities of a type that a policy's JSON names, in order of appearance."""
+    if isinstance(node, list):
+        return [found for item in node for found in _entities(item, kind)]
     if not isinstance(node, dict):
         return []
     if node.get("type") == kind and isinstance(node.get("id"), str):
         return [node["id"]]
-    return [found for item in node.values() for found in _entity_ids(item, kind)]
+    return [found for item in node.values() for found in _entities(item, kind)]
 
 
-LEDGER: Final = Rules(SCHEMA, ACCESS_ATTRIBUTES)
+LEDGER: Final = Rules(
+    SCHEMA,
+    dict.fromkeys(ACTIONS, ACCESS_ATTRIBUTES) | {f"grant-{action}": GRANT_ATTRIBUTES for action in ACTIONS},
+    {
+        "Purpose": PURPOSES,
+        "MemberRole": dict.fromkeys(MEMBER_ROLES),
+        "RequesterRole": dict.fromkeys(REQUESTER_ROLES),
+        "LegalBasis": dict.fromkeys(LEGAL_BASES),
+        "Approval": dict.fromkeys(APPROVALS),
+    },
+)
 """What policy sets on the ledger may speak of."""

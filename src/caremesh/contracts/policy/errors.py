@@ -65,3 +65,8 @@ BAD_JURISDICTION = ErrorCode(
     "Jurisdictions are listed in alphabetical order, each once.",
     "Sort them; leave the list empty for a set that applies everywhere.",
 )
+TOO_DEEP = ErrorCode(
+    "policy.18",
+    "A policy nests deeper than 8 brackets or chains more than 32 operators.",
+    "Split it into several policies.",
+)

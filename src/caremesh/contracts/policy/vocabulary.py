@@ -30,9 +30,9 @@ PURPOSES: Final[dict[str, tuple[str, ...]]] = {
     "CLMATTCH": ("HPAYMT",),
     "COVAUTH": ("HPAYMT",),
     "COVERAGE": ("HPAYMT",),
-    "ELIGDTRM": ("HPAYMT",),
-    "ELIGVER": ("HPAYMT",),
-    "ENROLLM": ("HPAYMT",),
+    "ELIGDTRM": ("COVERAGE",),
+    "ELIGVER": ("COVERAGE",),
+    "ENROLLM": ("COVERAGE",),
     "REMITADV": ("HPAYMT",),
     # Running health care
     "HOPERAT": (),
@@ -120,16 +120,15 @@ LEGAL_BASES: Final = (
     *(f"HIPAA:164.506.c.{point}" for point in "1234"),
     "HIPAA:164.508",
     "HIPAA:164.510.b",
-    *(f"HIPAA:164.512.{point}" for point in "abcdefghijkl"),
+    *(f"HIPAA:164.512.{point}" for point in "abcdefijl"),
     "HIPAA:164.524",
     "HIPAA:164.526",
+    "HIPAA:164.528",
     # Regulation (EU) 2025/327
     "EHDS:3",
     "EHDS:6",
     "EHDS:7",
-    "EHDS:11",
     "EHDS:11.5",
-    "EHDS:53",
     "EHDS:68",
 )
 

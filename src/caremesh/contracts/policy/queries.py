@@ -1,0 +1,129 @@
+"""Whether the regulations in force permit something, which they are, and what they say in words."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+
+from caremesh import codec
+from caremesh.contracts.policy.engine import LEDGER, NO_PERMIT, Handles, ParsedSet, PolicyText, question
+from caremesh.contracts.policy.errors import UNKNOWN_VERSION
+from caremesh.contracts.policy.request import Decision, PolicyRequest
+from caremesh.contracts.policy.state import CALENDAR, TEXTS, VERSIONS, Calendar, Version, is_in_force
+from caremesh.contracts.policy.vocabulary import ACTIONS, PURPOSES
+from caremesh.errors import Refused
+from caremesh.ledger.state import Reader
+from caremesh.types import Digest, Height
+
+__all__ = [
+    "NO_SET",
+    "Explanation",
+    "action_is_known",
+    "decide",
+    "explain",
+    "in_force",
+    "purpose_is_known",
+    "text_of",
+    "versions",
+]
+
+NO_SET = "policy/no-set"
+"""Cited when a place has no regulations of its own in force: where no law is known, nothing is permitted."""
+
+_HANDLES = Handles(LEDGER)
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """A cited policy in words."""
+
+    policy: str
+    """``<set>/<id>``, as in the decision."""
+    effect: str
+    """``permit``, ``forbid``, or ``none`` where nothing matched."""
+    legal: str
+    """Article or section; empty where nothing matched."""
+    sentence: str
+
+
+def decide(reader: Reader, request: PolicyRequest) -> Decision:
+    """Every set in force for the source's or the grantee's place is asked alone, and all must permit.
+
+    Both places need a set that names them: sets that hold everywhere (house rules, roles) come on top of the law
+    of a place and do not replace it. Deterministic; never raises for what is in the request.
+    """
+    sets = in_force(reader, request.height)
+    places = (request.source_jurisdiction, request.grantee_jurisdiction)
+    if any(all(place not in version.jurisdictions for version in sets) for place in places):
+        return Decision(permit=False, policies=[NO_SET])
+    asked = question(request)
+    permits: list[str] = []
+    denials: list[str] = []
+    for version in sets:
+        if version.jurisdictions and not any(place in version.jurisdictions for place in places):
+            continue
+        verdict = _parsed(reader, version.text).evaluate(asked)
+        (permits if verdict.permit else denials).extend(f"{version.set}/{name}" for name in verdict.reasons)
+    return Decision(permit=not denials, policies=sorted(denials or permits))
+
+
+def in_force(reader: Reader, height: Height) -> list[Version]:
+    """The versions that count at a height that is not past, ordered by set.
+
+    The calendar forgets versions that are over; for the past ask ``versions``.
+    """
+    stored = reader.get(CALENDAR.key())
+    return [] if stored is None else [each for each in _calendar(stored).versions if is_in_force(each, height)]
+
+
+def versions(reader: Reader, name: str) -> list[Version]:
+    """All versions that a set has had, oldest first."""
+    return VERSIONS.items(reader, name.encode())
+
+
+def text_of(reader: Reader, digest: Digest) -> str:
+    """The text of a version. Raises Refused policy.16."""
+    stored = TEXTS.get(reader, digest)
+    if stored is None:
+        raise Refused(UNKNOWN_VERSION)
+    return stored.text
+
+
+def explain(reader: Reader, policies: list[str], height: Height) -> list[Explanation]:
+    """The policies that a decision at a height cites, in words. Raises Refused policy.16 for one unknown then."""
+    return [_explain(reader, policy, height) for policy in policies]
+
+
+def purpose_is_known(code: str) -> bool:
+    """Whether policies can speak of a purpose."""
+    return code in PURPOSES
+
+
+def action_is_known(code: str) -> bool:
+    """Whether policies can speak of an action."""
+    return code in ACTIONS
+
+
+def _explain(reader: Reader, policy: str, height: Height) -> Explanation:
+    if policy == NO_SET:
+        sentence = "One of the two places has no regulations in force here, so nothing is permitted."
+        return Explanation(policy=policy, effect="none", legal="", sentence=sentence)
+    name, _, policy_id = policy.partition("/")
+    found = [version for version in versions(reader, name) if is_in_force(version, height)]
+    if not found:
+        raise Refused(UNKNOWN_VERSION, policy)
+    if policy_id == NO_PERMIT:
+        return Explanation(policy=policy, effect="none", legal="", sentence="Nothing in this set allows it.")
+    text: PolicyText | None = _parsed(reader, found[-1].text).texts.get(policy_id)
+    if text is None:
+        raise Refused(UNKNOWN_VERSION, policy)
+    return Explanation(policy=policy, effect=text.effect, legal=text.legal, sentence=text.sentence)
+
+
+def _parsed(reader: Reader, digest: Digest) -> ParsedSet:
+    return _HANDLES.get(digest, lambda: text_of(reader, digest))
+
+
+@lru_cache(maxsize=16)
+def _calendar(stored: bytes) -> Calendar:
+    return codec.decode_as(stored, Calendar)
