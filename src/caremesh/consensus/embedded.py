@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from caremesh import codec
 from caremesh.blobs.durable import STORAGE_FAILED
 from caremesh.consensus.interface import FULL, STOPPED, Committed, Status
 from caremesh.errors import BadInput, StorageFailed, Unavailable
 from caremesh.ledger import machine as machines
+from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import (
     HEADER_DOMAIN,
     Block,
@@ -35,17 +36,17 @@ from caremesh.ledger.blocks import (
     validators_hash,
 )
 from caremesh.ledger.light import Answer, LightBlock
-from caremesh.ledger.machine import Application, Event, Machine
+from caremesh.ledger.machine import Machine
 from caremesh.ledger.state import Reader
 from caremesh.ledger.store import Store
-from caremesh.ledger.transactions import CheckedTx, SigningKeyLike
+from caremesh.ledger.transactions import CheckedTx, Signs
 from caremesh.types import Height, Seconds
 
 MAX_INTERVAL_S: Final = 10
 _MAX_WAITING: Final = 50_000
 _MAX_BLOCK_TXS: Final = 1_000
 
-Waiting = tuple[CheckedTx[Any], "Future[Committed]"]
+Waiting = tuple[CheckedTx, "Future[Committed]"]
 
 
 class Embedded:
@@ -59,7 +60,7 @@ class Embedded:
         chain: str,
         genesis: bytes,
         genesis_time: Seconds,
-        key: SigningKeyLike,
+        key: Signs,
         clock: Callable[[], Seconds],
         block_wait_s: float = 0.0,
         max_interval_s: float = MAX_INTERVAL_S,
@@ -187,15 +188,15 @@ class Embedded:
         for listener in self._listeners:
             listener(block)
         for index, (_, future) in enumerate(batch):
-            result = done.results.results[index]
-            said = [event for event in done.results.events if event.tx == result.tx]
-            future.set_result(Committed(result.tx, done.height, result.code, result.place, said))
+            tx_id, result = done.results.txs[index], done.results.results[index]
+            said = [event for event in done.results.events if event.tx == tx_id]
+            future.set_result(Committed(tx_id, done.height, result, said))
         return done.height
 
-    def _commit(self, txs: list[CheckedTx[Any]]) -> tuple[Block, machines.Executed]:
+    def _commit(self, txs: list[CheckedTx]) -> tuple[Block, machines.Executed]:
         head = self.machine.head
         done = self.machine.execute(head.height + 1, max(self._clock(), head.time), txs)
-        raw = [checked.raw for checked in txs]
+        raw = [checked.signed for checked in txs]
         signers = validators_hash(self.validators)
         header = codec.encode(
             Header(

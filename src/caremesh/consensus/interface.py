@@ -8,9 +8,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from caremesh.errors import ErrorCode
+from caremesh.ledger.application import Event, Result
 from caremesh.ledger.blocks import Block, Header
 from caremesh.ledger.light import Answer, LightBlock
-from caremesh.ledger.machine import Event
 from caremesh.ledger.state import Reader
 from caremesh.types import Digest, Height, Seconds
 
@@ -23,12 +23,11 @@ FULL = ErrorCode("consensus.04", "Too many transactions are waiting.", "Send thi
 
 
 class Committed(Struct, frozen=True):
-    """What became of a transaction, once it is in a block. ``code``: empty when it took effect."""
+    """What became of a transaction, once it is in a block. ``tx``: its id, 36 bytes."""
 
     tx: bytes
     height: Height
-    code: str
-    place: str
+    result: Result
     events: list[Event]
 
 

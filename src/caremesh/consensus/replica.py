@@ -13,9 +13,10 @@ from caremesh import codec
 from caremesh.blobs.durable import STORAGE_FAILED
 from caremesh.consensus.interface import DIVERGED, OUT_OF_ORDER, Status
 from caremesh.errors import Refused, StorageFailed, Tampered
+from caremesh.ledger.application import Application
 from caremesh.ledger.blocks import Block, Header, Validator, header_hash, txs_root
 from caremesh.ledger.light import FOREVER_S, LightBlock, LightClient
-from caremesh.ledger.machine import Application, Machine
+from caremesh.ledger.machine import Machine
 from caremesh.ledger.state import Reader
 from caremesh.ledger.store import Store
 from caremesh.types import Height, Seconds

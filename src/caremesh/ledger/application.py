@@ -35,7 +35,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     height: Height
     tx: bytes
     """The CID (36 bytes) of the transaction."""
-    attributes: dict[str, str | int | bytes]
+    attributes: dict[str, Any]
+    """Plain values: str, int, bytes."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,7 +51,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Context:
     """What a handler knows and may touch while it executes one message."""
 
-    __slots__ = ("_events", "chain", "height", "index", "signers", "state", "time", "tx_id")
+    __slots__ = ("_events", "alone", "chain", "height", "index", "signers", "sponsor", "state", "time", "tx_id")
 
     def __init__(
         self,
@@ -60,6 +61,8 @@ class Context:
         time: Seconds,
         tx_id: bytes,
         signers: list[Signer],
+        sponsor: Did,
+        alone: bool,
         state: View,
         events: list[Event],
     ) -> None:
@@ -72,10 +75,18 @@ class Context:
         """The transaction's CID, 36 bytes."""
         self.signers: Final = signers
         """All of them signed these bytes; the last is the sponsor."""
+        self.sponsor: Final = sponsor
+        """The active member whose current key signed last."""
+        self.alone: Final = alone
+        """Whether the transaction holds this message only."""
         self.state: Final = state
         self.index = 0
         """Position of the message in its transaction."""
         self._events: Final = events
+
+    def signed_by(self, key: bytes, did: Did | None = None) -> bool:
+        """Whether this key signed, in this name (None: the key of a stream, in its own)."""
+        return any(signer.key == key and signer.did == did for signer in self.signers)
 
     def emit(self, kind: str, /, **attributes: str | int | bytes) -> None:
         """Tell followers that something of this type happened; forgotten if the transaction is refused."""

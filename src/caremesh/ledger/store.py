@@ -11,7 +11,7 @@ meta     chain, height, time, app hash
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -28,6 +28,7 @@ _MAP_BYTES: Final = 1 << 38
 """Address space reserved; the file is as large as what it holds."""
 _DATABASES: Final = ("state", "leaves", "undo", "blocks", "results", "history", "meta")
 _HEAD: Final = b"head"
+_GENESIS: Final = b"genesis"
 _MAX_READERS: Final = 512
 
 NOT_WRITTEN = ErrorCode(
@@ -108,6 +109,10 @@ class Store:
         stored = self._get("meta", _HEAD)
         return None if stored is None else codec.decode_as(stored, Head)
 
+    def genesis(self) -> Digest | None:
+        """SHA-256 of the genesis document."""
+        return self._get("meta", _GENESIS)
+
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """The committed state, unchanging while the block runs. Open in the thread that uses it."""
@@ -166,6 +171,8 @@ class Store:
                 txn.put(height, commit.block, db=self.databases["blocks"])
                 txn.put(height, commit.results, db=self.databases["results"])
                 txn.put(_HEAD, codec.encode(commit.head), db=self.databases["meta"])
+                if commit.head.height == 0:
+                    txn.put(_GENESIS, sha256(commit.block), db=self.databases["meta"])
                 for name in ("undo", "blocks", "results"):
                     self._drop_below(txn, name, commit.drop_below)
                 before_sync()
@@ -221,15 +228,3 @@ class Store:
 
 def _height_key(height: Height) -> bytes:
     return height.to_bytes(8)
-
-
-class MappingReader:
-    """A reader over a mapping with a reader below: state as it was."""
-
-    def __init__(self, values: Mapping[bytes, bytes | None], below: Snapshot | Store) -> None:
-        self._values = values
-        self._below = below
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value as the mapping has it, else that below."""
-        return self._values[key] if key in self._values else self._below.get(key)
