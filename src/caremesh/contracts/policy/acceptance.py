@@ -7,10 +7,12 @@ matters. The check is a pure function of the message: every replica comes to the
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from caremesh import codec
 from caremesh.contracts.policy.engine import LEDGER, ParsedSet, question
 from caremesh.contracts.policy.errors import BAD_TEST, NOT_FLIPPED, NOT_LEFT_ALONE, UNKNOWN_POLICY, UNTESTED
 from caremesh.contracts.policy.request import AccessRequest, GrantRequest, PolicyRequest
@@ -38,8 +40,24 @@ class PolicyTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Tests: TypeAlias = Annotated[list[PolicyTest], msgspec.Meta(max_length=256)]
 
 
-def accept(text: str, access: AccessRequest, grant: GrantRequest, tests: Tests) -> ParsedSet:
-    """The parsed set, when it is valid and all its tests pass. Raises Refused policy.03 to policy.13."""
+def accept(text: str, access: AccessRequest, grant: GrantRequest, tests: Tests) -> None:
+    """Return when the set is valid and all its tests pass. Raises Refused policy.03 to policy.13, policy.18.
+
+    What has passed once in this process is not run again: the outcome is a function of the arguments.
+    """
+    _accept(text, codec.encode(_Shown(access, grant, tests)))
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    access: AccessRequest
+    grant: GrantRequest
+    tests: list[PolicyTest]
+
+
+@lru_cache(maxsize=32)
+def _accept(text: str, encoded: bytes) -> None:
+    shown = codec.decode_as(encoded, _Shown)
+    access, grant, tests = shown.access, shown.grant, shown.tests
     parsed = LEDGER.parse(text)
     untested = dict.fromkeys(parsed.texts)
     for index, test in enumerate(tests):
@@ -50,7 +68,6 @@ def accept(text: str, access: AccessRequest, grant: GrantRequest, tests: Tests) 
         _check(parsed, test, changed(base, test.flips, index), changed(base, test.leaves, index))
     if untested:
         raise Refused(UNTESTED, next(iter(untested)))
-    return parsed
 
 
 def _check(parsed: ParsedSet, test: PolicyTest, flips: PolicyRequest, leaves: PolicyRequest) -> None:

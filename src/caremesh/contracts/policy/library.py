@@ -38,12 +38,12 @@ def shipped(*names: str) -> list[PolicySet]:
 
 
 def _read(name: str) -> PolicySet:
-    folder = files(__package__) / "sets"
-    beside = msgspec.json.decode((folder / f"{name}.json").read_bytes(), type=_Beside)
+    folder = files(__package__).joinpath("sets")
+    beside = msgspec.json.decode(folder.joinpath(f"{name}.json").read_bytes(), type=_Beside)
     return PolicySet(
         set=beside.id,
         jurisdictions=beside.jurisdictions,
-        text=(folder / f"{name}.cedar").read_text("utf-8"),
+        text=folder.joinpath(f"{name}.cedar").read_text("utf-8"),
         access=beside.access,
         grant=beside.grant,
         tests=beside.tests,

@@ -19,7 +19,7 @@ from caremesh.contracts.policy.messages import Adopt, PolicySet, Retire
 from caremesh.contracts.policy.state import CALENDAR, TEXTS, VERSIONS, Calendar, Text, Version
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import Refused
-from caremesh.ledger.machine import Context
+from caremesh.ledger.application import Context
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import Signer
 from caremesh.types import Height
