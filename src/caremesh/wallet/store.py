@@ -1,11 +1,13 @@
 """The wallet on disk: one encrypted file that is replaced whole or not at all.
 
-    file   = DAG-CBOR { kind: "caremesh/wallet", v: 1, locked, digest }
-    locked = Argon2id → AES-256-GCM under the passphrase, of the wallet's own bytes (``crypto.envelope.lock``)
-    digest = SHA-256(locked)
+    file     = DAG-CBOR { kind: "caremesh/wallet", v: 1, locked, salt, content, digest }
+    file key = 32 random bytes; locked = Argon2id → AES-256-GCM of it under the passphrase (``crypto.envelope.lock``)
+    content  = AES-256-GCM of the wallet under HKDF(file key, "caremesh/v1/wallet-file" ‖ salt), a fresh salt each time
+    digest   = SHA-256(locked)
 
-The digest tells damage from a wrong passphrase: authenticity is AES-GCM's alone. Whoever changes the file and the
-digest with it gets Locked, never a wallet. The file is readable by its owner only (mode 0600).
+The passphrase is stretched once, when the file is opened; saving needs the file key only, so that nothing has to keep
+the passphrase. The digest tells a damaged lock from a wrong passphrase; whoever changes both gets Locked, never a
+wallet. The file is its owner's to read, alone (mode 0600).
 """
 
 from __future__ import annotations
@@ -21,61 +23,93 @@ from msgspec import Struct
 
 from caremesh import codec
 from caremesh.blobs.durable import STORAGE_FAILED, write_durably
-from caremesh.crypto.envelope import lock, unlock
+from caremesh.crypto.envelope import KEY_BYTES, lock, open_aead, seal_aead, unlock
 from caremesh.crypto.hashes import sha256
+from caremesh.crypto.keys import derive
 from caremesh.errors import BadInput, Locked, Refused, StorageFailed, Tampered
-from caremesh.types import Digest
+from caremesh.types import Bytes32, Digest
 from caremesh.wallet.errors import EXISTS, IN_USE, NOT_A_WALLET, NOT_READABLE, UNKNOWN_VERSION
 
 VERSION: Final = 1
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+_DOMAIN: Final = b"caremesh/v1/wallet-file"
 
 
 class _File(Struct, frozen=True):
     kind: Literal["caremesh/wallet"]
     v: Literal[1]
     locked: bytes
+    salt: Bytes32
+    content: bytes
     digest: Digest
 
 
-def create(path: Path, passphrase: str, content: bytes) -> None:
-    """Write a new wallet file.
+class WalletFile:
+    """An opened wallet file: it can be saved again without the passphrase."""
 
-    Raises Refused wallet.08 when something is there already, StorageFailed storage.01, BadInput envelope.05.
-    """
-    if path.exists() or path.is_symlink():
-        raise Refused(EXISTS, path.name)
-    save(path, passphrase, content)
+    __slots__ = ("_key", "_locked", "path")
 
+    def __init__(self, path: Path, locked: bytes, key: bytes) -> None:
+        self.path: Final = path
+        self._locked = locked
+        self._key: Final = key
 
-def save(path: Path, passphrase: str, content: bytes) -> None:
-    """Replace the wallet file: durable when this returns, untouched when it raises.
+    @classmethod
+    def create(cls, path: Path, passphrase: str, content: bytes) -> WalletFile:
+        """Write a new file.
 
-    Every call draws a fresh salt, so a fresh key. Raises StorageFailed storage.01, BadInput envelope.05.
-    """
-    locked = lock(passphrase, content)
-    data = codec.encode(_File("caremesh/wallet", VERSION, locked, sha256(locked)))
-    write_durably(path, data, mode=0o600)
+        Raises Refused wallet.08 when something is there already, StorageFailed storage.01, BadInput envelope.05.
+        """
+        if path.exists() or path.is_symlink():
+            raise Refused(EXISTS, path.name)
+        key = os.urandom(KEY_BYTES)
+        opened = cls(path, lock(passphrase, key), key)
+        opened.save(content)
+        return opened
 
+    @classmethod
+    def open(cls, path: Path, passphrase: str) -> tuple[WalletFile, bytes]:
+        """The file, and what was last saved.
 
-def load(path: Path, passphrase: str) -> bytes:
-    """What ``save`` was given.
+        Raises Locked envelope.03 (passphrase), Tampered wallet.05 (cut short or changed), Refused wallet.06 (newer
+        version), BadInput wallet.07 (not there, not readable), envelope.05.
+        """
+        stored = _read(path)
+        try:
+            key = unlock(passphrase, stored.locked)
+            content = open_aead(_content_key(key, stored.salt), stored.content, _DOMAIN, path.name)
+        except Tampered as error:
+            raise Tampered(NOT_A_WALLET, path.name) from error
+        except Locked as error:
+            raise Locked(error.error, path.name) from error
+        return cls(path, stored.locked, key), content
 
-    Raises Locked envelope.03 (passphrase), Tampered wallet.05 (cut short or changed), Refused wallet.06 (newer
-    version), BadInput wallet.07 (not there, not readable), envelope.05.
-    """
-    locked = _read(path)
-    try:
-        return unlock(passphrase, locked)
-    except Tampered as error:
-        raise Tampered(NOT_A_WALLET, path.name) from error
-    except Locked as error:
-        raise Locked(error.error, path.name) from error
+    def save(self, content: bytes) -> None:
+        """Replace the file: durable when this returns, untouched when it raises. Raises StorageFailed storage.01."""
+        self._write(self._locked, content)
+
+    def change_passphrase(self, passphrase: str, content: bytes) -> None:
+        """Save under a new passphrase. Copies of the old file still open with the old one.
+
+        Raises StorageFailed storage.01, BadInput envelope.05.
+        """
+        locked = lock(passphrase, self._key)
+        self._write(locked, content)
+        self._locked = locked
+
+    def __repr__(self) -> str:
+        return f"WalletFile({self.path.name})"
+
+    def _write(self, locked: bytes, content: bytes) -> None:
+        salt = os.urandom(KEY_BYTES)
+        sealed = seal_aead(_content_key(self._key, salt), content, _DOMAIN)
+        data = codec.encode(_File("caremesh/wallet", VERSION, locked, salt, sealed, sha256(locked)))
+        write_durably(self.path, data, mode=0o600)
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Keep other processes from changing the wallet between a ``load`` and its ``save``.
+    """Keep other processes from changing the wallet between opening and saving it.
 
     Raises Refused wallet.09 when another has it, StorageFailed storage.01. The system lets go of it after a crash.
     """
@@ -94,7 +128,11 @@ def held(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _read(path: Path) -> bytes:
+def _content_key(key: bytes, salt: bytes) -> bytes:
+    return derive(key, _DOMAIN, salt)
+
+
+def _read(path: Path) -> _File:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
@@ -105,12 +143,12 @@ def _read(path: Path) -> bytes:
             raise Tampered(NOT_A_WALLET, path.name)
         if _version(data) > VERSION:
             raise Refused(UNKNOWN_VERSION, path.name)
-        file_ = codec.decode_as(data, _File)
+        stored = codec.decode_as(data, _File)
     except BadInput as error:
         raise Tampered(NOT_A_WALLET, path.name) from error
-    if sha256(file_.locked) != file_.digest:
+    if sha256(stored.locked) != stored.digest:
         raise Tampered(NOT_A_WALLET, path.name)
-    return file_.locked
+    return stored
 
 
 def _version(data: bytes) -> int:

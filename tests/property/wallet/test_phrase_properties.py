@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from caremesh import codec
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import CareMeshError
-from caremesh.wallet import store
 from caremesh.wallet.phrase import MAX_SUGGESTIONS, _english, phrase_of, seed_of, suggestions
+from caremesh.wallet.store import WalletFile
 
 WORDS = _english().wordlist
 LETTERS = st.sampled_from("abcdefghijklmnopqrstuvwxyz")
@@ -58,6 +58,8 @@ def test_one_slip_of_the_pen_is_mended_unless_five_words_are_as_close(word: str,
                 "kind": st.one_of(st.just("caremesh/wallet"), st.text(max_size=5), st.none()),
                 "v": st.one_of(st.integers(-2, 3), st.booleans(), st.text(max_size=3), st.none()),
                 "locked": st.one_of(st.binary(max_size=80), st.none()),
+                "salt": st.one_of(st.just(bytes(32)), st.binary(max_size=33)),
+                "content": st.one_of(st.binary(max_size=80), st.none()),
                 "digest": st.one_of(st.binary(max_size=40), st.just(sha256(b""))),
             },
         ).map(codec.encode),
@@ -67,5 +69,5 @@ def test_any_file_is_refused_with_a_code(tmp_path_factory: pytest.TempPathFactor
     path: Path = tmp_path_factory.getbasetemp() / "fuzzed-wallet"
     path.write_bytes(data)
     with pytest.raises(CareMeshError) as caught:
-        store.load(path, "passphrase")
+        WalletFile.open(path, "passphrase")
     assert caught.value.code in {"wallet.05", "wallet.06"}
