@@ -78,8 +78,8 @@ promises: dev-ready  ## the tests of every promise -> build/promises.json
 sim: dev-ready  ## long simulations; SEEDS=200
 	$(BIN)/python -m pytest -q -n $(JOBS) tests/simulation --seeds $(or $(SEEDS),200) $(ARGS)
 
-bench: dev-ready  ## measurements -> build/bench/results.json; ONLY=ledger
-	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+bench: dev-ready  ## measurements -> build/bench/results.json; ONLY=ledger PAGE=1
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PAGE),--page)
 
 mutants: dev-ready  ## mutation tests -> build/mutants.json; ONLY=src/caremesh/codec.py BUDGET=minutes
 	$(BIN)/python -m tools.mutants $(if $(ONLY),--only $(ONLY)) $(if $(BUDGET),--budget $(BUDGET))

@@ -2,10 +2,10 @@
 
 Refused in ``contracts``, ``ledger``, ``codec``:
 
-    D1  floating point: literals, ``float()``, ``complex()``, ``/`` and ``/=``, and ``math``, ``statistics``, ``decimal`` …
+    D1  floating point: literals, ``float()``, ``complex()``, ``/`` and ``/=``; ``math``, ``statistics`` …
     D2  ``hash()`` and ``id()``: they differ from process to process
     D3  iteration over a set in its own order: ``for``, comprehensions, unpacking, ``list()``, ``tuple()``, ``iter()``,
-        ``enumerate()``, ``dict.fromkeys()``, ``join()``, ``pop()`` …; but ``sorted()``, ``len()``, ``sum()``, ``min()``,
+        ``enumerate()``, ``dict.fromkeys()``, ``join()``, ``pop()`` …; but ``sorted()``, ``len()``, ``min()``,
         ``max()``, ``any()``, ``all()`` and membership are fine
     D4  clocks, entropy and the machine: ``random``, ``secrets``, ``uuid``, ``time``, ``datetime``, ``os``, ``sys`` …
 
