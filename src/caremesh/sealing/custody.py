@@ -10,6 +10,8 @@
     ReleaseRequest      requester → custodian  by the receipt's requester or visit key (asserted: the member's node key)
     Release             custodian → requester  by the custodian's node key
     DestroyConfirmation custodian → anybody    by the custodian's node key
+    SealRequest         wallet → custodian     by the stream's current key
+    SealAnswer          custodian → wallet     by the custodian's node key
 
 Whether the key is the one that the ledger names is for the reader to say, by ``expected_key``.
 """
@@ -49,8 +51,10 @@ ACKNOWLEDGEMENT: Final = "caremesh/acknowledgement/v1"
 RELEASE_REQUEST: Final = "caremesh/release-request/v1"
 RELEASE: Final = "caremesh/release/v1"
 DESTROY_CONFIRMATION: Final = "caremesh/destroy-confirmation/v1"
+SEAL_REQUEST: Final = "caremesh/seal-request/v1"
+SEAL_ANSWER: Final = "caremesh/seal-answer/v1"
 
-MAX_PAYLOAD_BYTES: Final = 256 * 1024
+MAX_PAYLOAD_BYTES: Final = 16 * 1024 * 1024
 MAX_DESCRIPTOR_BYTES: Final = 64 * 1024
 MAX_DESCRIPTORS: Final = 1024
 """Segments in one release request."""
@@ -148,6 +152,37 @@ class DestroyConfirmation(Struct, frozen=True, kw_only=True):
     consent: ConsentId
     custodian: Did
     at: Seconds
+
+
+class SealRequest(Struct, frozen=True, kw_only=True):
+    """The subject asks for the seals of their own stream. No receipt: what they open is theirs. ``at``: seconds UTC."""
+
+    stream: StreamId
+    custodian: Did
+    nonce: Bytes16
+    at: Seconds
+
+
+class HeldSeal(Struct, frozen=True, kw_only=True):
+    """A segment's descriptor and seal, as a custodian or a wallet keeps them."""
+
+    descriptor: Annotated[bytes, Meta(max_length=MAX_DESCRIPTOR_BYTES)]
+    seal: Seal
+
+    def __repr__(self) -> str:
+        return "HeldSeal(…)"
+
+
+class SealAnswer(Struct, frozen=True, kw_only=True):
+    """All seals of the stream that this custodian holds. ``nonce``: that of the request."""
+
+    stream: StreamId
+    custodian: Did
+    nonce: Bytes16
+    seals: list[HeldSeal]
+
+    def __repr__(self) -> str:
+        return f"SealAnswer({self.stream.hex()}, {len(self.seals)} seals)"
 
 
 class Signed(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,60 @@
+"""A release log that omits, reorders or changes an entry does not hold together."""
+
+import msgspec
+import pytest
+
+from caremesh import codec
+from caremesh.errors import Tampered
+from caremesh.sealing.release_log import START, LogEntry, LogHead, check_chain, link_of
+
+STREAM = bytes(range(32))
+
+
+def chain(length: int) -> tuple[list[LogEntry], LogHead]:
+    entries: list[LogEntry] = []
+    link = START
+    for index in range(length):
+        entry = LogEntry(STREAM, index, link, bytes([index]) * 32, codec.cid_of_raw(bytes([index])), 100 + index)
+        entries.append(entry)
+        link = link_of(entry)
+    return entries, LogHead(length, link)
+
+
+@pytest.mark.parametrize("length", [0, 1, 5])
+def test_a_true_chain_holds(length: int) -> None:
+    check_chain(STREAM, *chain(length))
+
+
+@pytest.mark.promise("P2")
+def test_every_way_to_lie_is_named() -> None:
+    entries, head = chain(4)
+    changed = [*entries[:2], msgspec.structs.replace(entries[2], receipt=bytes(32)), entries[3]]
+    lies = {
+        "omits the last": (entries[:3], head, "head"),
+        "omits one": ([entries[0], *entries[2:]], head, "entry 1"),
+        "omits the first": (entries[1:], head, "entry 0"),
+        "swaps two": ([entries[0], entries[2], entries[1], entries[3]], head, "entry 1"),
+        "changes one": (changed, head, "entry 3"),
+        "changes the last": ([*entries[:3], msgspec.structs.replace(entries[3], at=0)], head, "head"),
+        "counts wrong": (entries, LogHead(5, head.link), "head"),
+        "hides all": ([], head, "head"),
+        "claims one": (entries, LogHead(0, START), "head"),
+        "forks": (entries, LogHead(4, bytes(32)), "head"),
+    }
+    for name, (told, told_head, place) in lies.items():
+        with pytest.raises(Tampered, match=r"custody\.04") as caught:
+            check_chain(STREAM, told, told_head)
+        assert caught.value.place == place, name
+
+
+def test_entries_of_another_stream_do_not_count() -> None:
+    entries, head = chain(2)
+    with pytest.raises(Tampered, match=r"custody\.04") as caught:
+        check_chain(bytes(32), entries, head)
+    assert caught.value.place == "entry 0"
+
+
+def test_indices_are_checked_even_when_links_are_right() -> None:
+    first = LogEntry(STREAM, 1, START, bytes(32), codec.cid_of_raw(b""), 1)
+    with pytest.raises(Tampered, match=r"custody\.04"):
+        check_chain(STREAM, [first], LogHead(1, link_of(first)))
