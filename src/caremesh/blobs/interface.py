@@ -1,0 +1,63 @@
+"""The port for ciphertext by CID, and which errors may escape from it.
+
+Every adapter passes ``tests/unit/blobs/test_block_store.py``. What a store promises:
+- a block is what its name says: checked before it is kept and whenever it is read;
+- ``put`` has happened durably when it returns; when it raises, no block of the call is acknowledged;
+- a block is held once for each stream that stored it, and dropped when the last of them lets go;
+- any number of threads may call.
+
+    Tampered     blobs.01     bytes do not match their CID; the place is the CID
+    Unavailable  blobs.02     no such block here; the place is the CID
+    StorageFailed storage.01  the disk is full, read-only or broken; the place is the CID
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from caremesh import codec
+from caremesh.codec import CID
+from caremesh.errors import ErrorCode, Tampered
+
+WRONG_BLOCK = ErrorCode(
+    "blobs.01",
+    "The block does not match its name (CID).",
+    "Fetch it from another node; this copy is damaged or forged.",
+)
+NOT_HELD = ErrorCode("blobs.02", "This store does not hold the block.", "Fetch it from another node.")
+
+
+class BlockStore(Protocol):
+    """Ciphertext blocks by CID, each held for one or more streams (32-byte ids)."""
+
+    def put(self, stream: bytes, cid: CID, data: bytes) -> None:
+        """Hold a block for a stream; again is no error. Raises Tampered blobs.01, StorageFailed."""
+        ...
+
+    def put_all(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
+        """Hold all blocks for a stream, or on an error none. Raises Tampered blobs.01, StorageFailed."""
+        ...
+
+    def get(self, cid: CID) -> bytes:
+        """A block's bytes. Raises Unavailable blobs.02, Tampered blobs.01, StorageFailed."""
+        ...
+
+    def has(self, cid: CID) -> bool:
+        """Whether the block is here; it is not read. Raises StorageFailed."""
+        ...
+
+    def delete(self, stream: bytes, cid: CID) -> None:
+        """Let go of a block for a stream; one that is not held is no error. Raises StorageFailed."""
+        ...
+
+    def streams_of(self, cid: CID) -> list[bytes]:
+        """The streams for which the block is held, sorted. Raises StorageFailed."""
+        ...
+
+
+def check_block(cid: CID, data: bytes) -> None:
+    """Return when the bytes are those that the CID (raw or dag-cbor, SHA-256) names. Raises Tampered blobs.01."""
+    named = codec.cid_of_cbor(data) if cid.is_cidv1_dag_cbor_sha256_32() else codec.cid_of_raw(data)
+    if named != cid:
+        raise Tampered(WRONG_BLOCK, cid.encode())
