@@ -4,25 +4,25 @@ One operator is one trust domain: proofs and durability hold against outsiders a
 operator of this process. The ``cometbft`` engine is for members that do not trust each other.
 
 One thread makes blocks: it takes what has been submitted, executes it, writes state, block and results in one synced
-transaction, and only then answers the submitters. Blocks come at least every ``max_interval_s``, so that a copy of
-the ledger can know how old it is.
+transaction, and only then answers the submitters. Signatures are verified in the threads that submit. Blocks come at
+least every ``max_interval_s``, so that a copy of the ledger can know how old it is.
+
+Anything but a refusal stops the engine: nothing of that block is kept, and every submitter that waits is told.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from caremesh import codec
-from caremesh.blobs.durable import STORAGE_FAILED
-from caremesh.consensus.interface import FULL, STOPPED, Committed, Status
-from caremesh.errors import BadInput, StorageFailed, Unavailable
-from caremesh.ledger import machine as machines
+from caremesh.consensus import kept
+from caremesh.consensus.interface import FULL, NOT_YET, STOPPED, Committed, Status
+from caremesh.errors import Unavailable
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import (
     HEADER_DOMAIN,
@@ -36,21 +36,24 @@ from caremesh.ledger.blocks import (
     validators_hash,
 )
 from caremesh.ledger.light import Answer, LightBlock
-from caremesh.ledger.machine import Machine
-from caremesh.ledger.state import Reader
-from caremesh.ledger.store import Store
+from caremesh.ledger.machine import Executed
+from caremesh.ledger.past import StateAt
+from caremesh.ledger.store import MAP_BYTES
 from caremesh.ledger.transactions import CheckedTx, Signs
 from caremesh.types import Height, Seconds
 
 MAX_INTERVAL_S: Final = 10
-_MAX_WAITING: Final = 50_000
-_MAX_BLOCK_TXS: Final = 1_000
+MAX_WAITING: Final = 50_000
+MAX_BLOCK_TXS: Final = 1_000
 
-Waiting = tuple[CheckedTx, "Future[Committed]"]
+
+class _Waiting(NamedTuple):
+    checked: CheckedTx
+    future: Future[Committed]
 
 
 class Embedded:
-    """The one writer of a ledger."""
+    """The one writer of a ledger. Any thread may call any method."""
 
     def __init__(
         self,
@@ -64,22 +67,27 @@ class Embedded:
         clock: Callable[[], Seconds],
         block_wait_s: float = 0.0,
         max_interval_s: float = MAX_INTERVAL_S,
+        max_block_txs: int = MAX_BLOCK_TXS,
+        map_bytes: int = MAP_BYTES,
     ) -> None:
-        """Open or create. ``block_wait_s``: how long a block waits for company. Raises WrongLedger, StorageFailed."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise StorageFailed(STORAGE_FAILED, folder.name) from error
-        self._store = Store(str(folder), chain)
-        self.machine = Machine(self._store, app)
-        self.machine.start(genesis_time, genesis)
+        """Open or create. ``block_wait_s``: how long a block waits for company.
+
+        Raises WrongLedger, StorageFailed, Tampered.
+        """
+        self.machine = kept.open_machine(
+            folder, app, chain=chain, genesis=genesis, genesis_time=genesis_time, map_bytes=map_bytes
+        )
         self.validators = [Validator(key.public, 1)]
         self._key = key
         self._clock = clock
         self._block_wait_s = block_wait_s
         self._max_interval_s = max_interval_s
-        self._waiting: queue.Queue[Waiting | None] = queue.Queue(_MAX_WAITING)
+        self._max_block_txs = max_block_txs
         self._making = threading.Lock()
+        self._changed = threading.Condition()
+        self._waiting: deque[_Waiting] = deque()
+        self._pending: dict[bytes, Future[Committed]] = {}
+        self._closed = False
         self._failed: BaseException | None = None
         self._listeners: list[Callable[[Block], None]] = []
         self._thread: threading.Thread | None = None
@@ -90,15 +98,18 @@ class Embedded:
         self._thread.start()
 
     def close(self) -> None:
-        """Finish the block in hand and stop."""
+        """Finish the block in hand and stop; who still waits is told so."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
         if self._thread is not None:
-            self._waiting.put(None)
             self._thread.join()
             self._thread = None
-        self._store.close()
+        self._give_up(Unavailable(STOPPED))
+        self.machine.store.close()
 
     def on_block(self, listener: Callable[[Block], None]) -> None:
-        """Call ``listener`` after each durable block, in the ledger's thread."""
+        """Call ``listener`` after each durable block, in the thread that made it; if it raises, the engine stops."""
         self._listeners.append(listener)
 
     def submit(self, raw: bytes) -> Committed:
@@ -108,63 +119,89 @@ class Embedded:
     def submit_soon(self, raw: bytes) -> Future[Committed]:
         """Like ``submit``, without waiting: the future is done when the block is durable."""
         checked = self.machine.codec.decode(raw)
-        if self._failed is not None:
-            raise Unavailable(STOPPED) from self._failed
-        future: Future[Committed] = Future()
-        try:
-            self._waiting.put_nowait((checked, future))
-        except queue.Full as error:
-            raise Unavailable(FULL) from error
+        self.machine.check(checked, max(self._clock(), self.machine.head.time))
+        tx_id = bytes(checked.id)
+        with self._changed:
+            if self._closed or self._failed is not None:
+                raise Unavailable(STOPPED) from self._failed
+            if tx_id in self._pending:
+                return self._pending[tx_id]
+            if len(self._waiting) >= MAX_WAITING:
+                raise Unavailable(FULL)
+            future: Future[Committed] = Future()
+            self._pending[tx_id] = future
+            self._waiting.append(_Waiting(checked, future))
+            self._changed.notify_all()
         if self._thread is None:
             self.make_block()
         return future
 
     def make_block(self) -> Height:
-        """Make one block of what waits (possibly of nothing) and return its height."""
-        batch: list[Waiting] = []
-        while len(batch) < _MAX_BLOCK_TXS:
+        """Make one block of what waits (possibly of nothing) and return its height. Raises what stops the engine."""
+        with self._making:
+            if self._failed is not None:
+                raise Unavailable(STOPPED) from self._failed
+            batch = self._take()
             try:
-                entry = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if entry is not None:
-                batch.append(entry)
-        return self._make(batch)
+                block, done = self._commit([row.checked for row in batch])
+            except BaseException as error:
+                self._failed = error
+                for row in batch:
+                    self._answer(row, error)
+                self._give_up(error)
+                raise
+        try:
+            for listener in self._listeners:
+                listener(block)
+        except BaseException as error:
+            self._failed = error
+            raise
+        finally:  # the block is durable, whatever a listener makes of it
+            self._answer_all(batch, done)
+        return done.height
 
     def query(self, key: bytes, height: Height | None = None) -> Answer:
         """See ``Engine.query``."""
-        with self._making:
-            _, proof, at = self.machine.prove(key, height)
+        _, proof, at = self.machine.prove(key, height)
         return Answer(key, at, proof)
 
     def light_block(self, height: Height | None = None) -> LightBlock:
         """See ``Engine.light_block``."""
         return LightBlock(self.block(self.machine.head.height if height is None else height).signed, self.validators)
 
+    def outcome(self, tx_id: bytes) -> Committed | None:
+        """See ``Engine.outcome``."""
+        return kept.outcome_of(self.machine, tx_id)
+
     def block(self, height: Height) -> Block:
         """One kept block. Raises BadInput ledger.11."""
-        stored = self._store.block(height) if height else None
-        if stored is None:
-            raise BadInput(machines.NOT_KEPT, f"height {height}")
-        return codec.decode_as(stored, Block)
+        return kept.block_at(self.machine, height)
 
     def blocks(self, start: Height) -> Iterator[Block]:
         """See ``Engine.blocks``."""
-        for height in range(max(1, start), self.machine.head.height + 1):
-            yield self.block(height)
+        return kept.blocks_from(self.machine, start)
 
     def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
         """See ``Engine.subscribe``."""
-        yield from events_after(self.machine, cursor)
+        return kept.events_after(self.machine, cursor)
+
+    def wait(self, height: Height, timeout_s: float) -> Height:
+        """See ``Engine.wait``."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.machine.head.height >= height or self._closed or self._failed is not None, timeout_s
+            )
+        if self.machine.head.height >= height:
+            return self.machine.head.height
+        raise Unavailable(STOPPED if self._closed or self._failed is not None else NOT_YET)
 
     def status(self) -> Status:
         """See ``Engine.status``."""
-        head = self.machine.head
-        return Status(head.chain, head.height, head.time, head.app_hash)
+        return kept.status_of(self.machine, running=not self._closed and self._failed is None)
 
-    def reader(self) -> Reader:
+    def reader(self, height: Height | None = None) -> StateAt:
         """See ``Engine.reader``."""
-        return self._store
+        return self.machine.reader(height)
 
     def header(self) -> Header:
         """The header of the last block; makes the first block when there is none yet."""
@@ -176,24 +213,19 @@ class Embedded:
         """This process makes the headers itself: it has always just seen the last one."""
         return 0.0
 
-    def _make(self, batch: list[Waiting]) -> Height:
-        with self._making:
-            try:
-                block, done = self._commit([checked for checked, _ in batch])
-            except BaseException as error:
-                self._failed = error
-                for _, future in batch:
-                    future.set_exception(error)
-                raise
-        for listener in self._listeners:
-            listener(block)
-        for index, (_, future) in enumerate(batch):
-            tx_id, result = done.results.txs[index], done.results.results[index]
-            said = [event for event in done.results.events if event.tx == tx_id]
-            future.set_result(Committed(tx_id, done.height, result, said))
-        return done.height
+    def _take(self) -> list[_Waiting]:
+        """What the next block holds: in the order of coming, up to the ledger's limits."""
+        limit = self.machine.params.max_block_bytes
+        batch: list[_Waiting] = []
+        with self._changed:
+            while self._waiting and len(batch) < self._max_block_txs:
+                limit -= len(self._waiting[0].checked.signed)
+                if limit < 0 and batch:
+                    break
+                batch.append(self._waiting.popleft())
+        return batch
 
-    def _commit(self, txs: list[CheckedTx]) -> tuple[Block, machines.Executed]:
+    def _commit(self, txs: list[CheckedTx]) -> tuple[Block, Executed]:
         head = self.machine.head
         done = self.machine.execute(head.height + 1, max(self._clock(), head.time), txs)
         raw = [checked.signed for checked in txs]
@@ -215,36 +247,42 @@ class Embedded:
         self.machine.commit(done, block=codec.encode(block), header=header_hash(header))
         return block, done
 
+    def _answer_all(self, batch: list[_Waiting], done: Executed) -> None:
+        events: dict[bytes, list[Event]] = {}
+        for event in done.results.events:
+            events.setdefault(event.tx, []).append(event)
+        for row, tx_id, result in zip(batch, done.results.txs, done.results.results, strict=True):
+            self._answer(row, Committed(tx_id, done.height, result, events.get(tx_id, [])))
+        with self._changed:
+            self._changed.notify_all()
+
+    def _answer(self, row: _Waiting, answer: Committed | BaseException) -> None:
+        with self._changed:
+            self._pending.pop(bytes(row.checked.id), None)
+        if isinstance(answer, BaseException):
+            row.future.set_exception(answer)
+        else:
+            row.future.set_result(answer)
+
+    def _give_up(self, error: BaseException) -> None:
+        with self._changed:
+            rows = list(self._waiting)
+            self._waiting.clear()
+            self._changed.notify_all()
+        for row in rows:
+            self._answer(row, error)
+
     def _run(self) -> None:
         while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting) or self._closed, self._max_interval_s)
+                if self._closed and not self._waiting:
+                    return
+                if self._block_wait_s and len(self._waiting) < self._max_block_txs:
+                    self._changed.wait_for(
+                        lambda: len(self._waiting) >= self._max_block_txs or self._closed, self._block_wait_s
+                    )
             try:
-                first = self._waiting.get(timeout=self._max_interval_s)
-            except queue.Empty:
-                self._make([])
-                continue
-            if first is None:
+                self.make_block()
+            except BaseException:  # noqa: BLE001 - make_block has kept the reason, and told all who wait
                 return
-            batch = [first]
-            if self._block_wait_s:
-                time.sleep(self._block_wait_s)
-            while len(batch) < _MAX_BLOCK_TXS:
-                try:
-                    entry = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
-                if entry is None:
-                    self._waiting.put(None)
-                    break
-                batch.append(entry)
-            self._make(batch)
-
-
-def events_after(machine: Machine, cursor: str) -> Iterator[tuple[str, Event]]:
-    """Events after the cursor ``height.position``, in order, each once. Raises BadInput ledger.11."""
-    height, _, position = cursor.partition(".")
-    at, skip = (int(height), int(position) + 1) if cursor else (1, 0)
-    while at <= machine.head.height:
-        for index, event in enumerate(machine.results(at).events):
-            if index >= skip:
-                yield f"{at}.{index}", event
-        at, skip = at + 1, 0

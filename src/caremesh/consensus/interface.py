@@ -20,6 +20,11 @@ DIVERGED = ErrorCode(
     "consensus.03", "This block leads to another state here than its header says.", "Do not use this replica."
 )
 FULL = ErrorCode("consensus.04", "Too many transactions are waiting.", "Send this one again a little later.")
+BAD_CURSOR = ErrorCode("consensus.05", "This is not a cursor of the event stream.", "Use one as it was given.")
+NOT_YET = ErrorCode("consensus.06", "No block of this height came in time.", "Ask again.")
+WRONG_TXS = ErrorCode(
+    "consensus.07", "These are not the transactions that the block's header names.", "Ask another node for the block."
+)
 
 
 class Committed(Struct, frozen=True):
@@ -30,24 +35,32 @@ class Committed(Struct, frozen=True):
     result: Result
     events: list[Event]
 
+    @property
+    def code(self) -> str:
+        """Empty when it took effect, else the stable code of the refusal."""
+        return self.result.code
+
 
 class Status(Struct, frozen=True):
-    """Where the engine stands."""
+    """Where the engine stands. ``oldest``: the first block that is still kept."""
 
     chain: str
     height: Height
     time: Seconds
     app_hash: Digest
+    oldest: Height = 0
+    running: bool = True
 
 
 class Engine(Protocol):
     """Orders transactions and answers questions about what they led to."""
 
     def submit(self, raw: bytes) -> Committed:
-        """Put a transaction into a block and wait until the block is durable.
+        """Put a signed transaction into a block and wait until the block is durable.
 
-        A transaction that is malformed is refused at once (BadInput, Refused); one that a contract refuses is
-        committed with its code. Raises Unavailable consensus.01, consensus.04, StorageFailed.
+        What no block may hold is refused at once: BadInput tx.NN and codec.NN, Tampered signatures.03, Refused
+        ledger.06 to ledger.09 and .14, and what the application says of its sponsor. What a contract refuses is
+        committed with its code. Raises Unavailable consensus.01 and consensus.04, StorageFailed.
         """
         ...
 
@@ -56,23 +69,35 @@ class Engine(Protocol):
         ...
 
     def light_block(self, height: Height | None = None) -> LightBlock:
-        """The signed header of a height (the last by default) with its validators."""
+        """The signed header of a height (the last by default) with its validators. Raises BadInput ledger.11."""
+        ...
+
+    def outcome(self, tx_id: bytes) -> Committed | None:
+        """What became of a transaction (36 bytes) in a kept block, None when none holds it."""
         ...
 
     def blocks(self, start: Height) -> Iterator[Block]:
-        """All kept blocks from ``start`` on, up to the last."""
+        """All kept blocks from ``start`` on, up to the last. Raises BadInput ledger.11 when ``start`` has gone."""
         ...
 
     def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
-        """Events after ``cursor``, each with the cursor that resumes after it; ends at the last committed block."""
+        """Events after ``cursor``, each with the cursor that resumes after it; ends at the last committed block.
+
+        Without a cursor, from the oldest block that is kept. Raises BadInput consensus.05, and ledger.11 when
+        events after the cursor have gone.
+        """
+        ...
+
+    def wait(self, height: Height, timeout_s: float) -> Height:
+        """The height of the head, once it is at least ``height``. Raises Unavailable consensus.06, consensus.01."""
         ...
 
     def status(self) -> Status:
         """Height, time and app hash of the last block."""
         ...
 
-    def reader(self) -> Reader:
-        """The committed state, for queries."""
+    def reader(self, height: Height | None = None) -> Reader:
+        """The state at a height (the head by default): it stays that, whatever blocks come."""
         ...
 
 

@@ -6,24 +6,23 @@ that came with it, and leads to the app hash that it states. Anything else raise
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 
 from caremesh import codec
-from caremesh.blobs.durable import STORAGE_FAILED
-from caremesh.consensus.interface import DIVERGED, OUT_OF_ORDER, Status
-from caremesh.errors import Refused, StorageFailed, Tampered
-from caremesh.ledger.application import Application
+from caremesh.consensus import kept
+from caremesh.consensus.interface import DIVERGED, OUT_OF_ORDER, WRONG_TXS, Committed, Status
+from caremesh.errors import Refused, Tampered
+from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block, Header, Validator, header_hash, txs_root
-from caremesh.ledger.light import FOREVER_S, LightBlock, LightClient
-from caremesh.ledger.machine import Machine
-from caremesh.ledger.state import Reader
-from caremesh.ledger.store import Store
+from caremesh.ledger.light import FOREVER_S, Answer, LightBlock, LightClient
+from caremesh.ledger.past import StateAt
 from caremesh.types import Height, Seconds
 
 
 class Replica:
-    """One member's own copy of the ledger."""
+    """One member's own copy of the ledger. One thread applies blocks; any may read."""
 
     def __init__(
         self,
@@ -36,35 +35,33 @@ class Replica:
         validators: list[Validator],
         clock: Callable[[], Seconds],
         monotonic: Callable[[], float],
+        pool: Executor | None = None,
     ) -> None:
-        """Open or create. Raises WrongLedger, StorageFailed, Tampered."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise StorageFailed(STORAGE_FAILED, folder.name) from error
-        self._store = Store(str(folder), chain)
-        self.machine = Machine(self._store, app)
-        self.machine.start(genesis_time, genesis)
+        """Open or create. ``pool``: threads that verify signatures. Raises WrongLedger, StorageFailed, Tampered."""
+        self.machine = kept.open_machine(folder, app, chain=chain, genesis=genesis, genesis_time=genesis_time)
         self._validators = validators
         self._clock = clock
         self._monotonic = monotonic
+        self._pool = pool
         self._seen: float | None = None
         # No trust period: a replica has executed every block since genesis itself.
         self._light = LightClient(chain, validators, trusted_at=self.machine.head.time, trust_period_s=FOREVER_S)
 
     def apply(self, block: Block) -> None:
-        """Execute the next block. Raises Refused consensus.02, Tampered consensus.03 or light.NN, StorageFailed."""
+        """Execute the next block. Raises Refused consensus.02, Tampered consensus.03, .07, light.NN; StorageFailed."""
         header = block.signed.content()
         head = self.machine.head
         if header.height != head.height + 1 or header.previous != head.header:
             raise Refused(OUT_OF_ORDER, f"height {header.height}")
-        self._light.verify(LightBlock(block.signed, self._validators), self._clock())
+        self._light.check(LightBlock(block.signed, self._validators), self._clock())
         if header.txs != txs_root(block.txs):
-            raise Tampered(DIVERGED, f"height {header.height}: transactions")
-        done = self.machine.execute(header.height, header.time, block.txs)
+            raise Tampered(WRONG_TXS, f"height {header.height}")
+        txs = kept.decode_all(self.machine.codec, block.txs, self._pool)
+        done = self.machine.execute(header.height, header.time, txs)
         if done.app_hash != header.app_hash:
-            raise Tampered(DIVERGED, f"height {header.height}: app hash")
+            raise Tampered(DIVERGED, f"height {header.height}")
         self.machine.commit(done, block=codec.encode(block), header=header_hash(block.signed.header))
+        self._light.verify(LightBlock(block.signed, self._validators), self._clock())
         self._seen = self._monotonic()
 
     def height(self) -> Height:
@@ -73,24 +70,42 @@ class Replica:
 
     def status(self) -> Status:
         """Height, time and app hash of the last block."""
-        head = self.machine.head
-        return Status(head.chain, head.height, head.time, head.app_hash)
+        return kept.status_of(self.machine, running=True)
 
     def header(self) -> Header:
-        """The last verified header. Raises Refused consensus.02 before the first block."""
-        stored = self._store.block(self.height()) if self.height() else None
-        if stored is None:
-            raise Refused(OUT_OF_ORDER, "height 0")
-        return codec.decode_as(stored, Block).signed.content()
+        """The last verified header. Raises BadInput ledger.11 before the first block, and after a restore."""
+        return kept.block_at(self.machine, self.height()).signed.content()
 
     def seen_s(self) -> float:
         """Seconds since the last block came in; without end when none has since this process began."""
         return float("inf") if self._seen is None else self._monotonic() - self._seen
 
-    def reader(self) -> Reader:
-        """The state under the last verified header."""
-        return self._store
+    def query(self, key: bytes, height: Height | None = None) -> Answer:
+        """See ``Engine.query``."""
+        _, proof, at = self.machine.prove(key, height)
+        return Answer(key, at, proof)
+
+    def light_block(self, height: Height | None = None) -> LightBlock:
+        """See ``Engine.light_block``."""
+        at = self.height() if height is None else height
+        return LightBlock(kept.block_at(self.machine, at).signed, self._validators)
+
+    def outcome(self, tx_id: bytes) -> Committed | None:
+        """See ``Engine.outcome``."""
+        return kept.outcome_of(self.machine, tx_id)
+
+    def blocks(self, start: Height) -> Iterator[Block]:
+        """See ``Engine.blocks``."""
+        return kept.blocks_from(self.machine, start)
+
+    def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
+        """See ``Engine.subscribe``."""
+        return kept.events_after(self.machine, cursor)
+
+    def reader(self, height: Height | None = None) -> StateAt:
+        """The state under the last verified header, or at a kept height."""
+        return self.machine.reader(height)
 
     def close(self) -> None:
         """Let go of the files."""
-        self._store.close()
+        self.machine.store.close()

@@ -1,82 +1,113 @@
-"""The log of all transactions ever committed: an RFC 6962 Merkle tree, kept as its frontier in the state.
+"""The log of all transactions ever committed: a Merkle tree as in RFC 6962, section 2.1.
 
-The frontier (the roots of the perfect subtrees, largest first) is a value of the authenticated state, so size and
-root of the log are proven under the app hash of every block. Appending needs the frontier only; a path for one
-transaction needs the hashes of all leaves, which the store keeps.
+Its frontier (the roots of its perfect subtrees, largest first) and its root are a value of the authenticated
+state, so size and root of the log are proven under every app hash, and a replica made from a snapshot can go on
+appending. The store keeps the hash of every perfect subtree, so a path costs as many reads as the tree is high.
+
+A leaf is the DAG-CBOR of [id of the transaction, code of its result].
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from msgspec import Struct
+import msgspec
 
+from caremesh import codec
 from caremesh.crypto.hashes import sha256
-from caremesh.errors import ErrorCode, Tampered
+from caremesh.errors import BadInput, ErrorCode, Tampered
+from caremesh.ledger.state import Reader, read_value
 from caremesh.types import Count, Digest
 
 STATE_KEY: Final = b"ledger/history"
 
-NOT_INCLUDED = ErrorCode("ledger.21", "The transaction is not at this place of the history.", "Ask another node.")
+NOT_INCLUDED = ErrorCode("history.01", "This is not at this place of the history.", "Ask another node.")
+NO_SUCH_LEAF = ErrorCode("history.02", "The history is not that long.", "Ask for an earlier transaction.")
+
+Subtree = tuple[int, int, Digest]
+"""(level, index, hash): the perfect subtree over leaves index·2^level … (index + 1)·2^level - 1."""
 
 
-class Frontier(Struct, frozen=True):
-    """``size`` leaves, as the roots of perfect subtrees for the one-bits of ``size``, largest first."""
+class Frontier(msgspec.Struct, frozen=True):
+    """``size`` leaves; ``peaks``: roots of the perfect subtrees, largest first; ``root``: of the whole tree."""
 
     size: Count
-    roots: list[Digest]
-
-
-EMPTY: Final = Frontier(0, [])
+    peaks: list[Digest]
+    root: Digest
 
 
 def leaf_hash(data: bytes) -> Digest:
-    """RFC 6962 section 2.1: H(0x00 ‖ data)."""
-    return sha256(b"\x00" + data)
+    """H(0 ‖ data)."""
+    return sha256(b"\0" + data)
 
 
-def append(frontier: Frontier, leaves: Sequence[Digest]) -> Frontier:
-    """The frontier after appending leaf hashes."""
-    size, roots = frontier.size, list(frontier.roots)
+def tx_leaf(tx_id: bytes, code: str) -> Digest:
+    """The leaf of a transaction and what became of it."""
+    return leaf_hash(codec.encode([tx_id, code]))
+
+
+def frontier(reader: Reader) -> Frontier:
+    """The frontier in a state."""
+    stored = reader.get(STATE_KEY)
+    return Frontier(0, [], sha256(b"")) if stored is None else read_value(stored, Frontier)
+
+
+def append(before: Frontier, leaves: Sequence[Digest]) -> tuple[Frontier, list[Subtree]]:
+    """The frontier after appending leaf hashes, and all perfect subtrees that this completes."""
+    peaks, size = list(before.peaks), before.size
+    made: list[Subtree] = []
     for leaf in leaves:
-        node = leaf
-        trailing = size
-        while trailing & 1:
-            node = _node(roots.pop(), node)
-            trailing >>= 1
-        roots.append(node)
+        node, level = leaf, 0
+        made.append((0, size, node))
+        while size >> level & 1:
+            node = _join(peaks.pop(), node)
+            level += 1
+            made.append((level, size >> level, node))
+        peaks.append(node)
         size += 1
-    return Frontier(size, roots)
+    return Frontier(size, peaks, _root(peaks)), made
 
 
-def root(frontier: Frontier) -> Digest:
-    """RFC 6962 tree head; of the empty tree it is H()."""
-    if not frontier.roots:
-        return sha256(b"")
-    node = frontier.roots[-1]
-    for larger in reversed(frontier.roots[:-1]):
-        node = _node(larger, node)
-    return node
+def peaks_of(state: Frontier) -> list[Subtree]:
+    """The peaks with their places: what a replica made from a snapshot starts its log with."""
+    found: list[Subtree] = []
+    start = 0
+    levels = [level for level in range(state.size.bit_length() - 1, -1, -1) if state.size >> level & 1]
+    for level, peak in zip(levels, state.peaks, strict=True):
+        found.append((level, start >> level, peak))
+        start += 1 << level
+    return found
 
 
 def tree_root(leaves: Sequence[Digest]) -> Digest:
-    """The tree head of a list of leaf hashes."""
-    return root(append(EMPTY, leaves))
+    """The root of a list of leaf hashes; of none it is H()."""
+    return append(Frontier(0, [], b""), leaves)[0].root
 
 
-def path(leaves: Sequence[Digest], index: Count) -> list[Digest]:
-    """The audit path of one leaf among all (RFC 6962 section 2.1.1), from the leaf upwards."""
-    if len(leaves) == 1:
-        return []
-    split = _largest_power_below(len(leaves))
-    if index < split:
-        return [*path(leaves[:split], index), tree_root(leaves[split:])]
-    return [*path(leaves[split:], index - split), tree_root(leaves[:split])]
+def path(subtree: Callable[[int, int], Digest], index: int, size: int) -> list[Digest]:
+    """The audit path of leaf ``index`` in the tree of the first ``size`` leaves, from the leaf upwards.
+
+    ``subtree(level, index)`` gives the hash of a perfect subtree. Raises BadInput history.02.
+    """
+    if not 0 <= index < size:
+        raise BadInput(NO_SUCH_LEAF, f"leaf {index} of {size}")
+    start, end = 0, size
+    found: list[Digest] = []
+    while end - start > 1:
+        middle = start + (1 << (end - start - 1).bit_length() - 1)
+        if index < middle:
+            found.append(_range_root(subtree, middle, end))
+            end = middle
+        else:
+            found.append(_range_root(subtree, start, middle))
+            start = middle
+    found.reverse()
+    return found
 
 
-def check_path(head: Digest, size: Count, index: Count, leaf: Digest, audit_path: Sequence[Digest]) -> None:
-    """Return when ``leaf`` stands at ``index`` of the tree (RFC 9162 section 2.1.3.2). Raises Tampered ledger.21."""
+def check_path(root: Digest, size: int, index: int, leaf: Digest, audit_path: Sequence[Digest]) -> None:
+    """Return when ``leaf`` stands at ``index`` of the tree (RFC 9162, section 2.1.3.2). Raises Tampered history.01."""
     if not 0 <= index < size:
         raise Tampered(NOT_INCLUDED, f"leaf {index}")
     node, place, last = leaf, index, size - 1
@@ -84,21 +115,36 @@ def check_path(head: Digest, size: Count, index: Count, leaf: Digest, audit_path
         if last == 0:
             raise Tampered(NOT_INCLUDED, f"leaf {index}")
         if place & 1 or place == last:
-            node = _node(sibling, node)
+            node = _join(sibling, node)
             while not place & 1 and place:
                 place >>= 1
                 last >>= 1
         else:
-            node = _node(node, sibling)
+            node = _join(node, sibling)
         place >>= 1
         last >>= 1
-    if last or node != head:
+    if last or node != root:
         raise Tampered(NOT_INCLUDED, f"leaf {index}")
 
 
-def _node(left: Digest, right: Digest) -> Digest:
-    return sha256(b"\x01" + left + right)
+def _range_root(subtree: Callable[[int, int], Digest], start: int, end: int) -> Digest:
+    """Root over leaves start … end - 1, where start is a multiple of the largest power of two in the range."""
+    width = end - start
+    level = width.bit_length() - 1
+    if width == 1 << level:
+        return subtree(level, start >> level)
+    middle = start + (1 << level)
+    return _join(subtree(level, start >> level), _range_root(subtree, middle, end))
 
 
-def _largest_power_below(size: int) -> int:
-    return 1 << (size - 1).bit_length() - 1
+def _root(peaks: Sequence[Digest]) -> Digest:
+    if not peaks:
+        return sha256(b"")
+    node = peaks[-1]
+    for larger in reversed(peaks[:-1]):
+        node = _join(larger, node)
+    return node
+
+
+def _join(left: Digest, right: Digest) -> Digest:
+    return sha256(b"\1" + left + right)

@@ -22,7 +22,7 @@ from msgspec import Struct
 from caremesh.crypto import signatures
 from caremesh.errors import ErrorCode, Refused, Tampered, WrongLedger
 from caremesh.ledger.blocks import HEADER_DOMAIN, Header, SignedHeader, Validator, header_hash, validators_hash
-from caremesh.ledger.trie import Proof, check_proof
+from caremesh.ledger.proofs import Proof, check_proof
 from caremesh.types import Digest, Height, Seconds
 
 TRUST_PERIOD_S: Final[Seconds] = 14 * 86_400
@@ -83,11 +83,16 @@ class LightClient:
         """Height of the newest verified header."""
         return self._height
 
-    def verify(self, block: LightBlock, now: Seconds) -> Header:
-        """Believe a header, and from now on trust what it names. Raises Tampered, Refused or WrongLedger light.NN."""
+    def check(self, block: LightBlock, now: Seconds) -> Header:
+        """The header, if it is to be believed; what is trusted stays as it was.
+
+        Raises Tampered, Refused or WrongLedger light.NN.
+        """
         header = block.signed.content()
         if header.chain != self._chain:
             raise WrongLedger(OTHER_CHAIN)
+        if now - self._time > self._trust_period_s:
+            raise Refused(TRUST_ENDED)
         if header.height == self._height and self._hash is not None:
             if header_hash(block.signed.header) != self._hash:
                 self._check_signed(block, header)
@@ -97,13 +102,16 @@ class LightClient:
             raise Refused(NOT_NEWER, f"height {header.height}")
         if header.time > now + MAX_DRIFT_S:
             raise Refused(FROM_FUTURE, f"height {header.height}")
-        if now - self._time > self._trust_period_s:
-            raise Refused(TRUST_ENDED)
         self._check_signed(block, header)
         if header.validators != self._next:
             adjacent = header.height == self._height + 1
             if adjacent or not _more_than(1, self._trusted, block.signed):
                 raise Tampered(UNKNOWN_SET, f"height {header.height}")
+        return header
+
+    def verify(self, block: LightBlock, now: Seconds) -> Header:
+        """Believe a header, and from now on trust what it names. Raises Tampered, Refused or WrongLedger light.NN."""
+        header = self.check(block, now)
         self._trusted, self._next = block.validators, header.next_validators
         self._time, self._height, self._hash = header.time, header.height, header_hash(block.signed.header)
         return header

@@ -24,7 +24,7 @@ PAST_END = ErrorCode("state.03", "A counted array holds no such element.")
 class Reader(Protocol):
     """State that can be read."""
 
-    def get(self, key: bytes) -> bytes | None:
+    def get(self, key: bytes, /) -> bytes | None:
         """The value under ``key``, or None when there is none."""
 
 
@@ -33,6 +33,7 @@ class View:
 
     def __init__(self, base: Reader) -> None:
         self._base: Final = base
+        self._read: Final[dict[bytes, bytes | None]] = {}
         self._changes: Final[dict[bytes, bytes | None]] = {}
         self._journal: Final[list[tuple[bytes, bool, bytes | None]]] = []
 
@@ -40,7 +41,7 @@ class View:
         """The value under ``key`` with all changes so far, or None."""
         if key in self._changes:
             return self._changes[key]
-        return self._base.get(key)
+        return self._below(key)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set ``key`` (1 to 65,535 bytes). Raises BadInput state.01."""
@@ -67,8 +68,13 @@ class View:
 
     def changes(self) -> list[tuple[bytes, bytes | None, bytes | None]]:
         """(key, value before, value now) of all that really differs from the reader below, in order of keys."""
-        rows = ((key, self._base.get(key), self._changes[key]) for key in sorted(self._changes))
+        rows = ((key, self._below(key), self._changes[key]) for key in sorted(self._changes))
         return [row for row in rows if row[1] != row[2]]
+
+    def _below(self, key: bytes) -> bytes | None:
+        if key not in self._read:
+            self._read[key] = self._base.get(key)
+        return self._read[key]
 
     def _set(self, key: bytes, value: bytes | None) -> None:
         self._journal.append((key, key in self._changes, self._changes.get(key)))

@@ -1,35 +1,42 @@
 """State on disk: one LMDB environment, one writer, many readers, one synced transaction per block.
 
-state    key → value
-leaves   H(key) → H(value)        what the authenticated map is rebuilt from
-undo     height → what the block changed, to prove at kept heights
-blocks   height → block record, as the engine gave it
-results  height → results and events of the block
-history  index → leaf hash of the RFC 6962 log
-meta     chain, height, time, app hash
+    state    H(key) → leaf hash, key, value      what the authenticated map is rebuilt from
+    undo     height → what keys and buckets held before the block
+    blocks   height → block record, as the engine gave it
+    results  height → ids, results and events of the block's transactions
+    txs      id of a transaction → height and position
+    history  level, index → a perfect subtree of the RFC 6962 log
+    meta     head, genesis
+
+LMDB writes whole transactions or none: data pages first, then a synced switch of the root page. Its address space
+(``map_bytes``) grows by doubling, for which no transaction may be open in the process: ``Gate`` sees to that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from hashlib import sha256
+from typing import Any, Final, Protocol
 
 import lmdb
-from msgspec import Struct
+import msgspec
 
 from caremesh import codec
-from caremesh.crypto.hashes import sha256
-from caremesh.errors import ErrorCode, StorageFailed, Tampered, WrongLedger
-from caremesh.ledger.trie import Leaf
+from caremesh.errors import BadInput, ErrorCode, StorageFailed, Tampered, WrongLedger
+from caremesh.ledger.records import DAMAGED, key_in, leaf_in, open_record, seal, state_record, unseal
+from caremesh.ledger.state import read_value
+from caremesh.ledger.trie import Entry
 from caremesh.types import Digest, Height, Seconds
 
-_MAP_BYTES: Final = 1 << 38
-"""Address space reserved; the file is as large as what it holds."""
-_DATABASES: Final = ("state", "leaves", "undo", "blocks", "results", "history", "meta")
+MAP_BYTES: Final = 1 << 30
+"""Address space to begin with; the file is as large as what it holds."""
+_MAX_MAP_BYTES: Final = 1 << 46
+_DATABASES: Final = ("state", "undo", "blocks", "results", "txs", "history", "meta")
+_BY_HEIGHT: Final = ("undo", "blocks", "results")
 _HEAD: Final = b"head"
 _GENESIS: Final = b"genesis"
-_MAX_READERS: Final = 512
+_MAX_READERS: Final = 1024
 
 NOT_WRITTEN = ErrorCode(
     "ledger.30",
@@ -37,13 +44,36 @@ NOT_WRITTEN = ErrorCode(
     "Free space, or make the folder writable, and start again.",
 )
 OTHER_CHAIN = ErrorCode("ledger.31", "This folder holds a ledger of another chain.", "Name the folder of this chain.")
-DAMAGED = ErrorCode(
-    "ledger.32", "The ledger's database is damaged.", "Restore it from a snapshot, or let it follow the others anew."
+NOT_KEPT = ErrorCode("ledger.11", "This height is not, or no longer, kept.", "Ask for a newer height.")
+NOT_READ = ErrorCode(
+    "ledger.33", "The ledger's database cannot be opened or read.", "Look at the folder's permissions."
 )
 
 
-class Head(Struct, frozen=True):
-    """Where the ledger stands. ``header``: hash of the last header (the engine's), 32 zero bytes before the first."""
+class Gate(Protocol):
+    """Keeps readers of this process out while the writer must be alone."""
+
+    def shared(self) -> AbstractContextManager[None]:
+        """Held while reading; many at a time, and again within itself."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Held while committing; alone."""
+
+
+class OneThread:
+    """The gate of a process in which one thread does everything."""
+
+    def shared(self) -> AbstractContextManager[None]:
+        """Nobody to wait for."""
+        return nullcontext()
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Nobody to wait for."""
+        return nullcontext()
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The last commit. ``header``: hash of the last header; 32 zero bytes at genesis."""
 
     chain: str
     height: Height
@@ -52,179 +82,292 @@ class Head(Struct, frozen=True):
     header: Digest
 
 
-class Commit(Struct, frozen=True):
+class Commit(msgspec.Struct, frozen=True):
     """All that one block writes."""
 
     head: Head
-    changes: dict[bytes, bytes | None]
+    changes: list[tuple[bytes, bytes | None, bytes | None]]
+    """(key, value before, value now)"""
     undo: bytes
     block: bytes
     results: bytes
-    leaves: list[Digest]
-    """Leaf hashes that the history gains, from ``history_size`` on."""
-    history_size: int
-    drop_below: Height
-    """Blocks, results and undo records below this height go."""
+    txs: list[bytes]
+    """Ids of its transactions, in order."""
+    history: list[tuple[int, int, Digest]]
+    undo_from: Height
+    """Undo records below this height go."""
+    keep_from: Height
+    """Blocks, results and the index of transactions below this height go."""
 
 
-class Snapshot:
-    """The state as one reader sees it, for as long as it is open."""
+class Results(msgspec.Struct, frozen=True):
+    """The part of a results record that pruning reads."""
 
-    def __init__(self, store: Store, txn: lmdb.Transaction) -> None:
-        self._store = store
+    txs: list[bytes]
+
+
+class Read:
+    """The database as of one moment, for as long as it is open."""
+
+    def __init__(self, txn: lmdb.Transaction, databases: dict[str, Any]) -> None:
         self._txn = txn
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value, or None when the key is absent."""
-        value = self._txn.get(key, db=self._store.databases["state"])
-        return None if value is None else bytes(value)
-
-
-class Store:
-    """The ledger's LMDB environment."""
-
-    def __init__(self, folder: str, chain: str, *, readonly: bool = False) -> None:
-        """Open or create. Raises WrongLedger ledger.31, StorageFailed ledger.30, Tampered ledger.32."""
-        try:
-            self._env = lmdb.open(
-                folder, map_size=_MAP_BYTES, max_dbs=len(_DATABASES), max_readers=_MAX_READERS, readonly=readonly
-            )
-            self.databases = {name: self._env.open_db(name.encode(), create=not readonly) for name in _DATABASES}
-        except lmdb.InvalidError as error:
-            raise Tampered(DAMAGED, "data.mdb") from error
-        except (lmdb.Error, OSError) as error:
-            raise StorageFailed(NOT_WRITTEN) from error
-        head = self.head()
-        if head is not None and head.chain != chain:
-            self._env.close()
-            raise WrongLedger(OTHER_CHAIN)
-        self.chain = chain
-
-    def close(self) -> None:
-        """Let go of the files."""
-        self._env.close()
+        self._databases = databases
 
     def head(self) -> Head | None:
         """The last commit, or None before genesis."""
-        stored = self._get("meta", _HEAD)
+        stored = self._sealed("meta", _HEAD)
         return None if stored is None else codec.decode_as(stored, Head)
 
     def genesis(self) -> Digest | None:
         """SHA-256 of the genesis document."""
-        return self._get("meta", _GENESIS)
-
-    @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        """The committed state, unchanging while the block runs. Open in the thread that uses it."""
-        with self._env.begin() as txn:
-            yield Snapshot(self, txn)
+        return self._sealed("meta", _GENESIS)
 
     def get(self, key: bytes) -> bytes | None:
-        """One value of the committed state."""
-        return self._get("state", key)
+        """The value of a state key, checked against its leaf. Raises Tampered ledger.32."""
+        digest = sha256(key).digest()
+        record = self._txn.get(digest, db=self._databases["state"])
+        if record is None:
+            return None
+        return open_record(digest, record)[1]
 
-    def scan(self, prefix: bytes, below: bytes) -> list[bytes]:
-        """State keys that start with ``prefix`` and sort below ``below``."""
-        found = []
-        with self._env.begin() as txn, txn.cursor(db=self.databases["state"]) as cursor:
+    def record(self, digest: Digest) -> tuple[bytes, bytes] | None:
+        """(key, value) of the state key with this SHA-256. Raises Tampered ledger.32."""
+        record = self._txn.get(digest, db=self._databases["state"])
+        return None if record is None else open_record(digest, record)
+
+    def bucket(self, number: int) -> list[Entry]:
+        """The entries of a bucket, in order of digests."""
+        prefix = number.to_bytes(2, "big")
+        found: list[Entry] = []
+        with self._txn.cursor(db=self._databases["state"]) as cursor:
             if cursor.set_range(prefix):
-                for key in cursor.iternext(values=False):
-                    if not bytes(key).startswith(prefix) or bytes(key) >= below:
+                for digest, record in cursor:
+                    if digest[:2] != prefix:
                         break
-                    found.append(bytes(key))
+                    found.append((bytes(digest), leaf_in(record)))
         return found
 
-    def bucket(self, bucket: int) -> list[Leaf]:
-        """The leaves whose hashed key starts with these 16 bits, sorted."""
-        prefix = bucket.to_bytes(2)
-        found: list[Leaf] = []
-        with self._env.begin() as txn, txn.cursor(db=self.databases["leaves"]) as cursor:
-            if cursor.set_range(prefix):
-                for hashed, value in cursor:
-                    if bytes(hashed[:2]) != prefix:
-                        break
-                    found.append((bytes(hashed), bytes(value)))
-        return found
+    def leaves(self, saw: Callable[[bytes], None] = lambda _: None) -> Iterator[Entry]:
+        """All entries, in order of digests. ``saw`` is told every key."""
+        with self._txn.cursor(db=self._databases["state"]) as cursor:
+            for digest, record in cursor:
+                saw(key_in(record))
+                yield bytes(digest), leaf_in(record)
 
-    def leaves(self) -> Iterator[Leaf]:
-        """All leaves, sorted."""
-        with self._env.begin() as txn, txn.cursor(db=self.databases["leaves"]) as cursor:
-            for hashed, value in cursor:
-                yield bytes(hashed), bytes(value)
-
-    def commit(self, commit: Commit, *, before_sync: Callable[[], None] = lambda: None) -> None:
-        """Write a block, whole and synced, or nothing. Raises StorageFailed ledger.30."""
-        height = _height_key(commit.head.height)
-        try:
-            with self._env.begin(write=True) as txn:
-                for key, value in commit.changes.items():
-                    hashed = sha256(key)
-                    if value is None:
-                        txn.delete(key, db=self.databases["state"])
-                        txn.delete(hashed, db=self.databases["leaves"])
-                    else:
-                        txn.put(key, value, db=self.databases["state"])
-                        txn.put(hashed, sha256(value), db=self.databases["leaves"])
-                for offset, leaf in enumerate(commit.leaves):
-                    txn.put((commit.history_size + offset).to_bytes(8), leaf, db=self.databases["history"])
-                txn.put(height, commit.undo, db=self.databases["undo"])
-                txn.put(height, commit.block, db=self.databases["blocks"])
-                txn.put(height, commit.results, db=self.databases["results"])
-                txn.put(_HEAD, codec.encode(commit.head), db=self.databases["meta"])
-                if commit.head.height == 0:
-                    txn.put(_GENESIS, sha256(commit.block), db=self.databases["meta"])
-                for name in ("undo", "blocks", "results"):
-                    self._drop_below(txn, name, commit.drop_below)
-                before_sync()
-        except lmdb.Error as error:
-            raise StorageFailed(NOT_WRITTEN) from error
+    def records(self, start: Digest = b"") -> Iterator[tuple[bytes, bytes, bytes]]:
+        """(digest, key, value) from a digest on, in order, each checked. Raises Tampered ledger.32."""
+        with self._txn.cursor(db=self._databases["state"]) as cursor:
+            if cursor.set_range(start) if start else cursor.first():
+                for digest, record in cursor:
+                    key, value = open_record(bytes(digest), record)
+                    yield bytes(digest), key, value
 
     def undo(self, height: Height) -> bytes | None:
-        """What the block at this height changed."""
-        return self._get("undo", _height_key(height))
+        """What keys and buckets held before the block at this height."""
+        return self._sealed("undo", height_key(height))
 
     def block(self, height: Height) -> bytes | None:
         """The block record, or None when it is not (or no longer) kept."""
-        return self._get("blocks", _height_key(height))
+        return self._sealed("blocks", height_key(height))
 
     def results(self, height: Height) -> bytes | None:
         """Results and events of a block."""
-        return self._get("results", _height_key(height))
+        return self._sealed("results", height_key(height))
 
-    def history_leaves(self, size: int) -> list[Digest]:
-        """The first ``size`` leaf hashes of the history."""
-        with self._env.begin() as txn:
-            found = [txn.get(index.to_bytes(8), db=self.databases["history"]) for index in range(size)]
-        return [bytes(leaf) for leaf in found if leaf is not None]
+    def place_of(self, tx_id: bytes) -> tuple[Height, int] | None:
+        """(height, position) of a transaction in a kept block."""
+        stored = self._sealed("txs", tx_id)
+        return None if stored is None else (int.from_bytes(stored[:8], "big"), int.from_bytes(stored[8:], "big"))
 
-    def check(self, progress: Callable[[int], None] = lambda _: None) -> int:
-        """Compare every value with the leaf of its key. Returns how many. Raises Tampered ledger.32 naming the key."""
+    def subtree(self, level: int, index: int) -> Digest:
+        """The hash of a perfect subtree of the history. Raises BadInput ledger.11 for one that was never here."""
+        stored = self._sealed("history", _subtree_key(level, index))
+        if stored is None:
+            raise BadInput(NOT_KEPT, f"history {level}.{index}")
+        return stored
+
+    def first_height(self, database: str) -> Height | None:
+        """The oldest height kept in ``blocks``, ``results`` or ``undo``."""
+        with self._txn.cursor(db=self._databases[database]) as cursor:
+            return int.from_bytes(cursor.key(), "big") if cursor.first() else None
+
+    def check_records(self, database: str) -> int:
+        """Check every record of a database but state's; how many there are. Raises Tampered ledger.32."""
         count = 0
-        with self._env.begin() as txn:
-            leaves = txn.stat(db=self.databases["leaves"])["entries"]
-            with txn.cursor(db=self.databases["state"]) as cursor:
-                for key, value in cursor:
-                    if txn.get(sha256(bytes(key)), db=self.databases["leaves"]) != sha256(bytes(value)):
-                        raise Tampered(DAMAGED, f"state key {bytes(key).hex()}")
-                    count += 1
-                    progress(count)
-        if leaves != count:
-            raise Tampered(DAMAGED, "a state key is missing")
+        with self._txn.cursor(db=self._databases[database]) as cursor:
+            for key, record in cursor:
+                unseal(database, bytes(key), bytes(record))
+                count += 1
         return count
 
-    def _get(self, name: str, key: bytes) -> bytes | None:
-        try:
-            with self._env.begin() as txn:
-                value = txn.get(key, db=self.databases[name])
-                return None if value is None else bytes(value)
-        except lmdb.CorruptedError as error:
-            raise Tampered(DAMAGED, name) from error
-
-    def _drop_below(self, txn: lmdb.Transaction, name: str, height: Height) -> None:
-        with txn.cursor(db=self.databases[name]) as cursor:
-            while cursor.first() and bytes(cursor.key()) < _height_key(height):
-                cursor.delete()
+    def _sealed(self, database: str, key: bytes) -> bytes | None:
+        record = self._txn.get(key, db=self._databases[database])
+        return None if record is None else unseal(database, key, bytes(record))
 
 
-def _height_key(height: Height) -> bytes:
-    return height.to_bytes(8)
+class Store:
+    """The ledger's database in one folder."""
+
+    def __init__(
+        self,
+        folder: str,
+        chain: str,
+        *,
+        readonly: bool = False,
+        gate: Gate | None = None,
+        map_bytes: int = MAP_BYTES,
+    ) -> None:
+        """Open or create. Raises WrongLedger ledger.31, StorageFailed ledger.30 and 33, Tampered ledger.32."""
+        self.chain: Final = chain
+        self.gate: Final[Gate] = gate or OneThread()
+        with _translated("data.mdb", StorageFailed(NOT_READ)):
+            self._env = lmdb.open(
+                folder, map_size=map_bytes, max_dbs=len(_DATABASES), max_readers=_MAX_READERS, readonly=readonly
+            )
+            self._databases: dict[str, Any] = {
+                name: self._env.open_db(name.encode(), create=not readonly) for name in _DATABASES
+            }
+        with self.read() as read:
+            head = read.head()
+        if head is not None and head.chain != chain:
+            self._env.close()
+            raise WrongLedger(OTHER_CHAIN)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self.gate.exclusive():
+            self._env.close()
+
+    @contextmanager
+    def read(self) -> Iterator[Read]:
+        """The database as of now. Keep it short: a reader pins pages, and growth waits for it."""
+        with self.gate.shared(), _translated("data.mdb", StorageFailed(NOT_READ)):
+            try:
+                txn = self._env.begin()
+            except lmdb.MapResizedError:  # the writer of another process has grown the map
+                self._env.set_mapsize(0)
+                txn = self._env.begin()
+            with txn:
+                yield Read(txn, self._databases)
+
+    def commit(self, commit: Commit) -> None:
+        """Write a block, whole and synced, or nothing; the caller holds the gate. Raises StorageFailed ledger.30."""
+        self.write(lambda txn: self._put_block(txn, commit))
+
+    def write(self, fill: Callable[[lmdb.Transaction], None]) -> None:
+        """One synced transaction; ``fill`` may run again after the map has grown. Raises StorageFailed ledger.30."""
+        with _translated("data.mdb", StorageFailed(NOT_WRITTEN)):
+            while True:
+                try:
+                    with self._env.begin(write=True) as txn:
+                        fill(txn)
+                    return
+                except (lmdb.MapFullError, lmdb.MapResizedError):
+                    size = 2 * self._env.info()["map_size"]
+                    if size > _MAX_MAP_BYTES:
+                        raise
+                    self._env.set_mapsize(size)
+
+    def begin_restore(self, chain: str) -> None:
+        """Empty a store that holds no ledger yet. Raises WrongLedger ledger.31 when it holds one."""
+        with self.read() as read:
+            if read.head() is not None or chain != self.chain:
+                raise WrongLedger(OTHER_CHAIN)
+        self.write(lambda txn: txn.drop(self._databases["state"], delete=False))
+
+    def restore_records(self, rows: list[tuple[bytes, bytes]]) -> None:
+        """Write (key, value) rows of a snapshot; nothing counts before ``finish_restore``."""
+
+        def fill(txn: lmdb.Transaction) -> None:
+            for key, value in rows:
+                digest = sha256(key).digest()
+                txn.put(digest, state_record(digest, key, value), db=self._databases["state"])
+
+        self.write(fill)
+
+    def finish_restore(self, head: Head, genesis: Digest, history: list[tuple[int, int, Digest]]) -> None:
+        """Make restored records the state at ``head``."""
+
+        def fill(txn: lmdb.Transaction) -> None:
+            self._put_subtrees(txn, history)
+            self._put(txn, "meta", _GENESIS, genesis)
+            self._put(txn, "meta", _HEAD, codec.encode(head))
+
+        self.write(fill)
+
+    def compact(self, folder: str) -> None:
+        """Copy the database into an empty folder without its free pages, in which old values may still lie."""
+        with self.gate.shared(), _translated("data.mdb", StorageFailed(NOT_WRITTEN)):
+            self._env.copy(folder, compact=True)
+
+    def size_bytes(self) -> int:
+        """How much of the map is in use."""
+        return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
+
+    def _put_block(self, txn: lmdb.Transaction, commit: Commit) -> None:
+        height = height_key(commit.head.height)
+        state = self._databases["state"]
+        for key, _, value in commit.changes:
+            digest = sha256(key).digest()
+            if value is None:
+                txn.delete(digest, db=state)
+            else:
+                txn.put(digest, state_record(digest, key, value), db=state)
+        self._put_subtrees(txn, commit.history)
+        for position, tx_id in enumerate(commit.txs):
+            place = height + position.to_bytes(4, "big")
+            self._put(txn, "txs", tx_id, place, overwrite=False)
+        for name, payload in (("undo", commit.undo), ("blocks", commit.block), ("results", commit.results)):
+            self._put(txn, name, height, payload)
+        if not commit.head.height:
+            self._put(txn, "meta", _GENESIS, sha256(commit.block).digest())
+        self._put(txn, "meta", _HEAD, codec.encode(commit.head))
+        self._prune(txn, commit)
+
+    def _prune(self, txn: lmdb.Transaction, commit: Commit) -> None:
+        for height in self._below(txn, "results", commit.keep_from):
+            stored = txn.get(height, db=self._databases["results"])
+            for tx_id in read_value(unseal("results", height, bytes(stored or b"")), Results).txs:
+                place = txn.get(tx_id, db=self._databases["txs"])
+                if place is not None and unseal("txs", tx_id, bytes(place))[:8] == height:
+                    txn.delete(tx_id, db=self._databases["txs"])
+        for name in _BY_HEIGHT:
+            bound = commit.undo_from if name == "undo" else commit.keep_from
+            for height in self._below(txn, name, bound):
+                txn.delete(height, db=self._databases[name])
+
+    def _below(self, txn: lmdb.Transaction, name: str, bound: Height) -> list[bytes]:
+        found = []
+        with txn.cursor(db=self._databases[name]) as cursor:
+            for key in cursor.iternext(keys=True, values=False):
+                if bytes(key) >= height_key(bound):
+                    break
+                found.append(bytes(key))
+        return found
+
+    def _put_subtrees(self, txn: lmdb.Transaction, subtrees: list[tuple[int, int, Digest]]) -> None:
+        for level, index, digest in subtrees:
+            self._put(txn, "history", _subtree_key(level, index), digest)
+
+    def _put(self, txn: lmdb.Transaction, name: str, key: bytes, payload: bytes, *, overwrite: bool = True) -> None:
+        txn.put(key, seal(name, key, payload), db=self._databases[name], overwrite=overwrite)
+
+
+def height_key(height: Height) -> bytes:
+    """A height as a key: 8 bytes, in order."""
+    return height.to_bytes(8, "big")
+
+
+def _subtree_key(level: int, index: int) -> bytes:
+    return bytes([level]) + index.to_bytes(8, "big")
+
+
+@contextmanager
+def _translated(place: str, failure: StorageFailed) -> Iterator[None]:
+    """LMDB's errors as ours: damage is Tampered, all else is the disk's failure."""
+    try:
+        yield
+    except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+        raise Tampered(DAMAGED, place) from error
+    except (lmdb.Error, OSError) as error:
+        raise failure from error

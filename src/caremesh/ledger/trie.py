@@ -1,225 +1,302 @@
-"""The authenticated map: every key is provably present with its value, or provably absent, under one root hash.
+"""The authenticated map: one root for all of state, whatever the order of insertion.
 
-2^16 buckets by the first 16 bits of H(key); a bucket is a binary trie on the remaining bits; above the buckets stands
-a full binary tree.
+A key lives in the bucket that the first 16 bits of SHA-256(key) name; a bucket is a binary trie on the
+remaining 240 bits; a flat binary tree of depth 16 stands over the buckets.
 
-    empty       = 32 zero bytes
-    leaf        = H(0 ‖ H(key) ‖ H(value))
-    inner       = H(1 ‖ left ‖ right), a lone leaf rising to where it is alone
-    upper tree  = H(2 ‖ left ‖ right) over the roots of the buckets
+    empty = 32 zero bytes
+    leaf  = H(0 ‖ H(key) ‖ H(value))
+    inner = H(1 ‖ left ‖ right)        a lone leaf rises: it stands for the whole subtree it is alone in
+    upper = H(2 ‖ left ‖ right)
 
-The root depends on the contents only, never on the order in which they came. Keys ground into one bucket make that
-bucket's trie deeper for their maker, and nothing else slower.
+Keys ground into one bucket deepen that bucket's trie alone, and tries once read are kept (within a budget),
+so a change there costs as many hashes as the trie is deep, not as it is large.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
-
-from msgspec import Struct
-
-from caremesh.crypto.hashes import sha256
-from caremesh.errors import BadInput, ErrorCode, Tampered
-from caremesh.types import Digest
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import Final, NamedTuple, TypeAlias
 
 BUCKET_BITS: Final = 16
 BUCKETS: Final = 1 << BUCKET_BITS
 EMPTY: Final = bytes(32)
-_MAX_DEPTH: Final = 256
+KEPT_FROM: Final = 64
+"""From this many leaves on a bucket's trie is kept in memory; below, hashing it anew is as cheap."""
+CACHED_LEAVES: Final = 200_000
+"""Leaves whose tries stay in memory (about 300 bytes each)."""
 
-BAD_PROOF = ErrorCode("ledger.20", "The proof does not lead to the app hash of this block.", "Ask another node.")
-
-Leaf = tuple[Digest, Digest]
-"""(H(key), H(value))"""
-
-
-class Proof(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A path from a key to the root. About 0.8 kB with a million keys.
-
-    ``siblings``: hashes beside the path, from the lowest to the root. ``other``: the lone leaf that stands where the
-    key would be, when that is another key's (then the key is absent); ``value``: absent when the key is.
-    """
-
-    siblings: list[Digest]
-    value: bytes | None = None
-    other: list[Digest] | None = None
+Entry: TypeAlias = tuple[bytes, bytes]
+"""(SHA-256 of a key, its leaf hash)."""
 
 
-def check_proof(root: Digest, key: bytes, proof: Proof) -> bytes | None:
-    """The proven value, or None when the key is proven absent. Raises Tampered ledger.20."""
-    hashed = sha256(key)
-    if not BUCKET_BITS <= len(proof.siblings) <= _MAX_DEPTH:
-        raise Tampered(BAD_PROOF)
-    if proof.value is not None:
-        if proof.other is not None:
-            raise Tampered(BAD_PROOF)
-        node = _leaf((hashed, sha256(proof.value)))
-    elif proof.other is not None:
-        depth = len(proof.siblings)
-        if len(proof.other) != 2 or proof.other[0] == hashed or not _same_prefix(proof.other[0], hashed, depth):
-            raise Tampered(BAD_PROOF)
-        node = _leaf((proof.other[0], proof.other[1]))
+class Node(NamedTuple):
+    """A leaf (``digest`` set) or an inner node of a bucket's trie; an empty subtree is None."""
+
+    hash: bytes
+    digest: bytes | None
+    left: Node | None
+    right: Node | None
+
+
+def leaf_hash(key_digest: bytes, value_digest: bytes) -> bytes:
+    """The leaf of a key and its value, both given as their SHA-256."""
+    return sha256(b"\0" + key_digest + value_digest).digest()
+
+
+def inner_hash(left: bytes, right: bytes) -> bytes:
+    """An inner node of a bucket."""
+    return sha256(b"\1" + left + right).digest()
+
+
+def upper_hash(left: bytes, right: bytes) -> bytes:
+    """A node above the buckets."""
+    return sha256(b"\2" + left + right).digest()
+
+
+def bucket_of(key_digest: bytes) -> int:
+    """The number of the bucket that a key belongs to."""
+    return int.from_bytes(key_digest[:2], "big")
+
+
+def bit(digest: bytes, depth: int) -> int:
+    """Bit number ``depth`` of a digest, from the left."""
+    return digest[depth >> 3] >> (7 - (depth & 7)) & 1
+
+
+def subtree_root(entries: Sequence[Entry], depth: int = BUCKET_BITS) -> bytes:
+    """The hash of the trie of these entries, which are in order of digests and agree on the first ``depth`` bits."""
+    if len(entries) == 1:
+        return entries[0][1]
+    if not entries:
+        return EMPTY
+    at = _split(entries, depth)
+    return sha256(b"\1" + subtree_root(entries[:at], depth + 1) + subtree_root(entries[at:], depth + 1)).digest()
+
+
+def build(entries: Sequence[Entry], depth: int = BUCKET_BITS) -> Node | None:
+    """The trie whose hash is ``subtree_root``, with all its nodes."""
+    if not entries:
+        return None
+    if len(entries) == 1:
+        digest, leaf = entries[0]
+        return Node(leaf, digest, None, None)
+    at = _split(entries, depth)
+    return _inner(build(entries[:at], depth + 1), build(entries[at:], depth + 1))
+
+
+def insert(node: Node | None, digest: bytes, leaf: bytes, depth: int = BUCKET_BITS) -> Node:
+    """The trie with this leaf added or replaced."""
+    if node is None or node.digest == digest:
+        return Node(leaf, digest, None, None)
+    if node.digest is not None:  # a lone leaf makes room
+        here, there = (node, None) if not bit(node.digest, depth) else (None, node)
+        return insert(Node(EMPTY, None, here, there), digest, leaf, depth)
+    if bit(digest, depth):
+        return _inner(node.left, insert(node.right, digest, leaf, depth + 1))
+    return _inner(insert(node.left, digest, leaf, depth + 1), node.right)
+
+
+def remove(node: Node | None, digest: bytes, depth: int = BUCKET_BITS) -> Node | None:
+    """The trie without this leaf (which may not be there)."""
+    if node is None or node.digest == digest:
+        return None
+    if node.digest is not None:
+        return node
+    if bit(digest, depth):
+        left, right = node.left, remove(node.right, digest, depth + 1)
     else:
-        node = EMPTY
-    for above, sibling in enumerate(proof.siblings):
-        depth = len(proof.siblings) - 1 - above
-        left, right = (sibling, node) if _bit(hashed, depth) else (node, sibling)
-        node = _inner(left, right) if depth >= BUCKET_BITS else _upper(left, right)
-    if node != root:
-        raise Tampered(BAD_PROOF)
-    return proof.value
+        left, right = remove(node.left, digest, depth + 1), node.right
+    if left is None and right is None:
+        return None
+    if left is None and right is not None and right.digest is not None:
+        return right
+    if right is None and left is not None and left.digest is not None:
+        return left
+    return _inner(left, right)
 
 
-class Tree(Struct, frozen=True):
-    """Nodes that changed, by their place in the upper tree; and the root. What a block does to the map."""
+def root_of(node: Node | None) -> bytes:
+    """The hash of a trie."""
+    return EMPTY if node is None else node.hash
 
-    nodes: dict[int, Digest]
-    root: Digest
+
+def walk(node: Node | None, digest: bytes) -> tuple[Node | None, list[bytes]]:
+    """Where the path of ``digest`` ends (its leaf, another's, or nothing), and the siblings on it, deepest first."""
+    siblings: list[bytes] = []
+    depth = BUCKET_BITS
+    while node is not None and node.digest is None:
+        near, far = (node.right, node.left) if bit(digest, depth) else (node.left, node.right)
+        siblings.append(root_of(far))
+        node, depth = near, depth + 1
+    siblings.reverse()
+    return node, siblings
+
+
+Change: TypeAlias = tuple[bytes, bytes | None]
+"""(SHA-256 of a key, the leaf hash it gets), None to remove it."""
+
+
+class Staged(NamedTuple):
+    """What a set of changes would make of the map; nothing is changed until it is applied."""
+
+    root: bytes
+    nodes: dict[int, bytes]
+    tries: dict[int, tuple[Node | None, int]]
+    before: dict[int, bytes]
+    """Root, before the changes, of every bucket touched."""
+
+
+class UpperTree:
+    """The tree over the buckets, flat in one bytearray: node i has the children 2i and 2i + 1, the root is 1."""
+
+    def __init__(self) -> None:
+        levels = [EMPTY]
+        for _ in range(BUCKET_BITS):
+            levels.append(upper_hash(levels[-1], levels[-1]))
+        self._nodes: Final = bytearray(32)
+        for level in range(BUCKET_BITS, -1, -1):
+            self._nodes.extend(levels[level] * (1 << (BUCKET_BITS - level)))
+
+    def __getitem__(self, index: int) -> bytes:
+        return bytes(self._nodes[32 * index : 32 * index + 32])
+
+    def stage(self, buckets: dict[int, bytes], below: dict[int, bytes] | None = None) -> dict[int, bytes]:
+        """The nodes that these bucket roots change, on top of ``below`` (nodes that differ from the tree)."""
+        nodes = dict(below or {})
+        nodes.update((BUCKETS + bucket, root) for bucket, root in buckets.items())
+        level = sorted({(BUCKETS + bucket) >> 1 for bucket in buckets})
+        flat = self._nodes
+        while level and level[0]:
+            for index in level:
+                left, right = nodes.get(2 * index), nodes.get(2 * index + 1)
+                at = 64 * index
+                nodes[index] = sha256(
+                    b"\2" + (left or flat[at : at + 32]) + (right or flat[at + 32 : at + 64])
+                ).digest()
+            level = sorted({index >> 1 for index in level})
+        return nodes
+
+    def apply(self, nodes: dict[int, bytes]) -> None:
+        """Write staged nodes."""
+        for index, value in nodes.items():
+            self._nodes[32 * index : 32 * index + 32] = value
+
+    def siblings(self, bucket: int, above: dict[int, bytes]) -> list[bytes]:
+        """The 16 siblings on the way from a bucket to the root, with ``above`` in place of the tree's own nodes."""
+        index = BUCKETS + bucket
+        found = []
+        while index > 1:
+            found.append(above.get(index ^ 1) or self[index ^ 1])
+            index >>= 1
+        return found
 
 
 class AuthenticatedMap:
-    """The upper tree in one flat array: node i has the children 2i and 2i + 1; buckets start at 2^16.
+    """The map at the head of the ledger: the upper tree, and the tries of the buckets used last."""
 
-    The leaves live elsewhere (in the store); ``load(bucket)`` gives those of one bucket, sorted by H(key).
-    """
-
-    def __init__(self, load: Callable[[int], Sequence[Leaf]]) -> None:
-        self._load = load
-        self._nodes = bytearray(2 * BUCKETS * 32)
-        self._build_upper()
+    def __init__(self, cached_leaves: int = CACHED_LEAVES) -> None:
+        self.upper: Final = UpperTree()
+        self._tries: Final[OrderedDict[int, tuple[Node | None, int]]] = OrderedDict()
+        self._leaves = 0
+        self._budget: Final = cached_leaves
 
     @property
-    def root(self) -> Digest:
-        """The root hash."""
-        return self._node(1, {})
+    def root(self) -> bytes:
+        """The hash of all of state."""
+        return self.upper[1]
 
-    def rebuild(self, leaves: Iterable[Leaf]) -> None:
-        """Fill the tree from all leaves, sorted by H(key): about one second for a million."""
-        self._nodes = bytearray(2 * BUCKETS * 32)
-        bucket: list[Leaf] = []
-        number = -1
-        for leaf in leaves:
-            found = int.from_bytes(leaf[0][:2])
-            if found != number:
-                self._set_bucket(number, bucket)
-                number, bucket = found, []
-            bucket.append(leaf)
-        self._set_bucket(number, bucket)
-        self._build_upper()
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Build the tree from all entries, in order of digests."""
+        roots: dict[int, bytes] = {}
+        bucket, members = 0, list[Entry]()
+        for entry in entries:
+            number = bucket_of(entry[0])
+            if number != bucket and members:
+                roots[bucket] = subtree_root(members)
+                members = []
+            bucket = number
+            members.append(entry)
+        if members:
+            roots[bucket] = subtree_root(members)
+        self.upper.apply(self.upper.stage(roots))
 
-    def changed(self, changes: Mapping[Digest, Digest | None]) -> Tree:
-        """What the tree would be after H(key) → H(value) changes (None: absent). Changes nothing here."""
-        by_bucket: dict[int, dict[Digest, Digest | None]] = {}
-        for hashed, value in changes.items():
-            by_bucket.setdefault(int.from_bytes(hashed[:2]), {})[hashed] = value
-        nodes: dict[int, Digest] = {}
-        for bucket, changed in by_bucket.items():
-            nodes[BUCKETS + bucket] = _root(_merged(self._load(bucket), changed), BUCKET_BITS)
-        level = sorted(nodes)
-        while level and level != [1]:
-            level = sorted({node // 2 for node in level})
-            for node in level:
-                nodes[node] = _upper(self._node(2 * node, nodes), self._node(2 * node + 1, nodes))
-        return Tree(nodes, self._node(1, nodes))
+    def trie(self, bucket: int, read: Callable[[int], list[Entry]]) -> Node | None:
+        """The trie of a bucket; ``read`` gives its entries, in order of digests, if it is not kept."""
+        kept = self._tries.get(bucket)
+        return kept[0] if kept is not None else build(read(bucket))
 
-    def apply(self, tree: Tree) -> None:
-        """Make a change real."""
-        for node, digest in tree.nodes.items():
-            self._nodes[32 * node : 32 * node + 32] = digest
+    def stage(self, changes: Iterable[Change], read: Callable[[int], list[Entry]]) -> Staged:
+        """What these changes (one for a key) would make of the map. Nothing is changed."""
+        by_bucket: dict[int, list[Change]] = {}
+        for change in changes:
+            by_bucket.setdefault(bucket_of(change[0]), []).append(change)
+        roots: dict[int, bytes] = {}
+        tries: dict[int, tuple[Node | None, int]] = {}
+        for bucket, rows in by_bucket.items():
+            kept = self._tries.get(bucket)
+            if kept is None:
+                entries = _merged(read(bucket), rows)
+                if len(entries) < KEPT_FROM:
+                    roots[bucket] = subtree_root(entries)
+                    continue
+                made = build(entries), len(entries)
+            else:
+                made = _changed(kept, rows)
+            tries[bucket] = made
+            roots[bucket] = root_of(made[0])
+        nodes = self.upper.stage(roots)
+        before = {bucket: self.upper[BUCKETS + bucket] for bucket in roots}
+        return Staged(nodes.get(1, self.root), nodes, tries, before)
 
-    def prove(
-        self, key: bytes, value: bytes | None, undo: Mapping[Digest, Digest | None] | None = None
-    ) -> tuple[Proof, Digest]:
-        """The proof of a key's value or absence, and the root it leads to.
-
-        ``undo``: H(key) → H(value) of all keys that have changed since the height asked for; none for the head.
-        """
-        past = self.changed(undo) if undo else Tree({}, self.root)
-        hashed = sha256(key)
-        bucket = int.from_bytes(hashed[:2])
-        since = {changed: old for changed, old in (undo or {}).items() if changed[:2] == hashed[:2]}
-        leaves = _merged(self._load(bucket), since)
-        siblings: list[Digest] = []
-        depth = BUCKET_BITS
-        while len(leaves) > 1:
-            ones = [leaf for leaf in leaves if _bit(leaf[0], depth)]
-            zeros = [leaf for leaf in leaves if not _bit(leaf[0], depth)]
-            leaves, beside = (ones, zeros) if _bit(hashed, depth) else (zeros, ones)
-            depth += 1
-            siblings.insert(0, _root(beside, depth))
-        node = BUCKETS + bucket
-        while node > 1:
-            siblings.append(self._node(node ^ 1, past.nodes))
-            node //= 2
-        other = None
-        if value is None and leaves:
-            other = list(leaves[0])
-        if (value is not None) != (bool(leaves) and leaves[0] == (hashed, sha256(value or b""))):
-            raise BadInput(BAD_PROOF, "the value is not that of the map")
-        return Proof(siblings, value, other), past.root
-
-    def _node(self, node: int, overlay: Mapping[int, Digest]) -> Digest:
-        return overlay[node] if node in overlay else bytes(self._nodes[32 * node : 32 * node + 32])
-
-    def _set_bucket(self, bucket: int, leaves: list[Leaf]) -> None:
-        if leaves:
-            self._nodes[32 * (BUCKETS + bucket) : 32 * (BUCKETS + bucket) + 32] = _root(leaves, BUCKET_BITS)
-
-    def _build_upper(self) -> None:
-        nodes = self._nodes
-        same: dict[bytes, Digest] = {}  # empty subtrees are alike: each height of them is hashed once
-        for node in range(BUCKETS - 1, 0, -1):
-            pair = bytes(nodes[64 * node : 64 * node + 64])
-            digest = same.get(pair) or sha256(b"\x02" + pair)
-            if len(same) < 64:
-                same[pair] = digest
-            nodes[32 * node : 32 * node + 32] = digest
+    def apply(self, staged: Staged) -> None:
+        """Make staged changes those of the map."""
+        self.upper.apply(staged.nodes)
+        for bucket, made in staged.tries.items():
+            gone = self._tries.pop(bucket, None)
+            self._leaves += made[1] - (gone[1] if gone is not None else 0)
+            self._tries[bucket] = made
+        while self._leaves > self._budget and len(self._tries) > 1:
+            _, (_, leaves) = self._tries.popitem(last=False)
+            self._leaves -= leaves
 
 
-def _merged(leaves: Sequence[Leaf], changes: Mapping[Digest, Digest | None]) -> list[Leaf]:
-    merged: dict[Digest, Digest | None] = dict(leaves)
-    merged.update(changes)
-    return sorted((hashed, value) for hashed, value in merged.items() if value is not None)
+def _changed(kept: tuple[Node | None, int], rows: list[Change]) -> tuple[Node | None, int]:
+    node, count = kept
+    for digest, leaf in rows:
+        was = _is_there(node, digest)
+        node = remove(node, digest) if leaf is None else insert(node, digest, leaf)
+        count += (leaf is not None) - was
+    return node, count
 
 
-def _root(leaves: Sequence[Leaf], depth: int) -> Digest:
-    """The root of a bucket's trie, or of a part of it, from its sorted leaves."""
-    if not leaves:
-        return EMPTY
-    if len(leaves) == 1:
-        return _leaf(leaves[0])
-    middle = _first_one(leaves, depth)
-    return _inner(_root(leaves[:middle], depth + 1), _root(leaves[middle:], depth + 1))
-
-
-def _first_one(leaves: Sequence[Leaf], depth: int) -> int:
-    """Where, in sorted leaves that agree up to ``depth``, those with that bit set begin."""
-    low, high = 0, len(leaves)
-    while low < high:
-        middle = (low + high) // 2
-        if _bit(leaves[middle][0], depth):
-            high = middle
+def _merged(entries: list[Entry], rows: list[Change]) -> list[Entry]:
+    members = dict(entries)
+    for digest, leaf in rows:
+        if leaf is None:
+            members.pop(digest, None)
         else:
-            low = middle + 1
-    return low
+            members[digest] = leaf
+    return sorted(members.items())
 
 
-def _leaf(leaf: Leaf) -> Digest:
-    return sha256(b"\x00" + leaf[0] + leaf[1])
+def _split(entries: Sequence[Entry], depth: int) -> int:
+    """How many of the entries, which are in order, have bit number ``depth`` clear."""
+    byte, shift = depth >> 3, 7 - (depth & 7)
+    at = 0
+    for digest, _ in entries:
+        if digest[byte] >> shift & 1:
+            break
+        at += 1
+    return at
 
 
-def _inner(left: Digest, right: Digest) -> Digest:
-    return sha256(b"\x01" + left + right)
+def _is_there(node: Node | None, digest: bytes) -> bool:
+    end, _ = walk(node, digest)
+    return end is not None and end.digest == digest
 
 
-def _upper(left: Digest, right: Digest) -> Digest:
-    return sha256(b"\x02" + left + right)
-
-
-def _bit(hashed: bytes, depth: int) -> int:
-    return hashed[depth >> 3] >> (7 - (depth & 7)) & 1
-
-
-def _same_prefix(one: bytes, two: bytes, bits: int) -> bool:
-    return int.from_bytes(one) >> (256 - bits) == int.from_bytes(two) >> (256 - bits)
+def _inner(left: Node | None, right: Node | None) -> Node:
+    pair = (left.hash if left else EMPTY) + (right.hash if right else EMPTY)
+    return Node(sha256(b"\1" + pair).digest(), None, left, right)

@@ -1,0 +1,113 @@
+"""What an engine and a replica both answer out of their machine: blocks, events, outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from caremesh import codec
+from caremesh.blobs.durable import STORAGE_FAILED
+from caremesh.consensus.gate import ReadersGate
+from caremesh.consensus.interface import BAD_CURSOR, Committed, Status
+from caremesh.errors import BadInput, CareMeshError, StorageFailed
+from caremesh.ledger.application import Application, Event
+from caremesh.ledger.blocks import Block
+from caremesh.ledger.machine import NOT_KEPT, Machine
+from caremesh.ledger.store import MAP_BYTES, Store
+from caremesh.ledger.transactions import CheckedTx, TransactionCodec
+from caremesh.types import Height, Seconds
+
+_BATCH: Final = 32
+"""Transactions that one thread verifies at a time."""
+
+
+def open_machine(
+    folder: Path, app: Application, *, chain: str, genesis: bytes, genesis_time: Seconds, map_bytes: int = MAP_BYTES
+) -> Machine:
+    """The machine over a folder, begun with this genesis. Raises WrongLedger, StorageFailed, Tampered."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StorageFailed(STORAGE_FAILED, folder.name) from error
+    store = Store(str(folder), chain, gate=ReadersGate(), map_bytes=map_bytes)
+    try:
+        machine = Machine(store, app)
+        machine.start(genesis_time, genesis)
+    except BaseException:
+        store.close()
+        raise
+    return machine
+
+
+def block_at(machine: Machine, height: Height) -> Block:
+    """A kept block (from height 1 on). Raises BadInput ledger.11."""
+    with machine.store.read() as read:
+        stored = read.block(height) if height else None
+    if stored is None:
+        raise BadInput(NOT_KEPT, f"height {height}")
+    return codec.decode_as(stored, Block)
+
+
+def blocks_from(machine: Machine, start: Height) -> Iterator[Block]:
+    """Kept blocks from ``start`` to the head. Raises BadInput ledger.11."""
+    height = max(1, start)
+    while height <= machine.head.height:
+        yield block_at(machine, height)
+        height += 1
+
+
+def oldest_height(machine: Machine) -> Height:
+    """The first block that is still kept, 0 before the first."""
+    with machine.store.read() as read:
+        first = read.first_height("results")
+    return max(first or 0, 1) if machine.head.height else 0
+
+
+def events_after(machine: Machine, cursor: str) -> Iterator[tuple[str, Event]]:
+    """Events after the cursor ``height.position``, in order, each once."""
+    height, skip = _position(cursor) if cursor else (max(1, oldest_height(machine)), 0)
+    while height <= machine.head.height:
+        events = machine.results(height).events
+        for index, event in islice(enumerate(events), skip, None):
+            yield f"{height}.{index}", event
+        height, skip = height + 1, 0
+
+
+def outcome_of(machine: Machine, tx_id: bytes) -> Committed | None:
+    """What became of a transaction in a kept block."""
+    found = machine.outcome(tx_id)
+    return None if found is None else Committed(tx_id, *found)
+
+
+def status_of(machine: Machine, *, running: bool) -> Status:
+    """Where a machine stands."""
+    head = machine.head
+    return Status(head.chain, head.height, head.time, head.app_hash, oldest_height(machine), running)
+
+
+def decode_all(reader: TransactionCodec, txs: Sequence[bytes], pool: Executor | None) -> list[bytes | CheckedTx]:
+    """Transactions decoded, their signatures verified by the threads of ``pool``; what fails stays bytes."""
+    if pool is None or len(txs) <= _BATCH:
+        return _decode_some(reader, txs)
+    parts = [txs[at : at + _BATCH] for at in range(0, len(txs), _BATCH)]
+    return [row for rows in pool.map(lambda part: _decode_some(reader, part), parts) for row in rows]
+
+
+def _decode_some(reader: TransactionCodec, txs: Sequence[bytes]) -> list[bytes | CheckedTx]:
+    rows: list[bytes | CheckedTx] = []
+    for raw in txs:
+        try:
+            rows.append(reader.decode(raw))
+        except CareMeshError:  # executing it will say why
+            rows.append(raw)
+    return rows
+
+
+def _position(cursor: str) -> tuple[Height, int]:
+    height, _, position = cursor.partition(".")
+    if not (height.isascii() and height.isdigit() and position.isascii() and position.isdigit()):
+        raise BadInput(BAD_CURSOR)
+    return int(height), int(position) + 1

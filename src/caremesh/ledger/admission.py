@@ -1,0 +1,76 @@
+"""What holds for every transaction, whatever its messages: chain, size, expiry, sponsor, quota."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from caremesh.errors import CareMeshError, ErrorCode, Refused
+from caremesh.ledger.application import Application, Params, Result
+from caremesh.ledger.state import Table, View
+from caremesh.ledger.transactions import CheckedTx, Message, Tx
+from caremesh.types import Count, Did, Seconds
+
+WRONG_CHAIN = ErrorCode("ledger.06", "The transaction is for another chain.", "Sign it for this chain.")
+EXPIRED = ErrorCode("ledger.07", "The transaction has expired.", "Sign it again.")
+TOO_FAR_AHEAD = ErrorCode("ledger.08", "The transaction expires too far ahead.", "Let it expire sooner.")
+QUOTA_USED_UP = ErrorCode("ledger.10", "The sponsor's quota of this window is used up.", "Wait, or ask another member.")
+TOO_LARGE = ErrorCode("ledger.14", "The transaction is larger than the ledger allows.", "Send several.")
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """How many messages a sponsor has sent in a window (block time divided by the window's length)."""
+
+    window: Count
+    used: Count
+
+
+QUOTA: Final = Table(b"ledger/quota/", Quota)
+
+
+class Admission:
+    """The kernel's own checks of a transaction."""
+
+    def __init__(self, chain: str, app: Application) -> None:
+        self._chain: Final = chain
+        self._app: Final = app
+
+    def envelope(self, checked: CheckedTx, time: Seconds, params: Params) -> None:
+        """Chain, size and expiry. Raises Refused ledger.06, .07, .08, .14."""
+        tx = checked.tx
+        if tx.chain != self._chain:
+            raise Refused(WRONG_CHAIN)
+        if len(checked.signed) > params.max_tx_bytes or len(tx.msgs) > params.max_tx_messages:
+            raise Refused(TOO_LARGE)
+        if tx.expires_at < time:
+            raise Refused(EXPIRED)
+        if tx.expires_at > time + params.tx_ttl_s:
+            raise Refused(TOO_FAR_AHEAD)
+
+    def could_return(self, checked: CheckedTx, time: Seconds) -> bool:
+        """Whether a block from now on could hold it: then its id must be remembered, even if it is refused now."""
+        return checked.tx.chain == self._chain and checked.tx.expires_at >= time
+
+    def spend(self, view: View, tx: Tx[Message], time: Seconds, params: Params) -> Did:
+        """The sponsor, whose quota the transaction takes up: its messages, without the exempt ones.
+
+        Raises Refused ledger.10, and what the application says of a sponsor that is none.
+        """
+        sponsor = self._app.sponsor(view, tx.signers[-1])
+        cost = sum(not self._app.quota_exempt(message) for message in tx.msgs)
+        if not cost:
+            return sponsor
+        window = time // params.quota_window_s
+        quota = QUOTA.get(view, sponsor.encode())
+        used = quota.used if quota is not None and quota.window == window else 0
+        if used + cost > params.quota_messages:
+            raise Refused(QUOTA_USED_UP)
+        QUOTA.put(view, Quota(window, used + cost), sponsor.encode())
+        return sponsor
+
+
+def refusal(error: CareMeshError, place: str = "") -> Result:
+    """The result of a transaction that was refused for this reason, at this message."""
+    where = f"{place}.{error.place}" if place and error.place else place or error.place
+    return Result(code=error.code, sentence=error.error.sentence, place=where)

@@ -1,0 +1,110 @@
+"""One block, executed: what each transaction does, in order. Nothing here outlives the block but what it returns."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from caremesh import codec
+from caremesh.crypto.hashes import sha256
+from caremesh.errors import CareMeshError, Refused
+from caremesh.ledger import history, replays
+from caremesh.ledger.admission import Admission, refusal
+from caremesh.ledger.application import Application, Context, Event, Result
+from caremesh.ledger.state import Reader, View
+from caremesh.ledger.transactions import CheckedTx, TransactionCodec
+from caremesh.types import Height, Seconds
+
+
+class Results(msgspec.Struct, frozen=True):
+    """What a block did, as stored. ``txs``: ids in order, each with its result."""
+
+    txs: list[bytes]
+    results: list[Result]
+    events: list[Event]
+
+
+class Execution:
+    """The state under a block in the making."""
+
+    def __init__(
+        self,
+        app: Application,
+        reader: TransactionCodec,
+        admission: Admission,
+        known: replays.Replays,
+        *,
+        committed: Reader,
+        height: Height,
+        time: Seconds,
+    ) -> None:
+        """``committed``: the state before; ``known``: the ids of transactions that it remembers."""
+        self.view: Final = View(committed)
+        self.results: Final = Results([], [], [])
+        self._app: Final = app
+        self._codec: Final = reader
+        self._admission: Final = admission
+        self._known: Final = known
+        self._height: Final = height
+        self._time: Final = time
+        self._params: Final = app.params(self.view)
+        self._seen: Final[dict[bytes, Seconds]] = {}
+
+    def apply(self, raw: bytes | CheckedTx) -> None:
+        """One transaction: all of its messages take effect, or none does; its id is remembered either way."""
+        try:
+            checked = self._codec.decode(raw) if isinstance(raw, bytes) else raw
+        except CareMeshError as error:
+            # What cannot be read has no id. It is the same on every replica: the bytes alone decide.
+            self._note(sha256(raw) if isinstance(raw, bytes) else b"", refusal(error))
+            return
+        tx_id = bytes(checked.id)
+        digest = replays.digest_of(tx_id)
+        if digest in self._seen or digest in self._known:
+            self._note(tx_id, refusal(Refused(replays.REPLAYED)))
+            return
+        if self._admission.could_return(checked, self._time):
+            self._seen[digest] = checked.tx.expires_at
+        self._note(tx_id, self._carry_out(checked, tx_id))
+
+    def finish(self) -> tuple[replays.Staged, list[history.Subtree]]:
+        """What the block leaves in the kernel's own keys: nothing when it holds no transaction."""
+        if not self.results.txs:
+            return replays.Staged([], {}), []
+        ids = self._known.stage(self.view, self._seen, self._height, self._time)
+        rows = zip(self.results.txs, self.results.results, strict=True)
+        log, made = history.append(history.frontier(self.view), [history.tx_leaf(tx, row.code) for tx, row in rows])
+        self.view.put(history.STATE_KEY, codec.encode(log))
+        return ids, made
+
+    def _carry_out(self, checked: CheckedTx, tx_id: bytes) -> Result:
+        tx, view, events = checked.tx, self.view, self.results.events
+        mark, said, place = view.checkpoint(), len(events), ""
+        try:
+            self._admission.envelope(checked, self._time, self._params)
+            sponsor = self._admission.spend(view, tx, self._time, self._params)
+            mark = view.checkpoint()  # quota stays spent, whatever the messages come to
+            ctx = Context(
+                chain=tx.chain,
+                height=self._height,
+                time=self._time,
+                tx_id=tx_id,
+                signers=tx.signers,
+                sponsor=sponsor,
+                alone=len(tx.msgs) == 1,
+                state=view,
+                events=events,
+            )
+            for index, message in enumerate(tx.msgs):
+                ctx.index, place = index, f"msgs[{index}]"
+                self._app.handle(ctx, message)
+        except Refused as error:
+            view.rollback(mark)
+            del events[said:]
+            return refusal(error, place)
+        return Result()
+
+    def _note(self, tx_id: bytes, result: Result) -> None:
+        self.results.txs.append(tx_id)
+        self.results.results.append(result)
