@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from caremesh import codec
-from caremesh.blobs.durable import STORAGE_FAILED
 from caremesh.consensus.gate import ReadersGate
 from caremesh.consensus.interface import BAD_CURSOR, Committed, Status
 from caremesh.errors import BadInput, CareMeshError, StorageFailed
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block
 from caremesh.ledger.machine import NOT_KEPT, Machine
-from caremesh.ledger.store import MAP_BYTES, Store
+from caremesh.ledger.store import MAP_BYTES, NOT_WRITTEN, Store
 from caremesh.ledger.transactions import CheckedTx, TransactionCodec
 from caremesh.types import Height, Seconds
 
@@ -31,7 +30,7 @@ def open_machine(
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise StorageFailed(STORAGE_FAILED, folder.name) from error
+        raise StorageFailed(NOT_WRITTEN, folder.name) from error
     store = Store(str(folder), chain, gate=ReadersGate(), map_bytes=map_bytes)
     try:
         machine = Machine(store, app)
