@@ -75,11 +75,9 @@ def modules() -> list[str]:
 
 def check(result: dict[str, Any], module: str) -> dict[str, Any]:
     """The result, if it has every field. Raises ValueError naming module and field."""
-    for field, kind in FIELDS.items():
-        if not isinstance(result.get(field), kind):
-            raise ValueError(
-                f"bench/{module}.py: result {result.get('id')!r}: field {field!r} is missing or of the wrong kind"
-            )
+    wrong = [field for field, kind in FIELDS.items() if not isinstance(result.get(field), kind)]
+    if wrong:
+        raise ValueError(f"bench/{module}.py: {result.get('id')!r}: missing or of the wrong kind: {', '.join(wrong)}")
     if result["better"] not in {"higher", "lower"}:
         raise ValueError(f"bench/{module}.py: {result['id']!r}: better is 'higher' or 'lower'")
     return {**dict.fromkeys(OPTIONAL), **result}

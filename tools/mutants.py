@@ -1,0 +1,220 @@
+"""Mutation testing: which changes of the code would no test notice?
+
+    python -m tools.mutants [--only src/caremesh/codec.py] [--budget MINUTES]
+
+mutmut changes one thing at a time in a copy of the tree (build/mutants/tree) and runs the room's own fast unit and
+property tests that reach it: a room whose faults only another room's tests notice is not tested. A surviving mutant is a missing test or a needless line; the few that change nothing anyone could observe
+are explained in docs/reference/mutants.md, keyed by function and by the line before and after.
+Writes build/mutants.json: per module the counts, and every survivor with its explanation or null. Exit code 1 when less
+than 90 % of the mutants tried are killed or explained, 2 when nothing could be tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+COPIED: Final = ("tests", "tools", "bench", "vectors", "docs")
+ROOMS: Final = ("contracts", "ledger", "sealing", "crypto", "custodian", "gateway")
+MUTMUT: Final = str(Path(sys.executable).with_name("mutmut").absolute())
+TREE: Final = Path("build/mutants/tree")
+RESULT: Final = Path("build/mutants.json")
+EXPLAINED: Final = Path("docs/reference/mutants.md")
+GOAL_PERCENT: Final = 90
+CONFIGURATION: Final = """
+[tool.mutmut]
+source_paths = ["src"]
+only_mutate = {patterns}
+also_copy = {others}
+use_git_change_detection = false
+pytest_add_cli_args_test_selection = {tests}
+pytest_add_cli_args = [
+    "-m", "not slow and not long", "-p", "no:xdist", "--ignore=tests/unit/house", "--hypothesis-seed=0",
+]
+"""
+
+
+class Mutant(NamedTuple):
+    """What was changed: the function, the line before and the line after."""
+
+    function: str
+    was: str
+    becomes: str
+
+
+def own_tests(paths: list[Path]) -> list[str]:
+    """The test folders named after the rooms (or, for contracts, after each contract); all of them when there are none."""
+    names: set[str] = set()
+    for path in paths:
+        room = path.relative_to("src/caremesh").with_suffix("").parts
+        names.update(room)
+        if path == Path("src/caremesh/contracts"):
+            names.update(child.name for child in path.iterdir() if child.is_dir())
+    folders = [str(Path("tests", kind, name)) for kind in ("unit", "property") for name in sorted(names)]
+    return [folder for folder in folders if Path(folder).is_dir()] or ["tests/unit", "tests/property"]
+
+
+def lay_out(paths: list[Path]) -> None:
+    """A fresh copy of what the tests need, with mutmut told what to change."""
+    shutil.rmtree(TREE, ignore_errors=True)
+    TREE.mkdir(parents=True)
+    others = [folder for folder in COPIED if Path(folder).exists()]
+    for folder in ("src", *others):
+        shutil.copytree(folder, TREE / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("README.md", "LICENSE"):
+        shutil.copy(name, TREE)
+    patterns = [f"{path}/*" if path.is_dir() else str(path) for path in paths]
+    configuration = CONFIGURATION.format(
+        patterns=json.dumps(patterns), others=json.dumps(others), tests=json.dumps(own_tests(paths))
+    )
+    (TREE / "pyproject.toml").write_text(Path("pyproject.toml").read_text("utf-8") + configuration, "utf-8")
+
+
+def run(budget_s: int | None, log: Path) -> bool:
+    """Run mutmut within the budget. False when the time was up before every mutant was tried."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [MUTMUT, "run", "--max-children", str(os.cpu_count() or 1)],
+            cwd=TREE,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(budget_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            return False
+    return True
+
+
+def mutmut(*arguments: str) -> str:
+    """What mutmut prints, asked in the tree."""
+    command = [MUTMUT, *arguments]
+    return subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=False).stdout
+
+
+def statuses() -> dict[str, str]:
+    """Every mutant's name and status: killed, survived, timeout, no tests, not checked, …"""
+    lines = (line.strip().rpartition(": ") for line in mutmut("results", "--all", "true").splitlines())
+    return {name: status for name, colon, status in lines if colon}
+
+
+def describe(name: str) -> Mutant:
+    """The mutant behind a name, from its diff; lines that belong together are joined by a space."""
+    diff = [line for line in mutmut("show", name).splitlines() if line[:1] in "+-" and line[:3] not in {"+++", "---"}]
+    was, becomes = (" ".join(line[1:].strip() for line in diff if line[0] == sign) for sign in "-+")
+    module, _, mangled = name.rpartition(".")
+    function = mangled.partition("__mutmut_")[0].removeprefix("x_").replace("xǁ", "").replace("ǁ", ".")
+    return Mutant(f"{module}.{function}", was, becomes)
+
+
+def explanations(page: str) -> dict[Mutant, str]:
+    """The rows of docs/reference/mutants.md: function, line before, line after, why no test can tell."""
+    rows = {}
+    for line in page.splitlines():
+        cells = [cell.strip().strip("`").replace("\\|", "|") for cell in line.replace("\\|", "\0").split("|")]
+        cells = [cell.replace("\0", "|") for cell in cells]
+        if len(cells) == 6 and cells[1].startswith("caremesh."):
+            rows[Mutant(*cells[1:4])] = cells[4]
+    return rows
+
+
+def summary(found: dict[str, str], survivors: dict[str, Mutant], why: dict[Mutant, str]) -> dict[str, dict[str, Any]]:
+    """Per module: counts by status, and the survivors with their explanation."""
+    modules: dict[str, dict[str, Any]] = {}
+    for name, status in sorted(found.items()):
+        module = modules.setdefault(name.rpartition(".")[0], {"counts": Counter(), "survivors": []})
+        module["counts"][status] += 1
+        if name in survivors:
+            mutant = survivors[name]
+            module["survivors"].append({"id": name, **mutant._asdict(), "status": status, "explained": why.get(mutant)})
+    for module in modules.values():
+        counts = module["counts"]
+        module["tried"] = counts.total() - counts["not checked"]
+        module["killed"] = counts["killed"] + counts["timeout"] + counts["segfault"] + counts["caught by type check"]
+        module["explained"] = sum(survivor["explained"] is not None for survivor in module["survivors"])
+    return modules
+
+
+def percent(part: int, whole: int) -> int:
+    """Whole percent, rounded down."""
+    return 100 * part // whole if whole else 0
+
+
+def show(modules: dict[str, dict[str, Any]], console: Console) -> int:
+    """Print a row per module and the unexplained survivors. Returns the whole percentage killed or explained."""
+    table = Table("module", "mutants", "tried", "killed", "explained", "survived", "killed or explained")
+    tried = settled = 0
+    for name, module in modules.items():
+        done = module["killed"] + module["explained"]
+        tried, settled = tried + module["tried"], settled + done
+        left = len(module["survivors"]) - module["explained"]
+        cells = (module["counts"].total(), module["tried"], module["killed"], module["explained"], left)
+        table.add_row(name, *map(str, cells), f"{percent(done, module['tried'])} %")
+    for module in modules.values():
+        for survivor in module["survivors"]:
+            if survivor["explained"] is None:
+                console.print(f"{survivor['function']} ({survivor['status']})", style="bold", highlight=False)
+                console.print(f"  - {survivor['was']}\n  + {survivor['becomes']}", markup=False, highlight=False)
+    console.print(table)
+    return percent(settled, tried)
+
+
+def main() -> int:
+    """Lay out, run, explain, write, show."""
+    parser = argparse.ArgumentParser(prog="python -m tools.mutants")
+    parser.add_argument("--only", help="a file or folder below src/caremesh")
+    parser.add_argument("--budget", type=int, help="minutes, after which the rest stays untried")
+    arguments = parser.parse_args()
+    chosen = [Path(arguments.only)] if arguments.only else [Path("src/caremesh", room) for room in ROOMS]
+    console = Console(soft_wrap=True)
+    missing = [path for path in chosen if not path.exists()]
+    if missing:
+        console.print(f"There is no {missing[0]}.")
+        return 2
+    lay_out(chosen)
+    log = RESULT.with_name("mutants.log")
+    with console.status("mutants …"):
+        whole = run(arguments.budget * 60 if arguments.budget else None, log)
+        found = statuses()
+        alive = [name for name, status in found.items() if status in {"survived", "no tests", "suspicious"}]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            survivors = dict(zip(alive, pool.map(describe, alive), strict=True))
+    if not set(found.values()) - {"not checked"}:
+        console.print(f"No mutant was tried; {log} says why:", log.read_text("utf-8", "replace")[-2000:], markup=False)
+        return 2
+    why = explanations(EXPLAINED.read_text("utf-8")) if EXPLAINED.exists() else {}
+    modules = summary(found, survivors, why)
+    RESULT.write_text(json.dumps({"complete": whole, "modules": modules}, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    score = show(modules, console)
+    if whole:
+        names = {function.rpartition(".")[0] for function in (mutant.function for mutant in why)} & set(modules)
+        for mutant in why.keys() - set(survivors.values()):
+            if mutant.function.rpartition(".")[0] in names:
+                console.print(f"{EXPLAINED}: no such survivor any more: {mutant.function}: {mutant.was}", markup=False)
+    console.print(
+        f"{score} % killed or explained (goal {GOAL_PERCENT} %){'' if whole else ', not all were tried'}; {RESULT}"
+    )
+    return 0 if score >= GOAL_PERCENT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
