@@ -5,6 +5,8 @@ one receiving key; any *t* custodians turn the seal, each by its fragment, into 
 open it for the receiving key alone. Rules kept here, each of which the library leaves to its caller:
 - both the delegating and the receiving key are signed into every fragment, and ``check_fragment`` refuses
   one where either is not: it would verify for anyone;
+- a fragment carries a second signature, for the receiver, which the library reads only in re-encryptions:
+  ``check_fragment`` tries the fragment on a seal of its own, lest a custodian be blamed for a bad deposit;
 - 1 ≤ t ≤ n: the library makes fragments for other numbers, which never open anything;
 - the signer of a grant's fragments is fresh and forgotten, so that it ties no two grants together;
 - re-encryptions are verified before they open anything, and a wrong one names its custodian;
@@ -130,9 +132,9 @@ def make_fragments(
 
 
 def check_fragment(fragment: bytes, verifying: bytes, delegating: bytes, receiving: bytes) -> None:
-    """Return when the fragment verifies with all three keys, and with neither of the last two left out.
+    """Return when the fragment verifies with all three keys, with neither of the last two left out, and works.
 
-    Raises Tampered reencryption.05, Refused reencryption.06, BadInput reencryption.02.
+    About 2 ms, once, at deposit. Raises Tampered reencryption.05, Refused reencryption.06, BadInput reencryption.02.
     """
     signer, giver, receiver = _public(verifying), _public(delegating), _public(receiving)
     parsed = _parse(umbral_pre.KeyFrag.from_bytes, fragment, BAD_FRAGMENT, "")
@@ -140,6 +142,12 @@ def check_fragment(fragment: bytes, verifying: bytes, delegating: bytes, receivi
         raise Tampered(BAD_FRAGMENT)
     if _verifies(parsed, signer, giver, None) or _verifies(parsed, signer, None, receiver):
         raise Refused(KEYS_NOT_SIGNED)
+    try:
+        capsule, _ = umbral_pre.encrypt(giver, b"")
+        trial = umbral_pre.reencrypt(capsule, parsed.skip_verification()).unverify()
+        trial.verify(capsule, signer, giver, receiver)
+    except VerificationError as error:
+        raise Tampered(BAD_FRAGMENT) from error
 
 
 def reencrypt(
