@@ -8,8 +8,8 @@ Rules, each for a trap of the engine:
 - Cedar names policies by position: sets are loaded keyed by ``@id``, and reasons are sorted;
 - what Cedar says about an error never reaches a result.
 
-Parsed sets are kept in memory by the SHA-256 of their text. That is a memo of a pure function: it changes how long
-an answer takes, never the answer.
+Parsed sets are kept in memory by the SHA-256 of their text, and so are a set's latest answers. Both are memos of pure
+functions: they change how long an answer takes, never the answer.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ __all__ = [
 
 MAX_TEXT_BYTES: Final = 49_152
 MAX_POLICIES: Final = 128
+MAX_REMEMBERED: Final = 512
 NO_PERMIT: Final = "no-permit"
 
 _ANNOTATIONS: Final = {"id", "legal", "sentence"}
@@ -162,18 +163,23 @@ class Rules:
             return isinstance(value, list) and all(isinstance(code, str) and code in codes for code in value)
         return isinstance(value, str) and value in self._codes[kind]
 
-    def evaluate(self, handle: cedarpy.PolicySet, attributes: Collection[str], question: Question) -> Verdict:
-        """One set's answer to one question, of which it is shown only the attributes that it names."""
+    def shown(self, question: Question, attributes: Collection[str]) -> str | None:
+        """Cedar's JSON of those attributes of a question that a set names; None when the question is not whole."""
         if not self.is_whole(question):
-            return Verdict(permit=False, reasons=(NO_PERMIT,))
+            return None
         kinds = self._actions[question.action]
-        shown = {name: _cedar(kinds[name], value) for name, value in question.attributes.items() if name in attributes}
+        return json.dumps(
+            {name: _cedar(kinds[name], value) for name, value in question.attributes.items() if name in attributes}
+        )
+
+    def evaluate(self, handle: cedarpy.PolicySet, action: str, context: str) -> Verdict:
+        """What Cedar says: permitted is allowed, without any error, by a policy that it names."""
         result = cedarpy.is_authorized(
             {
                 "principal": 'Requester::"requester"',
-                "action": {"type": "Action", "id": question.action},
+                "action": {"type": "Action", "id": action},
                 "resource": 'Stream::"stream"',
-                "context": json.dumps(shown),
+                "context": context,
             },
             handle,
             self._entities,
@@ -193,6 +199,7 @@ class ParsedSet:
         self._policies = policies
         self._handle = rules.load(policies)
         self._attributes = dict.fromkeys(_found(policies, "attr"))
+        self._remembered: OrderedDict[tuple[str, str], Verdict] = OrderedDict()
         self.texts: dict[str, PolicyText] = {
             name: PolicyText(policy["effect"], policy["annotations"]["legal"], policy["annotations"]["sentence"])
             for name, policy in policies.items()
@@ -200,8 +207,20 @@ class ParsedSet:
         """Policy id → text, in the order of ids."""
 
     def evaluate(self, question: Question) -> Verdict:
-        """The set's answer."""
-        return self._rules.evaluate(self._handle, self._attributes, question)
+        """The set's answer. Never raises for what is in the question.
+
+        The same question gets the same answer, so the last ``MAX_REMEMBERED`` answers are kept: what is asked is
+        mostly the same few combinations of roles, purposes and places.
+        """
+        context = self._rules.shown(question, self._attributes)
+        if context is None:
+            return Verdict(permit=False, reasons=(NO_PERMIT,))
+        key = (question.action, context)
+        verdict = self._remembered.pop(key, None) or self._rules.evaluate(self._handle, *key)
+        self._remembered[key] = verdict
+        if len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return verdict
 
     def without(self, name: str) -> ParsedSet:
         """The set with one policy taken out (it may become empty, and then permits nothing)."""
