@@ -3,10 +3,11 @@
     python -m tools.mutants [--only src/caremesh/codec.py] [--budget MINUTES]
 
 mutmut changes one thing at a time in a copy of the tree (build/mutants/tree) and runs the room's own fast unit and
-property tests that reach it: a room whose faults only another room's tests notice is not tested. A surviving mutant is a missing test or a needless line; the few that change nothing anyone could observe
-are explained in docs/reference/mutants.md, keyed by function and by the line before and after.
-Writes build/mutants.json: per module the counts, and every survivor with its explanation or null. Exit code 1 when less
-than 90 % of the mutants tried are killed or explained, 2 when nothing could be tried.
+property tests that reach it: a room whose faults only another room's tests notice is not tested. A surviving mutant is
+a missing test or a needless line; the few that change nothing anyone could observe are explained in
+docs/reference/mutants.md, keyed by function and by the line before and after. Writes build/mutants.json: per module the
+counts, and every survivor with its explanation or null. Exit code 1 when less than 90 % of the mutants tried are killed
+or explained, 2 when nothing could be tried.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Mutant(NamedTuple):
 
 
 def own_tests(paths: list[Path]) -> list[str]:
-    """The test folders named after the rooms (or, for contracts, after each contract); all of them when there are none."""
+    """The test folders named after the rooms or after each contract; all tests when there are none."""
     names: set[str] = set()
     for path in paths:
         room = path.relative_to("src/caremesh").with_suffix("").parts
