@@ -69,4 +69,9 @@ def extract(secret: bytes) -> bytes:
 
 def expand(pseudorandom: bytes, *info: bytes) -> bytes:
     """The second half: ``expand(extract(s), *info) == derive(s, *info)``, 32 bytes."""
-    return HKDFExpand(_SHA256, 32, info=length_prefixed(*info)).derive(pseudorandom)
+    return expand_info(pseudorandom, length_prefixed(*info))
+
+
+def expand_info(pseudorandom: bytes, info: bytes) -> bytes:
+    """As ``expand``, for an info that the caller has length-prefixed already."""
+    return HKDFExpand(_SHA256, 32, info=info).derive(pseudorandom)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from caremesh import codec
@@ -15,14 +16,14 @@ from caremesh.codec import CID
 from caremesh.crypto.hashes import length_prefixed
 from caremesh.crypto.keys import derive
 from caremesh.errors import BadInput, Tampered
-from caremesh.sealing.errors import BAD_DESCRIPTOR
+from caremesh.sealing.errors import BAD_DESCRIPTOR, BAD_MANIFEST
 from caremesh.types import Did, Digest, StreamId
 
 MAX_BLOCK_BYTES: Final = 1024 * 1024
 """What every IPFS implementation accepts as one block."""
 MAX_BLOCKS: Final = 512
 MAX_RECORDS: Final = 4096
-MANIFEST_MEDIA_TYPE: Final = "application/vnd.ipld.dag-cbor"
+MANIFEST_MEDIA_TYPE: Final = "application/json"
 
 Text = Annotated[str, Meta(max_length=255)]
 Index32 = Annotated[int, Meta(ge=0, lt=2**32)]
@@ -44,7 +45,7 @@ class Descriptor(Struct, frozen=True):
     """The exponent of the smallest power of two that is at least the total size of manifest and blocks, in bytes."""
 
 
-class Chunk(Struct, frozen=True, array_like=True):
+class Chunk(Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
     """Where a ciphertext is: the block's position in the descriptor, offset and length in bytes."""
 
     block: Index32
@@ -52,7 +53,7 @@ class Chunk(Struct, frozen=True, array_like=True):
     length: Index32
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
     """One record of a segment. Texts are those of the FHIR resource; empty where it has none."""
 
     media_type: Text
@@ -66,11 +67,27 @@ class Entry(Struct, frozen=True):
         return "Entry(…)"
 
 
-class Manifest(Struct, frozen=True):
-    """The records of a segment in their order."""
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The records of a segment in their order. JSON, each row and chunk an array, since thousands are read at once."""
 
     v: Literal[1]
     records: Annotated[list[Entry], Meta(min_length=1, max_length=MAX_RECORDS)]
+
+
+_MANIFESTS: Final = msgspec.json.Decoder(Manifest)
+
+
+def write_manifest(records: list[Entry]) -> bytes:
+    """The manifest before compression and encryption."""
+    return msgspec.json.encode(Manifest(v=1, records=records))
+
+
+def read_manifest(data: bytes, place: str) -> Manifest:
+    """A manifest from its decrypted, decompressed bytes. Raises Tampered sealing.08."""
+    try:
+        return _MANIFESTS.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Tampered(BAD_MANIFEST, place) from error
 
 
 def read_descriptor(data: bytes) -> Descriptor:
@@ -97,10 +114,3 @@ def size_class(total_bytes: int) -> int:
 def manifest_aad(stream: bytes) -> bytes:
     """AAD of the manifest: stream ‖ "manifest" ‖ chunk 0 ‖ last ‖ media type, length-prefixed."""
     return length_prefixed(stream, b"manifest", bytes(4), b"\x01", MANIFEST_MEDIA_TYPE.encode())
-
-
-def record_aad(stream: bytes, record: int, chunk: int, media_type: str, *, last: bool) -> bytes:
-    """AAD of a chunk: stream ‖ record ‖ chunk ‖ last flag ‖ media type, length-prefixed; numbers are uint32."""
-    return length_prefixed(
-        stream, record.to_bytes(4, "big"), chunk.to_bytes(4, "big"), bytes([last]), media_type.encode()
-    )

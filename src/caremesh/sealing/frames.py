@@ -42,21 +42,21 @@ class Framer:
         length = _LENGTH_BYTES + len(packed)
         return len(packed).to_bytes(_LENGTH_BYTES, "big") + packed + bytes(padded_length(length) - length)
 
-    def unframe(self, frame: bytes, limit: int, place: str) -> bytes:
-        """A record's original bytes, at most ``limit`` of them.
+    def unframe(self, frame: bytes, limit: int) -> bytes:
+        """A record's original bytes, at most ``limit`` of them. The caller names the place of an error.
 
         Raises Tampered sealing.09 (not a frame as ``frame`` makes it), sealing.10 (larger than the limit).
         """
         end = _LENGTH_BYTES + int.from_bytes(frame[:_LENGTH_BYTES], "big")
         if len(frame) != padded_length(end) or frame.count(0, end) != len(frame) - end:
-            raise Tampered(BAD_FRAME, place)
+            raise Tampered(BAD_FRAME)
         packed = frame[_LENGTH_BYTES:end]
         try:
             size = zstandard.frame_content_size(packed)
             if size < 0:  # the frame does not say: decompressing it would have no bound
-                raise Tampered(BAD_FRAME, place)
+                raise Tampered(BAD_FRAME)
             if size > limit:
-                raise Tampered(TOO_LARGE, place)
+                raise Tampered(TOO_LARGE)
             return self._decompressor.decompress(packed, allow_extra_data=False)
         except zstandard.ZstdError as error:
-            raise Tampered(BAD_FRAME, place) from error
+            raise Tampered(BAD_FRAME) from error

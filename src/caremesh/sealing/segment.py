@@ -33,6 +33,7 @@ from caremesh.crypto.keys import expand, extract
 from caremesh.crypto.reencryption import Seal, seal_hash, seal_to
 from caremesh.errors import BadInput, Tampered
 from caremesh.sealing import errors
+from caremesh.sealing.chunks import ChunkCipher
 from caremesh.sealing.descriptor import (
     MAX_BLOCK_BYTES,
     MAX_BLOCKS,
@@ -44,8 +45,9 @@ from caremesh.sealing.descriptor import (
     key_commitment,
     manifest_aad,
     read_descriptor,
-    record_aad,
+    read_manifest,
     size_class,
+    write_manifest,
 )
 from caremesh.sealing.frames import Framer
 
@@ -73,7 +75,7 @@ class RecordToSeal(Struct, frozen=True, kw_only=True):
         return "RecordToSeal(…)"
 
 
-class OpenedRecord(Struct, frozen=True, kw_only=True):
+class OpenedRecord(Struct, frozen=True, gc=False):
     """A record as it was sealed; ``index`` is its position in the segment."""
 
     index: int
@@ -123,17 +125,12 @@ def seal_segment(
         raise BadInput(errors.BAD_ENTROPY)
     seal = seal_to(reading_public, segment_key)
     secret, framer, packer = extract(segment_key), Framer(), _Packer()
+    cipher = ChunkCipher(secret, stream)
     entries = []
     for i, record in enumerate(records):
         pieces = _pieces(framer.frame(record.data))
         chunks = [
-            packer.add(
-                seal_aead(
-                    _chunk_key(secret, i, chunk),
-                    piece,
-                    record_aad(stream, i, chunk, record.media_type, last=chunk == len(pieces) - 1),
-                )
-            )
+            packer.add(cipher.seal(i, chunk, record.media_type, piece, last=chunk == len(pieces) - 1))
             for chunk, piece in enumerate(pieces)
         ]
         entries.append(
@@ -147,7 +144,7 @@ def seal_segment(
             )
         )
     blocks = packer.finish()
-    table = codec.encode(Manifest(v=1, records=entries))
+    table = write_manifest(entries)
     manifest = seal_aead(expand(secret, b"manifest"), framer.frame(table), manifest_aad(stream))
     if len(blocks) > MAX_BLOCKS or len(table) > _MAX_MANIFEST_BYTES or len(manifest) > MAX_BLOCK_BYTES:
         raise BadInput(errors.TOO_MUCH)
@@ -204,25 +201,20 @@ def open_segment(segment_key: bytes, descriptor: bytes, fetch: Fetch) -> list[Op
         raise Tampered(errors.TOO_LARGE, name)
     secret, framer = extract(segment_key), Framer()
     manifest = _open_manifest(secret, table, manifest_block, framer)
-    reader = _Reader(secret, table, blocks)
+    reader = _Reader(ChunkCipher(secret, table.stream), table, blocks)
     left_bytes = MAX_SEGMENT_BYTES
     records = []
     for i, entry in enumerate(manifest.records):
-        frame, place = reader.read(i, entry)
-        data = framer.unframe(frame, min(left_bytes, MAX_RECORD_BYTES), place)
+        try:
+            data = framer.unframe(reader.read(i, entry), min(left_bytes, MAX_RECORD_BYTES))
+        except Tampered as error:
+            raise Tampered(error.error, f"{reader.block_name()} record {i}") from error
         left_bytes -= len(data)
         records.append(
-            OpenedRecord(
-                index=i,
-                media_type=entry.media_type,
-                resource_type=entry.resource_type,
-                id=entry.id,
-                version=entry.version,
-                last_updated=entry.last_updated,
-                data=data,
-            )
+            OpenedRecord(i, entry.media_type, entry.resource_type, entry.id, entry.version, entry.last_updated, data)
         )
-    reader.check_all_read()
+    if not reader.is_at_end():
+        raise Tampered(errors.BAD_MANIFEST, table.manifest.encode())
     return records
 
 
@@ -254,39 +246,40 @@ class _Packer:
 class _Reader:
     """Walks the blocks once, in order, chunk after chunk without gaps."""
 
-    def __init__(self, secret: bytes, table: Descriptor, blocks: list[bytes]) -> None:
-        self._secret = secret
-        self._stream = table.stream
-        self._manifest_name = table.manifest.encode()
-        self._names = [cid.encode() for cid in table.blocks]
+    def __init__(self, cipher: ChunkCipher, table: Descriptor, blocks: list[bytes]) -> None:
+        self._cipher = cipher
+        self._table = table
         self._blocks = blocks
         self._block = 0
         self._offset = 0
 
-    def read(self, record: int, entry: Entry) -> tuple[bytes, str]:
-        """The frame of a record, and the place for errors about it."""
-        pieces = []
-        place = ""
-        last = len(entry.chunks) - 1
-        for number, chunk in enumerate(entry.chunks):
-            ciphertext = self._next(chunk, record)
-            place = f"{self._names[chunk.block]} record {record}"
-            key = _chunk_key(self._secret, record, number)
-            aad = record_aad(self._stream, record, number, entry.media_type, last=number == last)
-            pieces.append(open_aead(key, ciphertext, aad, place))
-        return b"".join(pieces), place
+    def read(self, record: int, entry: Entry) -> bytes:
+        """The frame of a record. Raises Tampered sealing.08, envelope.02; the caller names block and record."""
+        chunks = entry.chunks
+        if len(chunks) == 1:
+            return self._cipher.open(record, 0, entry.media_type, self._next(chunks[0]), last=True)
+        last = len(chunks) - 1
+        return b"".join(
+            self._cipher.open(record, number, entry.media_type, self._next(chunk), last=number == last)
+            for number, chunk in enumerate(chunks)
+        )
 
-    def check_all_read(self) -> None:
-        if self._block != len(self._blocks) - 1 or self._offset != len(self._blocks[-1]):
-            raise Tampered(errors.BAD_MANIFEST, self._manifest_name)
+    def block_name(self) -> str:
+        """The CID of the block where the walk is."""
+        return self._table.blocks[self._block].encode()
 
-    def _next(self, chunk: Chunk, record: int) -> bytes:
-        if self._offset == len(self._blocks[self._block]) and self._block + 1 < len(self._blocks):
-            self._block, self._offset = self._block + 1, 0
+    def is_at_end(self) -> bool:
+        """Whether every byte of every block was read."""
+        return self._block == len(self._blocks) - 1 and self._offset == len(self._blocks[-1])
+
+    def _next(self, chunk: Chunk) -> bytes:
         block = self._blocks[self._block]
+        if self._offset == len(block) and self._block + 1 < len(self._blocks):
+            self._block, self._offset = self._block + 1, 0
+            block = self._blocks[self._block]
         end = chunk.offset + chunk.length
-        if (chunk.block, chunk.offset) != (self._block, self._offset) or end > len(block):
-            raise Tampered(errors.BAD_MANIFEST, f"{self._manifest_name} record {record}")
+        if chunk.offset != self._offset or chunk.block != self._block or end > len(block):
+            raise Tampered(errors.BAD_MANIFEST)
         self._offset = end
         return block[chunk.offset : end]
 
@@ -318,10 +311,6 @@ def _check_key(segment_key: bytes, table: Descriptor, name: str) -> None:
         raise Tampered(errors.BAD_SEGMENT_KEY, name)
 
 
-def _chunk_key(secret: bytes, record: int, chunk: int) -> bytes:
-    return expand(secret, b"record", record.to_bytes(4, "big"), chunk.to_bytes(4, "big"))
-
-
 def _pieces(frame: bytes) -> list[bytes]:
     return [frame[at : at + _PIECE_BYTES] for at in range(0, len(frame), _PIECE_BYTES)]
 
@@ -337,6 +326,7 @@ def _open_manifest(secret: bytes, table: Descriptor, block: bytes, framer: Frame
     place = table.manifest.encode()
     frame = open_aead(expand(secret, b"manifest"), block, manifest_aad(table.stream), place)
     try:
-        return codec.decode_as(framer.unframe(frame, _MAX_MANIFEST_BYTES, place), Manifest)
-    except BadInput as error:
-        raise Tampered(errors.BAD_MANIFEST, place) from error
+        data = framer.unframe(frame, _MAX_MANIFEST_BYTES)
+    except Tampered as error:
+        raise Tampered(error.error, place) from error
+    return read_manifest(data, place)
