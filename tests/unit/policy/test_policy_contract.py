@@ -216,6 +216,12 @@ def test_every_set_of_either_place_is_asked_and_all_must_permit(world: World) ->
     assert world.decide(1, source_jurisdiction="CH") == [NO_SET]
 
 
+def test_citations_are_sorted_as_they_are_written(world: World) -> None:
+    """Not as the sets are: a dash comes before the slash."""
+    adopt_at_genesis(world.view, [rules(), rules("context.at > 1", "law-b")])
+    assert world.decide(1) == ["law-b/p", "law/p"]
+
+
 def test_a_ledger_without_sets_permits_nothing(world: World) -> None:
     assert world.decide(1) == [NO_SET]
 
