@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from caremesh import codec
 from caremesh.consensus import kept
 from caremesh.consensus.interface import FULL, NOT_YET, STOPPED, Committed, Status
-from caremesh.errors import Unavailable
+from caremesh.consensus.verification import Verifier
+from caremesh.errors import CareMeshError, Unavailable
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import (
     HEADER_DOMAIN,
@@ -69,8 +70,10 @@ class Embedded:
         max_interval_s: float = MAX_INTERVAL_S,
         max_block_txs: int = MAX_BLOCK_TXS,
         map_bytes: int = MAP_BYTES,
+        pool: Executor | None = None,
     ) -> None:
-        """Open or create. ``block_wait_s``: how long a block waits for company.
+        """Open or create. ``block_wait_s``: how long a block waits for company. ``pool``: workers that verify
+        the signatures of ``submit_many``.
 
         Raises WrongLedger, StorageFailed, Tampered.
         """
@@ -78,6 +81,7 @@ class Embedded:
             folder, app, chain=chain, genesis=genesis, genesis_time=genesis_time, map_bytes=map_bytes
         )
         self.validators = [Validator(key.public, 1)]
+        self._verifier = Verifier(self.machine.codec, pool)
         self._key = key
         self._clock = clock
         self._block_wait_s = block_wait_s
@@ -118,23 +122,27 @@ class Embedded:
 
     def submit_soon(self, raw: bytes) -> Future[Committed]:
         """Like ``submit``, without waiting: the future is done when the block is durable."""
-        checked = self.machine.codec.decode(raw)
-        self.machine.check(checked, max(self._clock(), self.machine.head.time))
-        tx_id = bytes(checked.id)
-        with self._changed:
-            if self._closed or self._failed is not None:
-                raise Unavailable(STOPPED) from self._failed
-            if tx_id in self._pending:
-                return self._pending[tx_id]
-            if len(self._waiting) >= MAX_WAITING:
-                raise Unavailable(FULL)
-            future: Future[Committed] = Future()
-            self._pending[tx_id] = future
-            self._waiting.append(_Waiting(checked, future))
-            self._changed.notify_all()
+        future = self._enqueue(self.machine.codec.decode(raw))
         if self._thread is None:
             self.make_block()
         return future
+
+    def submit_many(self, raws: Sequence[bytes]) -> list[Future[Committed]]:
+        """Like ``submit_soon`` for each; what that would raise is in the future."""
+        futures: list[Future[Committed]] = []
+        for row in self._verifier.decode_all(raws):
+            try:
+                if isinstance(row, CareMeshError):
+                    raise row
+                futures.append(self._enqueue(row))
+            except CareMeshError as error:
+                refused: Future[Committed] = Future()
+                refused.set_exception(error)
+                futures.append(refused)
+        if self._thread is None:
+            while self._waiting:
+                self.make_block()
+        return futures
 
     def make_block(self) -> Height:
         """Make one block of what waits (possibly of nothing) and return its height. Raises what stops the engine."""
@@ -212,6 +220,23 @@ class Embedded:
     def seen_s(self) -> float:
         """This process makes the headers itself: it has always just seen the last one."""
         return 0.0
+
+    def _enqueue(self, checked: CheckedTx) -> Future[Committed]:
+        self.machine.check(checked, max(self._clock(), self.machine.head.time))
+        tx_id = bytes(checked.id)
+        with self._changed:
+            if self._closed or self._failed is not None:
+                raise Unavailable(STOPPED) from self._failed
+            if tx_id in self._pending:
+                return self._pending[tx_id]
+            if len(self._waiting) >= MAX_WAITING:
+                raise Unavailable(FULL)
+            future: Future[Committed] = Future()
+            self._pending[tx_id] = future
+            self._waiting.append(_Waiting(checked, future))
+            if len(self._waiting) in (1, self._max_block_txs):  # the two numbers that the maker of blocks waits for
+                self._changed.notify_all()
+        return future
 
     def _take(self) -> list[_Waiting]:
         """What the next block holds: in the order of coming, up to the ledger's limits."""

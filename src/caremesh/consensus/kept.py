@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Final
 
 from caremesh import codec
 from caremesh.consensus.gate import ReadersGate
 from caremesh.consensus.interface import BAD_CURSOR, Committed, Status
-from caremesh.errors import BadInput, CareMeshError, StorageFailed
+from caremesh.errors import BadInput, StorageFailed
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block
 from caremesh.ledger.machine import NOT_KEPT, Machine
 from caremesh.ledger.store import MAP_BYTES, NOT_WRITTEN, Store
-from caremesh.ledger.transactions import CheckedTx, TransactionCodec
 from caremesh.types import Height, Seconds
-
-_BATCH: Final = 32
-"""Transactions that one thread verifies at a time."""
 
 
 def open_machine(
@@ -85,24 +79,6 @@ def status_of(machine: Machine, *, running: bool) -> Status:
     """Where a machine stands."""
     head = machine.head
     return Status(head.chain, head.height, head.time, head.app_hash, oldest_height(machine), running)
-
-
-def decode_all(reader: TransactionCodec, txs: Sequence[bytes], pool: Executor | None) -> list[bytes | CheckedTx]:
-    """Transactions decoded, their signatures verified by the threads of ``pool``; what fails stays bytes."""
-    if pool is None or len(txs) <= _BATCH:
-        return _decode_some(reader, txs)
-    parts = [txs[at : at + _BATCH] for at in range(0, len(txs), _BATCH)]
-    return [row for rows in pool.map(lambda part: _decode_some(reader, part), parts) for row in rows]
-
-
-def _decode_some(reader: TransactionCodec, txs: Sequence[bytes]) -> list[bytes | CheckedTx]:
-    rows: list[bytes | CheckedTx] = []
-    for raw in txs:
-        try:
-            rows.append(reader.decode(raw))
-        except CareMeshError:  # executing it will say why
-            rows.append(raw)
-    return rows
 
 
 def _position(cursor: str) -> tuple[Height, int]:

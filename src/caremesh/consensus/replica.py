@@ -13,6 +13,7 @@ from pathlib import Path
 from caremesh import codec
 from caremesh.consensus import kept
 from caremesh.consensus.interface import DIVERGED, OUT_OF_ORDER, WRONG_TXS, Committed, Status
+from caremesh.consensus.verification import Verifier
 from caremesh.errors import Refused, Tampered
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block, Header, Validator, header_hash, txs_root
@@ -37,12 +38,12 @@ class Replica:
         monotonic: Callable[[], float],
         pool: Executor | None = None,
     ) -> None:
-        """Open or create. ``pool``: threads that verify signatures. Raises WrongLedger, StorageFailed, Tampered."""
+        """Open or create. ``pool``: workers that verify signatures. Raises WrongLedger, StorageFailed, Tampered."""
         self.machine = kept.open_machine(folder, app, chain=chain, genesis=genesis, genesis_time=genesis_time)
         self._validators = validators
         self._clock = clock
         self._monotonic = monotonic
-        self._pool = pool
+        self._verifier = Verifier(self.machine.codec, pool)
         self._seen: float | None = None
         # No trust period: a replica has executed every block since genesis itself.
         self._light = LightClient(chain, validators, trusted_at=self.machine.head.time, trust_period_s=FOREVER_S)
@@ -56,7 +57,7 @@ class Replica:
         self._light.check(LightBlock(block.signed, self._validators), self._clock())
         if header.txs != txs_root(block.txs):
             raise Tampered(WRONG_TXS, f"height {header.height}")
-        txs = kept.decode_all(self.machine.codec, block.txs, self._pool)
+        txs = self._verifier.decode_or_keep(block.txs)
         done = self.machine.execute(header.height, header.time, txs)
         if done.app_hash != header.app_hash:
             raise Tampered(DIVERGED, f"height {header.height}")

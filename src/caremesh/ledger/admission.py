@@ -8,7 +8,7 @@ import msgspec
 
 from caremesh.errors import CareMeshError, ErrorCode, Refused
 from caremesh.ledger.application import Application, Params, Result
-from caremesh.ledger.state import Table, View
+from caremesh.ledger.state import Reader, Table, View
 from caremesh.ledger.transactions import CheckedTx, Message, Tx
 from caremesh.types import Count, Did, Seconds
 
@@ -52,22 +52,40 @@ class Admission:
         """Whether a block from now on could hold it: then its id must be remembered, even if it is refused now."""
         return checked.tx.chain == self._chain and checked.tx.expires_at >= time
 
-    def spend(self, view: View, tx: Tx[Message], time: Seconds, params: Params) -> Did:
-        """The sponsor, whose quota the transaction takes up: its messages, without the exempt ones.
+    def sponsor(self, reader: Reader, tx: Tx[Message]) -> Did:
+        """The member who signed last. Raises what the application says of a sponsor that is none."""
+        return self._app.sponsor(reader, tx.signers[-1])
 
-        Raises Refused ledger.10, and what the application says of a sponsor that is none.
-        """
-        sponsor = self._app.sponsor(view, tx.signers[-1])
-        cost = sum(not self._app.quota_exempt(message) for message in tx.msgs)
+    def cost(self, tx: Tx[Message]) -> int:
+        """How many messages the transaction takes of its sponsor's quota: all but the exempt ones."""
+        return sum(not self._app.quota_exempt(message) for message in tx.msgs)
+
+
+class Quotas:
+    """What sponsors spend in one block. Quota stays spent, whatever becomes of the messages."""
+
+    def __init__(self, reader: Reader, time: Seconds, params: Params) -> None:
+        self._reader: Final = reader
+        self._window: Final = time // params.quota_window_s
+        self._limit: Final = params.quota_messages
+        self._used: Final[dict[Did, int]] = {}
+
+    def spend(self, sponsor: Did, cost: int) -> None:
+        """Take ``cost`` messages of the sponsor's quota. Raises Refused ledger.10."""
         if not cost:
-            return sponsor
-        window = time // params.quota_window_s
-        quota = QUOTA.get(view, sponsor.encode())
-        used = quota.used if quota is not None and quota.window == window else 0
-        if used + cost > params.quota_messages:
+            return
+        used = self._used.get(sponsor)
+        if used is None:
+            quota = QUOTA.get(self._reader, sponsor.encode())
+            used = quota.used if quota is not None and quota.window == self._window else 0
+        if used + cost > self._limit:
             raise Refused(QUOTA_USED_UP)
-        QUOTA.put(view, Quota(window, used + cost), sponsor.encode())
-        return sponsor
+        self._used[sponsor] = used + cost
+
+    def write(self, view: View) -> None:
+        """Put what was spent into the state."""
+        for sponsor in sorted(self._used):
+            QUOTA.put(view, Quota(self._window, self._used[sponsor]), sponsor.encode())
 
 
 def refusal(error: CareMeshError, place: str = "") -> Result:

@@ -10,7 +10,7 @@ from caremesh import codec
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import CareMeshError, Refused
 from caremesh.ledger import history, replays
-from caremesh.ledger.admission import Admission, refusal
+from caremesh.ledger.admission import Admission, Quotas, refusal
 from caremesh.ledger.application import Application, Context, Event, Result
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import CheckedTx, TransactionCodec
@@ -49,6 +49,7 @@ class Execution:
         self._height: Final = height
         self._time: Final = time
         self._params: Final = app.params(self.view)
+        self._quotas: Final = Quotas(self.view, time, self._params)
         self._seen: Final[dict[bytes, Seconds]] = {}
 
     def apply(self, raw: bytes | CheckedTx) -> None:
@@ -72,6 +73,7 @@ class Execution:
         """What the block leaves in the kernel's own keys: nothing when it holds no transaction."""
         if not self.results.txs:
             return replays.Staged([], {}), []
+        self._quotas.write(self.view)
         ids = self._known.stage(self.view, self._seen, self._height, self._time)
         rows = zip(self.results.txs, self.results.results, strict=True)
         log, made = history.append(history.frontier(self.view), [history.tx_leaf(tx, row.code) for tx, row in rows])
@@ -83,8 +85,8 @@ class Execution:
         mark, said, place = view.checkpoint(), len(events), ""
         try:
             self._admission.envelope(checked, self._time, self._params)
-            sponsor = self._admission.spend(view, tx, self._time, self._params)
-            mark = view.checkpoint()  # quota stays spent, whatever the messages come to
+            sponsor = self._admission.sponsor(view, tx)
+            self._quotas.spend(sponsor, self._admission.cost(tx))
             ctx = Context(
                 chain=tx.chain,
                 height=self._height,

@@ -176,15 +176,15 @@ class Read:
 
     def place_of(self, tx_id: bytes) -> tuple[Height, int] | None:
         """(height, position) of a transaction in a kept block."""
-        stored = self._sealed("txs", tx_id)
+        stored = self._txn.get(tx_id, db=self._databases["txs"])
         return None if stored is None else (int.from_bytes(stored[:8], "big"), int.from_bytes(stored[8:], "big"))
 
     def subtree(self, level: int, index: int) -> Digest:
         """The hash of a perfect subtree of the history. Raises BadInput ledger.11 for one that was never here."""
-        stored = self._sealed("history", _subtree_key(level, index))
+        stored = self._txn.get(_subtree_key(level, index), db=self._databases["history"])
         if stored is None:
             raise BadInput(NOT_KEPT, f"history {level}.{index}")
-        return stored
+        return bytes(stored)
 
     def first_height(self, database: str) -> Height | None:
         """The oldest height kept in ``blocks``, ``results`` or ``undo``."""
@@ -307,16 +307,17 @@ class Store:
     def _put_block(self, txn: lmdb.Transaction, commit: Commit) -> None:
         height = height_key(commit.head.height)
         state = self._databases["state"]
+        rows: list[tuple[bytes, bytes]] = []
         for key, _, value in commit.changes:
             digest = sha256(key).digest()
             if value is None:
                 txn.delete(digest, db=state)
             else:
-                txn.put(digest, state_record(digest, key, value), db=state)
+                rows.append((digest, state_record(digest, key, value)))
+        _put_many(txn, state, rows)
         self._put_subtrees(txn, commit.history)
-        for position, tx_id in enumerate(commit.txs):
-            place = height + position.to_bytes(4, "big")
-            self._put(txn, "txs", tx_id, place, overwrite=False)
+        places = [(tx_id, height + position.to_bytes(4, "big")) for position, tx_id in enumerate(commit.txs)]
+        _put_many(txn, self._databases["txs"], places, overwrite=False)
         for name, payload in (("undo", commit.undo), ("blocks", commit.block), ("results", commit.results)):
             self._put(txn, name, height, payload)
         if not commit.head.height:
@@ -329,7 +330,7 @@ class Store:
             stored = txn.get(height, db=self._databases["results"])
             for tx_id in read_value(unseal("results", height, bytes(stored or b"")), Results).txs:
                 place = txn.get(tx_id, db=self._databases["txs"])
-                if place is not None and unseal("txs", tx_id, bytes(place))[:8] == height:
+                if place is not None and bytes(place[:8]) == height:
                     txn.delete(tx_id, db=self._databases["txs"])
         for name in _BY_HEIGHT:
             bound = commit.undo_from if name == "undo" else commit.keep_from
@@ -346,16 +347,21 @@ class Store:
         return found
 
     def _put_subtrees(self, txn: lmdb.Transaction, subtrees: list[tuple[int, int, Digest]]) -> None:
-        for level, index, digest in subtrees:
-            self._put(txn, "history", _subtree_key(level, index), digest)
+        rows = [(_subtree_key(level, index), digest) for level, index, digest in subtrees]
+        _put_many(txn, self._databases["history"], rows)
 
-    def _put(self, txn: lmdb.Transaction, name: str, key: bytes, payload: bytes, *, overwrite: bool = True) -> None:
-        txn.put(key, seal(name, key, payload), db=self._databases[name], overwrite=overwrite)
+    def _put(self, txn: lmdb.Transaction, name: str, key: bytes, payload: bytes) -> None:
+        txn.put(key, seal(name, key, payload), db=self._databases[name])
 
 
 def height_key(height: Height) -> bytes:
     """A height as a key: 8 bytes, in order."""
     return height.to_bytes(8, "big")
+
+
+def _put_many(txn: lmdb.Transaction, database: Any, rows: list[tuple[bytes, bytes]], *, overwrite: bool = True) -> None:
+    with txn.cursor(db=database) as cursor:
+        cursor.putmulti(rows, overwrite=overwrite)
 
 
 def _subtree_key(level: int, index: int) -> bytes:
