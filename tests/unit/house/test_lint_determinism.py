@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tools import lint_determinism
+
 ROOT = Path(__file__).parents[3]
 TOOL = ROOT / "tools" / "lint_determinism.py"
-
-spec = importlib.util.spec_from_file_location("lint_determinism", TOOL)
-assert spec is not None
-assert spec.loader is not None
-lint_determinism = importlib.util.module_from_spec(spec)
-sys.modules["lint_determinism"] = lint_determinism
-spec.loader.exec_module(lint_determinism)
 
 
 def rules(source: str) -> list[str]:
