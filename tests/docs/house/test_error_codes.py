@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tools import error_pages
 
 FOUND = error_pages.declared()
