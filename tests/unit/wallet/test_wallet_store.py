@@ -36,11 +36,11 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 def test_a_new_passphrase_replaces_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "wallet"
-    WalletFile.create(path, PASSPHRASE, CONTENT).change_passphrase("another passphrase", CONTENT)
+    opened = WalletFile.create(path, PASSPHRASE, CONTENT)
+    opened.change_passphrase("another passphrase", CONTENT)
     with pytest.raises(Locked):
         WalletFile.open(path, PASSPHRASE)
-    opened, content = WalletFile.open(path, "another passphrase")
-    assert content == CONTENT
+    assert WalletFile.open(path, "another passphrase")[1] == CONTENT
     opened.save(b"later")
     assert WalletFile.open(path, "another passphrase")[1] == b"later"
 
@@ -131,10 +131,14 @@ def test_a_newer_version_is_refused_as_such(saved: bytes, tmp_path: Path) -> Non
         WalletFile.open(path, PASSPHRASE)
 
 
-def test_a_huge_file_is_not_read_whole(tmp_path: Path) -> None:
+def test_a_file_larger_than_any_wallet_is_refused(
+    saved: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "wallet"
-    with path.open("wb") as file:
-        file.truncate(store.MAX_FILE_BYTES + 1)
+    path.write_bytes(saved)
+    monkeypatch.setattr(store, "MAX_FILE_BYTES", len(saved))
+    assert WalletFile.open(path, PASSPHRASE)[1] == CONTENT
+    monkeypatch.setattr(store, "MAX_FILE_BYTES", len(saved) - 1)
     with pytest.raises(Tampered, match=r"wallet\.05"):
         WalletFile.open(path, PASSPHRASE)
 
