@@ -6,13 +6,13 @@ from typing import Any
 
 import cbrrr
 import pytest
-from tests.support.kv import CHAIN, MEMBER, START_S, Kv, Put, as_signer, transaction
 
 from caremesh import codec
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, Tampered
 from caremesh.ledger import transactions
 from caremesh.ledger.transactions import SIGNING_DOMAIN, TransactionCodec, Tx, assemble, encode, sign, tx_id
+from tests.support.kv import CHAIN, MEMBER, START_S, Kv, Put, as_signer, transaction
 
 CODEC = TransactionCodec(Kv([]).messages)
 OTHER = SigningKey.from_seed(b"other".ljust(32, b"."))

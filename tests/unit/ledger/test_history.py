@@ -1,0 +1,76 @@
+"""The transaction log is an RFC 6962 tree."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+
+from caremesh.errors import BadInput, Tampered
+from caremesh.ledger import history
+
+EMPTY = history.Frontier(0, [], sha256(b"").digest())
+
+
+def test_the_roots_of_the_published_example() -> None:
+    """Inputs and roots of the test data that accompanies RFC 6962 (certificate-transparency, merkletree)."""
+    inputs = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
+    roots = {
+        0: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        1: "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        2: "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+        3: "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+        8: "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+    }
+    leaves = [history.leaf_hash(bytes.fromhex(data)) for data in inputs]
+    for size, root in roots.items():
+        assert history.tree_root(leaves[:size]).hex() == root
+
+
+def definition(leaves: list[bytes]) -> bytes:
+    """Section 2.1, word for word."""
+    if not leaves:
+        return sha256(b"").digest()
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    return sha256(b"\1" + definition(leaves[:split]) + definition(leaves[split:])).digest()
+
+
+def test_every_size_path_and_peak() -> None:
+    leaves = [history.leaf_hash(b"%d" % number) for number in range(40)]
+    log, nodes = EMPTY, dict[tuple[int, int], bytes]()
+    for size, leaf in enumerate(leaves, start=1):
+        log, made = history.append(log, [leaf])
+        nodes.update({(level, index): digest for level, index, digest in made})
+        assert log.root == definition(leaves[:size])
+        for level, index, digest in history.peaks_of(log):
+            assert nodes[level, index] == digest
+        for index in range(size):
+            path = history.path(lambda level, at: nodes[level, at], index, size)
+            history.check_path(log.root, size, index, leaves[index], path)
+            for wrong in (path[1:], [*path, bytes(32)], [bytes(32)] * len(path)):
+                if wrong != path:
+                    with pytest.raises(Tampered, match=r"history\.01"):
+                        history.check_path(log.root, size, index, leaves[index], wrong)
+            with pytest.raises(Tampered):
+                history.check_path(log.root, size, index, history.leaf_hash(b"else"), path)
+            with pytest.raises(Tampered):
+                history.check_path(log.root, size, size, leaves[index], path)
+
+
+def test_appending_one_by_one_or_at_once_is_the_same() -> None:
+    leaves = [history.leaf_hash(b"%d" % number) for number in range(23)]
+    at_once, nodes = history.append(EMPTY, leaves)
+    half, first = history.append(EMPTY, leaves[:9])
+    whole, second = history.append(half, leaves[9:])
+    assert whole == at_once
+    assert sorted(first + second) == sorted(nodes)
+
+
+def test_a_leaf_that_is_not_there_has_no_path() -> None:
+    for index, size in ((0, 0), (3, 3), (-1, 3)):
+        with pytest.raises(BadInput, match=r"history\.02"):
+            history.path(lambda _level, _index: b"", index, size)
