@@ -61,7 +61,7 @@ def append(before: Frontier, leaves: Sequence[Digest]) -> tuple[Frontier, list[S
         node, level = leaf, 0
         made.append((0, size, node))
         while size >> level & 1:
-            node = _join(peaks.pop(), node)
+            node = join(peaks.pop(), node)
             level += 1
             made.append((level, size >> level, node))
         peaks.append(node)
@@ -115,12 +115,12 @@ def check_path(root: Digest, size: int, index: int, leaf: Digest, audit_path: Se
         if last == 0:
             raise Tampered(NOT_INCLUDED, f"leaf {index}")
         if place & 1 or place == last:
-            node = _join(sibling, node)
+            node = join(sibling, node)
             while not place & 1 and place:
                 place >>= 1
                 last >>= 1
         else:
-            node = _join(node, sibling)
+            node = join(node, sibling)
         place >>= 1
         last >>= 1
     if last or node != root:
@@ -134,7 +134,7 @@ def _range_root(subtree: Callable[[int, int], Digest], start: int, end: int) -> 
     if width == 1 << level:
         return subtree(level, start >> level)
     middle = start + (1 << level)
-    return _join(subtree(level, start >> level), _range_root(subtree, middle, end))
+    return join(subtree(level, start >> level), _range_root(subtree, middle, end))
 
 
 def _root(peaks: Sequence[Digest]) -> Digest:
@@ -142,9 +142,10 @@ def _root(peaks: Sequence[Digest]) -> Digest:
         return sha256(b"")
     node = peaks[-1]
     for larger in reversed(peaks[:-1]):
-        node = _join(larger, node)
+        node = join(larger, node)
     return node
 
 
-def _join(left: Digest, right: Digest) -> Digest:
+def join(left: Digest, right: Digest) -> Digest:
+    """H(1 ‖ left ‖ right)."""
     return sha256(b"\1" + left + right)

@@ -179,12 +179,17 @@ class Read:
         stored = self._txn.get(tx_id, db=self._databases["txs"])
         return None if stored is None else (int.from_bytes(stored[:8], "big"), int.from_bytes(stored[8:], "big"))
 
+    def find_subtree(self, level: int, index: int) -> Digest | None:
+        """The hash of a perfect subtree of the history, None for one that was never here."""
+        stored = self._txn.get(_subtree_key(level, index), db=self._databases["history"])
+        return None if stored is None else bytes(stored)
+
     def subtree(self, level: int, index: int) -> Digest:
         """The hash of a perfect subtree of the history. Raises BadInput ledger.11 for one that was never here."""
-        stored = self._txn.get(_subtree_key(level, index), db=self._databases["history"])
-        if stored is None:
+        found = self.find_subtree(level, index)
+        if found is None:
             raise BadInput(NOT_KEPT, f"history {level}.{index}")
-        return bytes(stored)
+        return found
 
     def first_height(self, database: str) -> Height | None:
         """The oldest height kept in ``blocks``, ``results`` or ``undo``."""
