@@ -41,6 +41,7 @@ NOT_NEWER = ErrorCode("light.05", "The header is not newer than the trusted one.
 OTHER_CHAIN = ErrorCode("light.06", "The header is of another chain.", "Name the right chain.")
 FORKED = ErrorCode("light.07", "Two signed headers of one height differ: someone has signed a fork.", "Keep both.")
 OTHER_HEIGHT = ErrorCode("light.08", "The answer is for another block than the header.", "Ask again.")
+OTHER_SET = ErrorCode("light.09", "These are not the validators that the header names.", "Ask another node.")
 
 
 class LightBlock(Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,18 +119,28 @@ class LightClient:
 
     def advance(self, target: LightBlock, fetch: Callable[[Height], LightBlock], now: Seconds) -> Header:
         """Believe ``target``, by way of headers in between where the set has changed too much (bisection)."""
-        try:
-            return self.verify(target, now)
-        except Tampered as error:
-            height = target.signed.content().height
-            if error.error is not UNKNOWN_SET or height <= self._height + 1:
-                raise
-            self.advance(fetch((self._height + height) // 2), fetch, now)
-            return self.advance(target, fetch, now)
+        pending = [target]
+        while True:
+            block = pending[-1]
+            try:
+                header = self.verify(block, now)
+            except Tampered as error:
+                height = block.signed.content().height
+                if error.error is not UNKNOWN_SET or height <= self._height + 1:
+                    raise
+                middle = (self._height + height) // 2
+                found = fetch(middle)
+                if found.signed.content().height != middle:
+                    raise Tampered(OTHER_HEIGHT, f"height {middle}") from error
+                pending.append(found)
+                continue
+            pending.pop()
+            if not pending:
+                return header
 
     def _check_signed(self, block: LightBlock, header: Header) -> None:
         if validators_hash(block.validators) != header.validators:
-            raise Tampered(UNKNOWN_SET, f"height {header.height}")
+            raise Tampered(OTHER_SET, f"height {header.height}")
         if not _more_than(2, block.validators, block.signed):
             raise Tampered(NOT_SIGNED, f"height {header.height}")
 

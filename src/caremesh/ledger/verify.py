@@ -15,7 +15,6 @@ from caremesh.ledger.blocks import Block, header_hash, txs_root
 from caremesh.ledger.execution import Results
 from caremesh.ledger.past import Past
 from caremesh.ledger.records import DAMAGED
-from caremesh.ledger.replays import REPLAYED
 from caremesh.ledger.store import Head, Read, Store
 from caremesh.ledger.trie import AuthenticatedMap, Entry, leaf_hash
 from caremesh.types import Count, Height
@@ -75,8 +74,10 @@ def _check_undo(read: Read, head: Head) -> None:
 
 
 def _check_blocks(read: Read, head: Head) -> int:
-    first = max(read.first_height("blocks") or 0, 1)
-    previous = None
+    oldest = read.first_height("blocks")
+    if oldest is None:  # made from a snapshot, and no block since
+        return 0
+    first, previous = max(oldest, 1), None
     for height in range(first, head.height + 1):
         record = read.block(height)
         stored = read.results(height)
@@ -96,8 +97,9 @@ def _check_blocks(read: Read, head: Head) -> int:
         if not fits:
             raise Tampered(DAMAGED, f"block {height}")
         for position, (tx_id, result) in enumerate(zip(results.txs, results.results, strict=True)):
-            # A replay is listed where it was first, which may have gone already.
-            if result.code != REPLAYED.code and read.place_of(tx_id) != (height, position):
+            # What was refused may have been in an earlier block too, and is listed there while that is kept.
+            place, here = read.place_of(tx_id), (height, position)
+            if place != here and (not result.code or (place is not None and place > here)):
                 raise Tampered(DAMAGED, f"index of transactions, block {height}")
         previous = named
     return max(0, head.height - first + 1)

@@ -1,0 +1,244 @@
+"""The light client believes what enough validators have signed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from caremesh import codec
+from caremesh.crypto.keys import SigningKey
+from caremesh.errors import BadInput, Refused, Tampered, WrongLedger
+from caremesh.ledger.blocks import (
+    HEADER_DOMAIN,
+    Header,
+    HeaderSignature,
+    SignedHeader,
+    Validator,
+    header_hash,
+    validators_hash,
+)
+from caremesh.ledger.light import MAX_DRIFT_S, Answer, LightBlock, LightClient, check_answer
+from caremesh.ledger.proofs import Proof
+
+NOW = 1_800_000_000
+KEYS = [SigningKey.from_seed(bytes([number]) * 32) for number in range(1, 12)]
+PERIOD_S = 1_000
+
+
+def members(*numbers: int) -> list[Validator]:
+    return [Validator(KEYS[number].public, 1) for number in numbers]
+
+
+def light_block(
+    height: int,
+    validators: list[Validator],
+    *,
+    signed_by: tuple[int, ...],
+    following: list[Validator] | None = None,
+    time: int | None = None,
+    chain: str = "light",
+    app_hash: bytes = bytes(32),
+    domain: bytes = HEADER_DOMAIN,
+) -> LightBlock:
+    header = codec.encode(
+        Header(
+            chain=chain,
+            height=height,
+            time=NOW + height if time is None else time,
+            previous=bytes(32),
+            txs=bytes(32),
+            app_hash=app_hash,
+            validators=validators_hash(validators),
+            next_validators=validators_hash(validators if following is None else following),
+        )
+    )
+    signatures = [HeaderSignature(KEYS[number].public, KEYS[number].sign(domain + header)) for number in signed_by]
+    return LightBlock(SignedHeader(header, signatures), validators)
+
+
+FOUR = members(0, 1, 2, 3)
+
+
+@pytest.fixture
+def client() -> LightClient:
+    return LightClient("light", FOUR, trusted_at=NOW, trust_period_s=PERIOD_S)
+
+
+def test_more_than_two_thirds_are_enough(client: LightClient) -> None:
+    assert client.verify(light_block(1, FOUR, signed_by=(0, 2, 3)), NOW + 1).height == 1
+    assert client.height == 1
+    assert client.verify(light_block(7, FOUR, signed_by=(0, 1, 2, 3)), NOW + 7).height == 7
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize("signed_by", [(), (0,), (0, 1), (0, 1, 4, 5), (0, 0, 0, 1)])
+def test_fewer_are_not(client: LightClient, signed_by: tuple[int, ...]) -> None:
+    with pytest.raises(Tampered, match=r"light\.01"):
+        client.verify(light_block(1, FOUR, signed_by=signed_by), NOW + 1)
+    assert client.height == 0
+
+
+def test_exactly_two_thirds_are_not(client: LightClient) -> None:
+    three = members(0, 1, 2)
+    fresh = LightClient("light", three, trusted_at=NOW, trust_period_s=PERIOD_S)
+    with pytest.raises(Tampered, match=r"light\.01"):
+        fresh.verify(light_block(1, three, signed_by=(0, 1)), NOW + 1)
+    assert fresh.verify(light_block(1, three, signed_by=(0, 1, 2)), NOW + 1).height == 1
+    assert client.height == 0
+
+
+def test_power_counts_not_heads() -> None:
+    heavy = [Validator(KEYS[0].public, 7), *members(1, 2, 3)]
+    fresh = LightClient("light", heavy, trusted_at=NOW, trust_period_s=PERIOD_S)
+    with pytest.raises(Tampered, match=r"light\.01"):
+        fresh.verify(light_block(1, heavy, signed_by=(1, 2, 3)), NOW + 1)
+    assert fresh.verify(light_block(1, heavy, signed_by=(0,)), NOW + 1).height == 1
+
+
+def test_a_validator_listed_twice_counts_once() -> None:
+    twice = [*members(0, 1, 2), *members(0, 0)]
+    fresh = LightClient("light", twice, trusted_at=NOW, trust_period_s=PERIOD_S)
+    with pytest.raises(Tampered, match=r"light\.01"):
+        fresh.verify(light_block(1, twice, signed_by=(0,)), NOW + 1)
+
+
+def test_signatures_are_of_this_header_and_domain(client: LightClient) -> None:
+    good = light_block(1, FOUR, signed_by=(0, 1, 2))
+    other = light_block(1, FOUR, signed_by=(0, 1, 2), app_hash=b"\1" * 32)
+    mixed = LightBlock(SignedHeader(other.signed.header, good.signed.signatures), FOUR)
+    with pytest.raises(Tampered, match=r"light\.01"):
+        client.verify(mixed, NOW + 1)
+    with pytest.raises(Tampered, match=r"light\.01"):
+        client.verify(light_block(1, FOUR, signed_by=(0, 1, 2), domain=b"caremesh/tx/v1\0"), NOW + 1)
+
+
+def test_the_set_is_the_one_that_the_header_names(client: LightClient) -> None:
+    good = light_block(1, FOUR, signed_by=(0, 1, 2))
+    with pytest.raises(Tampered, match=r"light\.09"):
+        client.verify(LightBlock(good.signed, members(0, 1, 2)), NOW + 1)
+
+
+def test_the_next_block_is_signed_by_the_set_that_was_announced(client: LightClient) -> None:
+    later = members(1, 2, 3, 4)
+    with pytest.raises(Tampered, match=r"light\.02"):
+        client.verify(light_block(1, later, signed_by=(1, 2, 3, 4)), NOW + 1)
+    client.verify(light_block(1, FOUR, signed_by=(0, 1, 2), following=later), NOW + 1)
+    with pytest.raises(Tampered, match=r"light\.02"):
+        client.verify(light_block(2, FOUR, signed_by=(0, 1, 2)), NOW + 2)
+    assert client.verify(light_block(2, later, signed_by=(1, 2, 3)), NOW + 2).height == 2
+
+
+def test_skipping_needs_a_third_of_the_trusted_set(client: LightClient) -> None:
+    # Two of the four that are trusted are still there: enough. One is not.
+    with pytest.raises(Tampered, match=r"light\.02"):
+        client.verify(light_block(5, members(3, 4, 5, 6), signed_by=(3, 4, 5, 6)), NOW + 5)
+    assert client.verify(light_block(5, members(2, 3, 4, 5), signed_by=(2, 3, 4, 5)), NOW + 5).height == 5
+
+
+def chain_of_sets(changes: int) -> Callable[[int], LightBlock]:
+    """Blocks in which one of four validators is replaced at each height, up to ``changes``."""
+
+    def at(height: int) -> LightBlock:
+        first, second = (min(number, changes) for number in (height - 1, height))
+        now, following = (tuple(number + at for at in range(4)) for number in (first, second))
+        return light_block(height, members(*now), signed_by=now, following=members(*following))
+
+    return at
+
+
+def test_bisection_asks_for_what_lies_between(client: LightClient) -> None:
+    fetch = chain_of_sets(7)
+    asked: list[int] = []
+
+    def provider(height: int) -> LightBlock:
+        asked.append(height)
+        return fetch(height)
+
+    target = fetch(8)
+    with pytest.raises(Tampered, match=r"light\.02"):
+        client.verify(target, NOW + 8)
+    assert client.advance(target, provider, NOW + 8).height == 8
+    assert client.height == 8
+    assert asked
+    assert len(asked) < 8
+
+
+def test_bisection_ends_where_a_set_was_not_announced(client: LightClient) -> None:
+    strangers = members(7, 8, 9, 10)
+
+    def provider(height: int) -> LightBlock:
+        return light_block(height, strangers, signed_by=(7, 8, 9, 10))
+
+    with pytest.raises(Tampered, match=r"light\.02"):
+        client.advance(provider(900), provider, NOW + 900)
+    assert client.height == 0
+
+
+def test_a_provider_that_lies_about_a_height_is_not_followed(client: LightClient) -> None:
+    fetch = chain_of_sets(7)
+    with pytest.raises(Tampered, match=r"light\.08"):
+        client.advance(fetch(8), lambda _: fetch(8), NOW + 8)
+    assert client.height == 0
+
+
+def test_trust_ends(client: LightClient) -> None:
+    block = light_block(900, FOUR, signed_by=(0, 1, 2), time=NOW + PERIOD_S)
+    assert client.verify(block, NOW + PERIOD_S).height == 900
+    with pytest.raises(Refused, match=r"light\.03"):
+        client.verify(light_block(901, FOUR, signed_by=(0, 1, 2), time=NOW + PERIOD_S + 1), NOW + 2 * PERIOD_S + 1)
+    with pytest.raises(Refused, match=r"light\.03"):
+        client.verify(block, NOW + 2 * PERIOD_S + 1)
+
+
+def test_time_and_height_go_forward(client: LightClient) -> None:
+    client.verify(light_block(5, FOUR, signed_by=(0, 1, 2)), NOW + 5)
+    with pytest.raises(Refused, match=r"light\.05"):
+        client.verify(light_block(4, FOUR, signed_by=(0, 1, 2)), NOW + 5)
+    with pytest.raises(Refused, match=r"light\.05"):
+        client.verify(light_block(6, FOUR, signed_by=(0, 1, 2), time=NOW + 4), NOW + 5)
+    assert client.verify(light_block(6, FOUR, signed_by=(0, 1, 2), time=NOW + 5 + MAX_DRIFT_S), NOW + 5).height == 6
+    with pytest.raises(Refused, match=r"light\.04"):
+        client.verify(light_block(7, FOUR, signed_by=(0, 1, 2), time=NOW + 6 + MAX_DRIFT_S), NOW + 5)
+
+
+def test_a_fork_is_named(client: LightClient) -> None:
+    block = light_block(5, FOUR, signed_by=(0, 1, 2))
+    client.verify(block, NOW + 5)
+    assert client.verify(block, NOW + 5).height == 5
+    with pytest.raises(Tampered, match=r"light\.07"):
+        client.verify(light_block(5, FOUR, signed_by=(0, 1, 3), app_hash=b"\1" * 32), NOW + 5)
+    with pytest.raises(Tampered, match=r"light\.01"):
+        client.verify(light_block(5, FOUR, signed_by=(), app_hash=b"\1" * 32), NOW + 5)
+
+
+def test_another_chain_is_refused(client: LightClient) -> None:
+    with pytest.raises(WrongLedger, match=r"light\.06"):
+        client.verify(light_block(1, FOUR, signed_by=(0, 1, 2), chain="dark"), NOW + 1)
+
+
+def test_checking_leaves_trust_as_it_was(client: LightClient) -> None:
+    client.check(light_block(5, FOUR, signed_by=(0, 1, 2)), NOW + 5)
+    assert client.height == 0
+    client.verify(light_block(4, FOUR, signed_by=(0, 1, 2)), NOW + 5)
+
+
+def test_a_header_has_one_spelling() -> None:
+    block = light_block(1, FOUR, signed_by=(0, 1, 2))
+    assert header_hash(block.signed.header) != header_hash(light_block(2, FOUR, signed_by=()).signed.header)
+    fields = codec.decode(block.signed.header)
+    with pytest.raises(BadInput):
+        SignedHeader(codec.encode({**fields, "more": 1}), []).content()
+
+
+def test_sets_are_named_whatever_their_order() -> None:
+    assert validators_hash(members(0, 1)) == validators_hash(members(1, 0)) != validators_hash(members(0))
+
+
+def test_an_answer_is_of_the_header_and_proven() -> None:
+    header = light_block(3, FOUR, signed_by=(0, 1, 2)).signed.content()
+    proof = Proof(siblings=[bytes(32)] * 16)
+    with pytest.raises(Tampered, match=r"light\.08"):
+        check_answer(header, Answer(b"k", 4, proof))
+    with pytest.raises(Tampered, match=r"proof\.01"):
+        check_answer(header, Answer(b"k", 3, proof))

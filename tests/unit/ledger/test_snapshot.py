@@ -1,0 +1,188 @@
+"""Snapshots: equal on every replica, each chunk its own proof, and what is restored decides alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from caremesh import codec
+from caremesh.consensus.embedded import Embedded
+from caremesh.errors import BadInput, CareMeshError, Tampered, WrongLedger
+from caremesh.ledger import history
+from caremesh.ledger.application import Params
+from caremesh.ledger.machine import Machine
+from caremesh.ledger.snapshot import CHUNKS, export, read_manifest, restore
+from caremesh.ledger.store import Store
+from caremesh.ledger.verify import check_store
+from tests.support.kv import CHAIN, GENESIS, MEMBER, START_S, VALUES, Delete, Kv, Put, engine, replica, transaction
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
+    made = engine(tmp_path_factory.mktemp("source"))
+    for number in range(4):
+        made.submit(transaction(*(Put(key=b"%d" % at, value=b"%d" % number) for at in range(number, 40))))
+    made.submit(transaction(Delete(key=b"30")))
+    return made
+
+
+@pytest.fixture(scope="module")
+def frames(source: Embedded) -> list[bytes]:
+    return list(export(source.machine.store))
+
+
+def header_of(source: Embedded) -> bytes:
+    return source.block(source.status().height).signed.header
+
+
+def restored(folder: Path, frames: list[bytes], header: bytes) -> Machine:
+    folder.mkdir()
+    store = Store(str(folder), CHAIN)
+    restore(store, frames, header)
+    made = Machine(store, Kv([MEMBER]))
+    made.start(START_S, GENESIS)
+    return made
+
+
+@pytest.mark.promise("P7")
+def test_replicas_make_the_same_snapshot_and_go_on_alike(tmp_path: Path, source: Embedded, frames: list[bytes]) -> None:
+    follower = replica(tmp_path / "a", source)
+    for block in source.blocks(1):
+        follower.apply(block)
+    assert list(export(follower.machine.store)) == frames
+    made = restored(tmp_path / "b", frames, header_of(source))
+    assert list(export(made.store)) == frames
+    assert made.head == source.machine.head
+    assert check_store(made.store).keys > 30
+    last = next(iter(source.blocks(5))).txs[0]
+    new = transaction(Put(key=b"new", value=b"1"))
+    one = made.execute(6, START_S, [last, new])
+    two = follower.machine.execute(6, START_S, [last, new])
+    assert [result.code for result in one.results.results] == ["ledger.09", ""]
+    assert (one.app_hash, one.results, one.subtrees) == (two.app_hash, two.results, two.subtrees)
+    made.commit(one, block=b"", header=bytes(32))
+    log = history.frontier(made.reader())
+    leaf = history.tx_leaf(one.results.txs[1], "")
+    history.check_path(log.root, log.size, log.size - 1, leaf, made.prove_transaction(log.size - 1))
+    assert VALUES.get(made.reader(5), b"new") is None
+    with pytest.raises(BadInput, match=r"ledger\.11"):
+        made.reader(4)
+    made.store.close()
+    follower.close()
+
+
+def test_blocks_that_come_meanwhile_change_nothing(tmp_path: Path) -> None:
+    made = engine(tmp_path)
+    made.submit(transaction(*(Put(key=b"%d" % at, value=b"1") for at in range(40))))
+    whole = list(export(made.machine.store))
+    running = export(made.machine.store)
+    taken = [next(running) for _ in range(3)]
+    made.submit(transaction(*(Put(key=b"%d" % at, value=b"2") for at in range(60)), Delete(key=b"3")))
+    made.submit(transaction(*(Delete(key=b"%d" % at) for at in range(20))))
+    assert taken + list(running) == whole
+    made.close()
+
+
+def test_a_snapshot_that_takes_longer_than_heights_are_kept_says_so(tmp_path: Path) -> None:
+    made = engine(tmp_path, Kv([MEMBER], Params(kept_heights=1)))
+    running = export(made.machine.store)
+    next(running)
+    made.make_block()
+    made.make_block()
+    with pytest.raises(BadInput, match=r"ledger\.11"):
+        next(running)
+    made.close()
+
+
+def bend(number: int, change: Callable[[bytes], bytes]) -> Callable[[list[bytes]], list[bytes]]:
+    return lambda frames: [change(frame) if at == number else frame for at, frame in enumerate(frames)]
+
+
+def full(frames: list[bytes]) -> int:
+    """The number of a frame that holds at least two keys."""
+    return next(at for at, frame in enumerate(frames) if at and len(codec.decode(frame)) > 2)
+
+
+def again(frame: bytes, change: Callable[[list[bytes]], list[bytes]]) -> bytes:
+    return codec.encode(change(codec.decode(frame)))
+
+
+@pytest.mark.promise("P6")
+def test_a_changed_chunk_is_named_and_nothing_counts(tmp_path: Path, source: Embedded, frames: list[bytes]) -> None:
+    at = full(frames)
+    changes: list[Callable[[bytes], bytes]] = [
+        lambda frame: frame[:-1] + bytes([frame[-1] ^ 1]),
+        lambda frame: again(frame, lambda rows: rows[2:]),
+        lambda frame: again(frame, lambda rows: rows[:-1]),
+        lambda frame: again(frame, lambda rows: rows[2:4] + rows[:2] + rows[4:]),
+        lambda frame: again(frame, lambda rows: rows[:2] + rows),
+        lambda frame: again(frame, lambda rows: [*rows, b"key", b"value"]),
+        lambda _: codec.encode({}),
+        lambda _: codec.encode(["a", "b"]),
+    ]
+    folder = tmp_path / "c"
+    folder.mkdir()
+    store = Store(str(folder), CHAIN)
+    for change in changes:
+        with pytest.raises(Tampered, match=rf"snapshot\.02.*chunk {at - 1}\b"):
+            restore(store, bend(at, change)(frames), header_of(source))
+        with store.read() as read:
+            assert read.head() is None
+    restore(store, frames, header_of(source))  # and a sound one still goes in
+    assert check_store(store).height == 5
+    with pytest.raises(WrongLedger, match=r"ledger\.31"):
+        restore(store, frames, header_of(source))
+    store.close()
+
+
+@pytest.mark.promise("P6")
+def test_a_snapshot_is_whole_and_of_the_trusted_header(tmp_path: Path, source: Embedded, frames: list[bytes]) -> None:
+    store = Store(str(tmp_path), CHAIN)
+    older = next(iter(source.blocks(4))).signed.header
+    swapped = [frames[0], frames[2], frames[1], *frames[3:]]
+    for wrong, header, code in (
+        (frames, older, r"snapshot\.01"),
+        (frames[:-1], header_of(source), r"snapshot\.03"),
+        ([*frames, b""], header_of(source), r"snapshot\.03"),
+        (frames[:1], header_of(source), r"snapshot\.03"),
+        (swapped, header_of(source), r"snapshot\.02"),
+        ([], header_of(source), r"codec\.01"),
+    ):
+        with pytest.raises(CareMeshError, match=code):
+            restore(store, wrong, header)
+    with store.read() as read:
+        assert read.head() is None
+    store.close()
+
+
+def test_a_manifest_adds_up(frames: list[bytes]) -> None:
+    manifest = read_manifest(frames[0])
+    assert (manifest.height, len(manifest.roots), manifest.genesis) == (5, CHUNKS, sha256(GENESIS).digest())
+    fields = codec.decode(frames[0])
+    for change in (
+        {"roots": fields["roots"][:-1]},
+        {"roots": [*fields["roots"][:-1], bytes(32)]},
+        {"app_hash": bytes(32)},
+    ):
+        with pytest.raises(Tampered, match=r"snapshot\.02.*manifest"):
+            read_manifest(codec.encode({**fields, **change}))
+    with pytest.raises(BadInput):
+        read_manifest(codec.encode({**fields, "v": 2}))
+
+
+def test_a_restored_ledger_of_another_genesis_is_refused(tmp_path: Path, source: Embedded, frames: list[bytes]) -> None:
+    store = Store(str(tmp_path), CHAIN)
+    restore(store, frames, header_of(source))
+    with pytest.raises(WrongLedger):
+        Machine(store, Kv([MEMBER])).start(START_S, b"another")
+    store.close()
+
+
+def test_there_is_no_snapshot_before_genesis(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), CHAIN)
+    with pytest.raises(BadInput, match=r"ledger\.11"):
+        next(export(store))
+    store.close()
