@@ -146,8 +146,6 @@ def hpke_seal(public: bytes, plaintext: bytes, info: bytes, aad: bytes) -> bytes
     ``info`` names protocol and parties, ``aad`` what the message belongs to. Since each message has a key
     schedule of its own, both are bound through HPKE's info, as ``length_prefixed(info, aad)``.
     """
-    if len(public) != HPKE_PUBLIC_BYTES:
-        raise BadInput(BAD_KEY)
     try:
         recipient = MLKEM768X25519PublicKey(
             MLKEM768PublicKey.from_public_bytes(public[:_MLKEM_PUBLIC_BYTES]),

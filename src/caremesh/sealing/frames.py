@@ -52,11 +52,9 @@ class Framer:
             raise Tampered(BAD_FRAME)
         packed = frame[_LENGTH_BYTES:end]
         try:
-            size = zstandard.frame_content_size(packed)
-            if size < 0:  # the frame does not say: decompressing it would have no bound
-                raise Tampered(BAD_FRAME)
-            if size > limit:
+            if zstandard.frame_content_size(packed) > limit:
                 raise Tampered(TOO_LARGE)
+            # Given no bound, the library refuses a frame that does not state its size, and unpacks no more than that.
             return self._decompressor.decompress(packed, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise Tampered(BAD_FRAME) from error

@@ -278,9 +278,9 @@ class _Reader:
             self._block, self._offset = self._block + 1, 0
             block = self._blocks[self._block]
         end = chunk.offset + chunk.length
-        if chunk.offset != self._offset or chunk.block != self._block or end > len(block):
+        if chunk.offset != self._offset or chunk.block != self._block:
             raise Tampered(errors.BAD_MANIFEST)
-        self._offset = end
+        self._offset = end  # beyond the block's end, no later chunk and no end of the walk can match
         return block[chunk.offset : end]
 
 
@@ -307,7 +307,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _check_key(segment_key: bytes, table: Descriptor, name: str) -> None:
-    if len(segment_key) != KEY_BYTES or key_commitment(segment_key) != table.commitment:
+    if key_commitment(segment_key) != table.commitment:
         raise Tampered(errors.BAD_SEGMENT_KEY, name)
 
 

@@ -221,6 +221,53 @@ def test_a_disk_that_refuses_at_any_step_keeps_nothing_of_the_call(
     pytest.fail("the store never finished")
 
 
+def test_a_failed_call_does_not_take_away_what_others_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FilesystemBlocks(tmp_path)
+    store.put(ONE, NAME, DATA)
+    real_fsync = os.fsync
+
+    def no_folder(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").is_dir():
+            raise OSError(errno.EIO, "broken")
+        real_fsync(descriptor)
+
+    path_of(tmp_path, OTHER_NAME.encode()).parent.mkdir()
+    for damage in (DATA, b"damaged"):
+        path_of(tmp_path).write_bytes(damage)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", no_folder)
+            with pytest.raises(StorageFailed):
+                store.put_all(ONE, BOTH)
+        assert store.streams_of(NAME) == [ONE]
+        assert store.get(NAME) == DATA
+        assert not store.has(OTHER_NAME)
+
+
+def test_every_folder_that_changed_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real_fsync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").resolve().name)
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    folder = tmp_path / "blocks"
+    shard = NAME.encode()[-2:]
+    store = FilesystemBlocks(folder)
+    assert synced == ["blocks", tmp_path.name]
+    synced.clear()
+    store.put(ONE, NAME, DATA)
+    assert [name for name in synced if not name.startswith(".writing-")] == ["blocks", shard]
+    synced.clear()
+    store.delete(ONE, NAME)
+    assert synced == [shard]
+    (folder / shard / ".writing-0123").touch()
+    synced.clear()
+    FilesystemBlocks(folder)
+    assert synced == [shard, "blocks", tmp_path.name]
+
+
 LIMITED = """
 import resource, sys
 from pathlib import Path

@@ -4,6 +4,8 @@ import os
 
 import pytest
 import umbral_pre
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from caremesh.crypto.reencryption import (
     ReadingKey,
@@ -201,6 +203,16 @@ def test_public_keys_that_are_none(public: bytes) -> None:
     ):
         with pytest.raises(BadInput, match=r"reencryption\.02"):
             action()
+
+
+def test_a_public_key_has_one_spelling() -> None:
+    """The library also reads SEC 1's uncompressed and compact points."""
+    point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), PATIENT.public)
+    uncompressed = point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    for spelling in (uncompressed, b"\x05" + PATIENT.public[1:]):
+        assert umbral_pre.PublicKey.from_compressed_bytes(spelling)
+        with pytest.raises(BadInput, match=r"reencryption\.02"):
+            check_public_key(spelling)
 
 
 @pytest.mark.parametrize("secret", [b"", bytes(31), bytes(33), bytes(32), b"\xff" * 32])

@@ -303,7 +303,13 @@ def joined(made: list[list[Chunk]]) -> list[list[Chunk]]:
 
 
 @pytest.mark.promise("P6")
-@pytest.mark.parametrize("lie", [swapped, gap, left_over, twice, outside, other_block])
+def test_a_chunk_beyond_the_end_of_a_block() -> None:
+    with pytest.raises(Tampered, match=r"sealing\.08"):
+        reopen(forge(FRAMES, outside))
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("lie", [swapped, gap, left_over, twice, other_block])
 def test_a_manifest_that_does_not_describe_its_blocks(lie: Callable[..., list[list[Chunk]]]) -> None:
     with pytest.raises(Tampered, match=r"sealing\.08"):
         reopen(forge(FRAMES, lie))
@@ -359,6 +365,14 @@ def test_records_cut_short_reordered_or_joined() -> None:
     for shift in ((1, 0), (0, 1)):
         with pytest.raises(Tampered, match=r"envelope\.02.*record 0"):
             reopen(forge(FRAMES, seal_chunk=partial(in_place_of, shift=shift)))
+
+
+@pytest.mark.promise("P6")
+def test_a_block_larger_than_any_may_be_is_refused_under_its_true_name() -> None:
+    pieces = [[Framer().frame(os.urandom(700_000))], [Framer().frame(os.urandom(700_000))]]
+    assert len(reopen(forge(pieces))) == 2
+    with pytest.raises(Tampered, match=r"sealing\.07"):
+        reopen(forge(pieces, block_bytes=2 * MEBIBYTE))
 
 
 def bomb(size: int) -> bytes:
