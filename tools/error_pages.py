@@ -45,7 +45,7 @@ def declared() -> list[Declared]:
     for module, tree in trees:
         for node in tree.body:
             for target in _assigned(node):
-                error = getattr(module, target, None)
+                error: object = getattr(module, target, None)
                 if isinstance(error, ErrorCode):
                     kinds = sorted(raised.get(error.code, set()), key=lambda kind: kind.exit_code)
                     found.append(Declared(module.__name__, target, error, tuple(kinds)))
@@ -62,9 +62,9 @@ def _raised(module: ModuleType, tree: ast.AST) -> Iterator[tuple[type[CareMeshEr
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id=name), args=[first, *_]):
-                kind, error = getattr(module, name, None), _value(module, first)
-                if isinstance(kind, type) and issubclass(kind, CareMeshError) and isinstance(error, ErrorCode):
-                    yield kind, error
+                kind, code = getattr(module, name, None), _value(module, first)
+                if isinstance(kind, type) and issubclass(kind, CareMeshError) and isinstance(code, ErrorCode):
+                    yield kind, code
             case _:
                 pass
 

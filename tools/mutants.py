@@ -34,6 +34,15 @@ TREE: Final = Path("build/mutants/tree")
 RESULT: Final = Path("build/mutants.json")
 EXPLAINED: Final = Path("docs/reference/mutants.md")
 GOAL_PERCENT: Final = 90
+ALIVE: Final = frozenset({"survived", "no tests", "suspicious"})
+KILLED: Final = frozenset({"killed", "timeout", "segfault", "caught by type check"})
+FRESH_LIMIT_S: Final = 120
+PYTEST: Final = ("-m", "not slow and not long", "-p", "no:xdist", "--ignore=tests/unit/house", "--hypothesis-seed=0")
+DIFFS: Final = """
+import json, sys
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+print(json.dumps({name: get_diff_for_mutant(name) for name in json.load(sys.stdin)}))
+"""
 CONFIGURATION: Final = """
 [tool.mutmut]
 source_paths = ["src"]
@@ -41,9 +50,7 @@ only_mutate = {patterns}
 also_copy = {others}
 use_git_change_detection = false
 pytest_add_cli_args_test_selection = {tests}
-pytest_add_cli_args = [
-    "-m", "not slow and not long", "-p", "no:xdist", "--ignore=tests/unit/house", "--hypothesis-seed=0",
-]
+pytest_add_cli_args = {arguments}
 """
 
 
@@ -78,7 +85,10 @@ def lay_out(paths: list[Path]) -> None:
         shutil.copy(name, TREE)
     patterns = [f"{path}/*" if path.is_dir() else str(path) for path in paths]
     configuration = CONFIGURATION.format(
-        patterns=json.dumps(patterns), others=json.dumps(others), tests=json.dumps(own_tests(paths))
+        patterns=json.dumps(patterns),
+        others=json.dumps(others),
+        tests=json.dumps(own_tests(paths)),
+        arguments=json.dumps(PYTEST),
     )
     (TREE / "pyproject.toml").write_text(Path("pyproject.toml").read_text("utf-8") + configuration, "utf-8")
 
@@ -118,13 +128,44 @@ def statuses() -> dict[str, str]:
     return {name: status for name, colon, status in lines if colon}
 
 
-def describe(name: str) -> Mutant:
-    """The mutant behind a name, from its diff; lines that belong together are joined by a space."""
-    diff = [line for line in mutmut("show", name).splitlines() if line[:1] in "+-" and line[:3] not in {"+++", "---"}]
-    was, becomes = (" ".join(line[1:].strip() for line in diff if line[0] == sign) for sign in "-+")
+def describe(names: list[str]) -> dict[str, Mutant]:
+    """The mutants behind the names, from their diffs; lines that belong together are joined by a space."""
+    run = subprocess.run(
+        [sys.executable, "-c", DIFFS], cwd=TREE, input=json.dumps(names), capture_output=True, text=True, check=True
+    )
+    return {name: _read_diff(name, diff) for name, diff in json.loads(run.stdout).items()}
+
+
+def _read_diff(name: str, diff: str) -> Mutant:
+    lines = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in {"+++", "---"}]
+    was, becomes = (" ".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")
+    return Mutant(function_of(name), was, becomes)
+
+
+def function_of(name: str) -> str:
+    """``caremesh.codec._path`` for ``caremesh.codec.x__path__mutmut_3``; methods as ``module.Class.method``."""
     module, _, mangled = name.rpartition(".")
     function = mangled.partition("__mutmut_")[0].removeprefix("x_").replace("xǁ", "").replace("ǁ", ".")
-    return Mutant(f"{module}.{function}", was, becomes)
+    return f"{module}.{function}"
+
+
+def ran_at_import(found: dict[str, str]) -> list[str]:
+    """Survivors of functions of which no mutant died: they may run at import only, before a mutant is switched on."""
+    dead = {function_of(name) for name, status in found.items() if status in KILLED}
+    return [name for name, status in found.items() if status == "survived" and function_of(name) not in dead]
+
+
+def try_afresh(name: str, tests: list[str]) -> str:
+    """The status of one mutant in a process of its own, where it is switched on before anything is imported."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *PYTEST, *tests]
+    environment = {**os.environ, "MUTANT_UNDER_TEST": name, "PYTHONPATH": "src"}
+    try:
+        run = subprocess.run(
+            command, cwd=TREE / "mutants", env=environment, capture_output=True, check=False, timeout=FRESH_LIMIT_S
+        )
+    except subprocess.TimeoutExpired:
+        return "timeout"
+    return "killed" if run.returncode else "survived"
 
 
 def explanations(page: str) -> dict[Mutant, str]:
@@ -150,7 +191,7 @@ def summary(found: dict[str, str], survivors: dict[str, Mutant], why: dict[Mutan
     for module in modules.values():
         counts = module["counts"]
         module["tried"] = counts.total() - counts["not checked"]
-        module["killed"] = counts["killed"] + counts["timeout"] + counts["segfault"] + counts["caught by type check"]
+        module["killed"] = sum(counts[status] for status in KILLED)
         module["explained"] = sum(survivor["explained"] is not None for survivor in module["survivors"])
     return modules
 
@@ -169,7 +210,7 @@ def show(modules: dict[str, dict[str, Any]], console: Console) -> int:
         tried, settled = tried + module["tried"], settled + done
         left = len(module["survivors"]) - module["explained"]
         cells = (module["counts"].total(), module["tried"], module["killed"], module["explained"], left)
-        table.add_row(name, *map(str, cells), f"{percent(done, module['tried'])} %")
+        table.add_row(name.removeprefix("caremesh."), *map(str, cells), f"{percent(done, module['tried'])} %")
     for module in modules.values():
         for survivor in module["survivors"]:
             if survivor["explained"] is None:
@@ -196,9 +237,11 @@ def main() -> int:
     with console.status("mutants …"):
         whole = run(arguments.budget * 60 if arguments.budget else None, log)
         found = statuses()
-        alive = [name for name, status in found.items() if status in {"survived", "no tests", "suspicious"}]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            survivors = dict(zip(alive, pool.map(describe, alive), strict=True))
+            untouched = "Unable to force test failures" in log.read_text("utf-8", "replace")  # all of it runs at import
+            again = list(found) if untouched else ran_at_import(found) if whole else []
+            found |= dict(zip(again, pool.map(lambda name: try_afresh(name, own_tests(chosen)), again), strict=True))
+        survivors = describe([name for name, status in found.items() if status in ALIVE])
     if not set(found.values()) - {"not checked"}:
         console.print(f"No mutant was tried; {log} says why:", log.read_text("utf-8", "replace")[-2000:], markup=False)
         return 2

@@ -60,3 +60,18 @@ def test_a_room_is_judged_by_its_own_tests() -> None:
 def test_percentages_are_rounded_down() -> None:
     assert mutants.percent(899, 1000) == 89
     assert mutants.percent(0, 0) == 0
+
+
+def test_names_of_functions_and_methods_are_read_back() -> None:
+    assert mutants.function_of(NAME) == "caremesh.codec._check_depth"
+    assert mutants.function_of("caremesh.ledger.trie.xǁTrieǁput__mutmut_12") == "caremesh.ledger.trie.Trie.put"
+
+
+def test_functions_that_no_mutant_died_in_are_tried_afresh() -> None:
+    found = {
+        "caremesh.a.x_seen__mutmut_1": "killed",
+        "caremesh.a.x_seen__mutmut_2": "survived",
+        "caremesh.a.x_early__mutmut_1": "survived",
+        "caremesh.a.x_never__mutmut_1": "no tests",
+    }
+    assert mutants.ran_at_import(found) == ["caremesh.a.x_early__mutmut_1"]
