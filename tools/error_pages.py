@@ -45,10 +45,10 @@ def declared() -> list[Declared]:
     for module, tree in trees:
         for node in tree.body:
             for target in _assigned(node):
-                error: object = getattr(module, target, None)
-                if isinstance(error, ErrorCode):
-                    kinds = sorted(raised.get(error.code, set()), key=lambda kind: kind.exit_code)
-                    found.append(Declared(module.__name__, target, error, tuple(kinds)))
+                value = getattr(module, target, None)
+                if isinstance(value, ErrorCode):
+                    kinds = sorted(raised.get(value.code, set()), key=lambda kind: kind.exit_code)
+                    found.append(Declared(module.__name__, target, value, tuple(kinds)))
     return sorted(found, key=lambda one: (one.error.code, one.module))
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 COPIED: Final = ("tests", "tools", "bench", "vectors", "docs")
 ROOMS: Final = ("contracts", "ledger", "sealing", "crypto", "custodian", "gateway")
@@ -203,7 +203,7 @@ def percent(part: int, whole: int) -> int:
 
 def show(modules: dict[str, dict[str, Any]], console: Console) -> int:
     """Print a row per module and the unexplained survivors. Returns the whole percentage killed or explained."""
-    table = Table("module", "mutants", "tried", "killed", "explained", "survived", "killed or explained")
+    table = Table(Column("module", overflow="fold"), "mutants", "tried", "killed", "explained", "survived", "settled")
     tried = settled = 0
     for name, module in modules.items():
         done = module["killed"] + module["explained"]
