@@ -102,7 +102,7 @@ class Embedded:
         self._thread.start()
 
     def close(self) -> None:
-        """Finish the block in hand and stop; who still waits is told so."""
+        """Finish what waits, and stop; who submits later is told so."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -147,7 +147,7 @@ class Embedded:
     def make_block(self) -> Height:
         """Make one block of what waits (possibly of nothing) and return its height. Raises what stops the engine."""
         with self._making:
-            if self._failed is not None:
+            if self._failed is not None:  # when closed, what waits is still finished
                 raise Unavailable(STOPPED) from self._failed
             batch = self._take()
             try:
@@ -222,11 +222,11 @@ class Embedded:
         return 0.0
 
     def _enqueue(self, checked: CheckedTx) -> Future[Committed]:
+        self._still_running()
         self.machine.check(checked, max(self._clock(), self.machine.head.time))
         tx_id = bytes(checked.id)
         with self._changed:
-            if self._closed or self._failed is not None:
-                raise Unavailable(STOPPED) from self._failed
+            self._still_running()
             if tx_id in self._pending:
                 return self._pending[tx_id]
             if len(self._waiting) >= MAX_WAITING:
@@ -237,6 +237,10 @@ class Embedded:
             if len(self._waiting) in (1, self._max_block_txs):  # the two numbers that the maker of blocks waits for
                 self._changed.notify_all()
         return future
+
+    def _still_running(self) -> None:
+        if self._closed or self._failed is not None:
+            raise Unavailable(STOPPED) from self._failed
 
     def _take(self) -> list[_Waiting]:
         """What the next block holds: in the order of coming, up to the ledger's limits."""
