@@ -57,7 +57,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:  # noqa: ARG001
-    """Long bytes do not become names of tests: names must be the same in every worker, also when the bytes are random."""
+    """Long bytes do not become names of tests: every worker needs the same names, random bytes or not."""
     return argname if isinstance(val, bytes) and len(val) > 8 else None
 
 
