@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, TypeAlias
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 Bytes32: TypeAlias = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Bytes16: TypeAlias = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -36,3 +36,10 @@ Code: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9./:_-]{0,6
 """A short code of a terminology: a purpose of use, a role, an action, a legal basis."""
 
 DAY_S: Final = 86_400
+
+
+class SignedPermit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bytes of a write permit (``contracts/streams/messages.py``) and the stream key's signature over them."""
+
+    permit: Annotated[bytes, Meta(max_length=4_096)]
+    signature: Signature

@@ -1,0 +1,1 @@
+"""What a subject allows: to whom, for what, from when to when."""

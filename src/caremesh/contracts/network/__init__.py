@@ -1,0 +1,1 @@
+"""Parameters, authorities, and the emergency brake."""

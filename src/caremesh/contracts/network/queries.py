@@ -1,0 +1,24 @@
+"""What anyone may ask of the network contract."""
+
+from __future__ import annotations
+
+from caremesh.contracts.network.messages import Authorities, Params
+from caremesh.contracts.network.state import AUTHORITIES, BRAKE, PARAMS, BrakeState
+from caremesh.ledger.state import Reader
+from caremesh.types import Seconds
+
+
+def params(reader: Reader) -> Params:
+    """The parameters in force; the defaults before genesis."""
+    return PARAMS.get(reader) or Params()
+
+
+def authorities(reader: Reader) -> Authorities | None:
+    """Who decides."""
+    return AUTHORITIES.get(reader)
+
+
+def brake(reader: Reader, at: Seconds) -> BrakeState | None:
+    """The brake, if it is on at a time. Any brake stops receipts and releases."""
+    found = BRAKE.get(reader)
+    return found if found is not None and at < found.until else None

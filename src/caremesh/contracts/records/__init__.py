@@ -1,0 +1,1 @@
+"""Segments: what a stream holds, as hashes."""

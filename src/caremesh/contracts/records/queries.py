@@ -1,0 +1,28 @@
+"""What anyone may ask of the records contract."""
+
+from __future__ import annotations
+
+from caremesh.codec import CID
+from caremesh.contracts.records.state import SEGMENTS, TAKEN, Segment, tombstone
+from caremesh.ledger.state import Reader
+from caremesh.types import Count, StreamId
+
+
+def segment(reader: Reader, stream: StreamId, index: Count) -> Segment | None:
+    """One segment, erased ones too, or None."""
+    return SEGMENTS.get(reader, index, stream)
+
+
+def segments(reader: Reader, stream: StreamId) -> list[Segment]:
+    """All segments of a stream, erased ones too; the position is the number."""
+    return SEGMENTS.items(reader, stream)
+
+
+def index_of(reader: Reader, stream: StreamId, descriptor: CID) -> Count | None:
+    """The number of the segment that has, or had, this descriptor."""
+    return TAKEN.get(reader, stream, tombstone(stream, bytes(descriptor)))
+
+
+def count(reader: Reader, stream: StreamId) -> Count:
+    """How many segments a stream has ever had."""
+    return SEGMENTS.bounds(reader, stream)[1]

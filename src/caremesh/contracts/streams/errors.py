@@ -1,0 +1,26 @@
+"""Why the streams contract refuses."""
+
+from caremesh.errors import ErrorCode
+
+BAD_PERMIT = ErrorCode("streams.01", "These bytes are not a write permit.", "Ask the subject for a new one.")
+OTHER_CHAIN = ErrorCode("streams.02", "The permit is for another chain.", "Ask the subject for a new one.")
+WRONG_KEY = ErrorCode("streams.03", "The permit is not signed by the stream's key.", "Ask the subject for a new one.")
+NOT_SELF_CERTIFYING = ErrorCode("streams.04", "The stream's id is not the hash of its first key.", "Derive it anew.")
+OLD_SERIAL = ErrorCode("streams.05", "A newer permit of this stream has been seen.", "Use the newest permit.")
+SERIAL_REUSED = ErrorCode("streams.06", "Another permit had this serial.", "Sign one with a higher serial.")
+OLD_EPOCH = ErrorCode("streams.07", "The permit is for another epoch of the stream.", "Ask for one of this epoch.")
+PERMIT_EXPIRED = ErrorCode("streams.08", "The permit has expired.", "Ask the subject for a new one.")
+PERMIT_REVOKED = ErrorCode("streams.09", "The permit was revoked.", "Ask the subject for a new one.")
+PERMIT_EXHAUSTED = ErrorCode("streams.10", "The permit's segments are used up.", "Ask the subject for a new one.")
+BAD_CUSTODIANS = ErrorCode(
+    "streams.11",
+    "Custodians are members in that role, each named once, sorted, and 1 ≤ t ≤ n.",
+    "Choose other custodians or another threshold.",
+)
+NO_SUCH_STREAM = ErrorCode("streams.12", "There is no such stream.", "Open it with a write permit.")
+OTHER_CUSTODIANS = ErrorCode("streams.13", "The permit names other custodians than the stream has.", "Change the set.")
+SOURCE_NOT_ACTIVE = ErrorCode("streams.14", "The source is not an active member.", "Name an active member.")
+OTHER_STREAM = ErrorCode("streams.15", "The permit is for another stream, source or reading key.", "Use its own.")
+NOT_ALONE = ErrorCode("streams.16", "What a subject's key signs travels alone.", "Send one message a transaction.")
+CLOSED = ErrorCode("streams.17", "The stream is closed.", "Open another.")
+BAD_READING_KEY = ErrorCode("streams.18", "The reading key is no compressed public key.", "Derive it anew.")
