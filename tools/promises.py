@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 REQUIRED: Final = frozenset({"P1", "P2", "P3", "P4", "P5", "P6", "P7"})
 NAMES: Final = {
@@ -48,7 +48,7 @@ def verdict(evidence: dict[str, dict[str, Any]]) -> dict[str, str]:
 def show(evidence: dict[str, dict[str, Any]]) -> int:
     """Print one row per promise. Returns the exit code: 10 when a promise is broken or untested."""
     verdicts = verdict(evidence)
-    table = Table("promise", "name", "verdict", "tests", "seeds", "faults injected")
+    table = Table("promise", Column("name", overflow="fold"), "verdict", "tests", "seeds", "faults injected")
     for promise, said in verdicts.items():
         part = evidence.get(promise, {})
         style = {"held": "green", "later": "dim"}.get(said, "bold red")
@@ -74,9 +74,10 @@ def main() -> int:
     if not arguments.show:
         path.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", "-q", "-m", "promise", "-n", arguments.jobs, "--promises", str(path)]
-        subprocess.run(command, check=False)
+        ran = subprocess.run(command, check=False).returncode
         if not path.exists():
             return 1
+        return show(json.loads(path.read_text("utf-8"))) or ran  # a test that could not be collected fails the run too
     return show(json.loads(path.read_text("utf-8")))
 
 
