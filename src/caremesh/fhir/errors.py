@@ -1,0 +1,14 @@
+"""What can be wrong with FHIR input. Places are paths of indices and names, never values."""
+
+from caremesh.errors import ErrorCode
+
+NOT_UTF8 = ErrorCode("fhir.01", "The file is not UTF-8 text.", "Save it as UTF-8 without a byte order mark.")
+NOT_JSON = ErrorCode("fhir.02", "The file is not whole JSON.", "Export it again; it may have been cut short.")
+NOT_A_BUNDLE = ErrorCode(
+    "fhir.03", "This is not a FHIR Bundle of type transaction, batch or collection.", "Export the records as such."
+)
+NO_PATIENT = ErrorCode("fhir.04", "The bundle holds no Patient.", "Export it together with its patient.")
+TWO_PATIENTS = ErrorCode("fhir.05", "The bundle holds more than one Patient.", "Export each patient alone.")
+NO_TYPE = ErrorCode("fhir.06", "An entry has no resource with a resourceType and an id.", "Export it again.")
+TWICE = ErrorCode("fhir.07", "Two entries are the same resource.", "Leave one of them out.")
+TOO_DEEP = ErrorCode("fhir.08", "The file nests deeper than any FHIR resource.", "Export it again.")
