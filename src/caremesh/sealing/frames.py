@@ -8,6 +8,7 @@ Decompression is bounded before it starts: a frame must state its size, and the 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import zstandard
@@ -19,6 +20,7 @@ _LENGTH_BYTES: Final = 4
 _LEVEL: Final = 3
 
 
+@lru_cache(maxsize=8192)
 def padded_length(length: int) -> int:
     """The Padmé length of ``length`` bytes: at least ``length``, at most 12 % more."""
     if length < 2:

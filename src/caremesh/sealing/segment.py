@@ -134,14 +134,7 @@ def seal_segment(
             for chunk, piece in enumerate(pieces)
         ]
         entries.append(
-            Entry(
-                media_type=record.media_type,
-                resource_type=record.resource_type,
-                id=record.id,
-                version=record.version,
-                last_updated=record.last_updated,
-                chunks=chunks,
-            )
+            Entry(record.media_type, record.resource_type, record.id, record.version, record.last_updated, chunks)
         )
     blocks = packer.finish()
     table = write_manifest(entries)
@@ -292,9 +285,9 @@ def _check_records(records: Sequence[RecordToSeal]) -> None:
     for i, record in enumerate(records):
         if len(record.data) > MAX_RECORD_BYTES:
             raise BadInput(errors.TOO_MUCH, f"record {i}")
-        for text in (record.media_type, record.resource_type, record.id, record.version, record.last_updated):
-            if len(text) > _LONGEST_TEXT or not _is_unicode(text):
-                raise BadInput(errors.BAD_RECORD, f"record {i}")
+        texts = (record.media_type, record.resource_type, record.id, record.version, record.last_updated)
+        if max(map(len, texts)) > _LONGEST_TEXT or not _is_unicode("".join(texts)):
+            raise BadInput(errors.BAD_RECORD, f"record {i}")
 
 
 def _is_unicode(text: str) -> bool:
@@ -312,6 +305,8 @@ def _check_key(segment_key: bytes, table: Descriptor, name: str) -> None:
 
 
 def _pieces(frame: bytes) -> list[bytes]:
+    if len(frame) <= _PIECE_BYTES:
+        return [frame]
     return [frame[at : at + _PIECE_BYTES] for at in range(0, len(frame), _PIECE_BYTES)]
 
 
