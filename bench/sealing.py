@@ -125,7 +125,8 @@ def storing(records: list[RecordToSeal], folder: Path) -> tuple[list[float], lis
 
     def ours() -> object:
         segment = seal_segment(STREAM, SOURCE, reading, records)
-        return store.put_all(STREAM, segment.blocks)
+        store.put_all(STREAM, segment.blocks)
+        return segment
 
     def bare() -> object:
         sealed = [
