@@ -149,12 +149,6 @@ def function_of(name: str) -> str:
     return f"{module}.{function}"
 
 
-def ran_at_import(found: dict[str, str]) -> list[str]:
-    """Survivors of functions of which no mutant died: they may run at import only, before a mutant is switched on."""
-    dead = {function_of(name) for name, status in found.items() if status in KILLED}
-    return [name for name, status in found.items() if status == "survived" and function_of(name) not in dead]
-
-
 def try_afresh(name: str, tests: list[str]) -> str:
     """The status of one mutant in a process of its own, where it is switched on before anything is imported."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *PYTEST, *tests]
@@ -166,6 +160,27 @@ def try_afresh(name: str, tests: list[str]) -> str:
     except subprocess.TimeoutExpired:
         return "timeout"
     return "killed" if run.returncode else "survived"
+
+
+def second_trial(names: list[str]) -> dict[str, str]:
+    """Try each mutant afresh with the tests of its own room. Raises RuntimeError when those fail without any mutant.
+
+    mutmut forks after everything was imported, and knows which tests reach a function only from calls made inside of
+    tests: what runs at import, or while a test module is loaded, it takes for surviving.
+    """
+    tests = {name: tuple(own_tests([source_of(name)])) for name in names}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for control in sorted(set(tests.values())):
+            if try_afresh("", list(control)) != "survived":
+                raise RuntimeError(f"without any mutant, these tests fail or there are none: {control}")
+        return dict(zip(names, pool.map(lambda name: try_afresh(name, list(tests[name])), names), strict=True))
+
+
+def source_of(name: str) -> Path:
+    """The file of a mutant."""
+    module = name.rpartition(".")[0] if "ǁ" not in name else name.partition("ǁ")[0].rpartition(".")[0]
+    path = Path("src", *module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def explanations(page: str) -> dict[Mutant, str]:
@@ -237,10 +252,11 @@ def main() -> int:
     with console.status("mutants …"):
         whole = run(arguments.budget * 60 if arguments.budget else None, log)
         found = statuses()
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            untouched = "Unable to force test failures" in log.read_text("utf-8", "replace")  # all of it runs at import
-            again = list(found) if untouched else ran_at_import(found) if whole else []
-            found |= dict(zip(again, pool.map(lambda name: try_afresh(name, own_tests(chosen)), again), strict=True))
+        untouched = "Unable to force test failures" in log.read_text("utf-8", "replace")  # all of it runs at import
+        if untouched:
+            found |= second_trial(list(found))
+        elif whole:
+            found |= second_trial([name for name, status in found.items() if status in ALIVE])
         survivors = describe([name for name, status in found.items() if status in ALIVE])
     if not set(found.values()) - {"not checked"}:
         console.print(f"No mutant was tried; {log} says why:", log.read_text("utf-8", "replace")[-2000:], markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from tools import mutants
@@ -67,11 +68,20 @@ def test_names_of_functions_and_methods_are_read_back() -> None:
     assert mutants.function_of("caremesh.ledger.trie.xǁTrieǁput__mutmut_12") == "caremesh.ledger.trie.Trie.put"
 
 
-def test_functions_that_no_mutant_died_in_are_tried_afresh() -> None:
-    found = {
-        "caremesh.a.x_seen__mutmut_1": "killed",
-        "caremesh.a.x_seen__mutmut_2": "survived",
-        "caremesh.a.x_early__mutmut_1": "survived",
-        "caremesh.a.x_never__mutmut_1": "no tests",
-    }
-    assert mutants.ran_at_import(found) == ["caremesh.a.x_early__mutmut_1"]
+def test_a_mutant_leads_back_to_its_file() -> None:
+    assert mutants.source_of(NAME) == Path("src/caremesh/codec.py")
+    assert mutants.source_of("caremesh.crypto.keys.xǁSigningKeyǁsign__mutmut_1") == Path("src/caremesh/crypto/keys.py")
+    assert mutants.source_of("caremesh.contracts.x_f__mutmut_1") == Path("src/caremesh/contracts/__init__.py")
+
+
+def test_a_second_trial_needs_tests_that_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def trial(name: str, tests: list[str]) -> str:
+        asked.append((name, tests))
+        return "killed"
+
+    monkeypatch.setattr(mutants, "try_afresh", trial)
+    with pytest.raises(RuntimeError, match="tests/unit/codec"):
+        mutants.second_trial([NAME])
+    assert asked == [("", ["tests/unit/codec", "tests/property/codec"])]
