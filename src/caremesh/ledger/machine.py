@@ -192,7 +192,7 @@ class Machine:
         for raw in txs:
             run.apply(raw)
         ids, subtrees = run.finish()
-        changes, tree = self._stage(run.view, committed.bucket)
+        changes, tree = self._stage(run.view, committed.slot)
         return Executed(
             height=height,
             time=time,
@@ -205,9 +205,9 @@ class Machine:
             params=self._app.params(run.view),
         )
 
-    def _stage(self, view: View, bucket: Callable[[int], list[Entry]]) -> tuple[list[Changed], Staged]:
+    def _stage(self, view: View, read: Callable[[int], list[Entry]]) -> tuple[list[Changed], Staged]:
         changes = view.changes()
-        return changes, self._map.stage((_leaf_change(key, now) for key, _, now in changes), bucket)
+        return changes, self._map.stage((_leaf_change(key, now) for key, _, now in changes), read)
 
     def _begin(self, time: Seconds, document: bytes) -> Head:
         self.store.begin_restore(self.store.chain)

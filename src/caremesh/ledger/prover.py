@@ -37,15 +37,15 @@ class Prover:
 
     def _proof(self, read: Read, past: Past, digest: Digest, key: bytes, value: bytes | None) -> Proof:
         number = bucket_of(digest)
-        trie = self._map.trie(number, read.bucket)
+        trie = self._map.trie(number, read.slot)
         then = past.in_bucket(number)
         for changed, before in then:
             trie = (
                 remove(trie, changed) if before is None else insert(trie, changed, leaf_hash(changed, sha256(before)))
             )
         end, beside = walk(trie, digest)
-        above = self._map.upper.stage(past.roots) if past.roots else {}
-        siblings = beside + self._map.upper.siblings(number, above)
+        above = self._map.flat.above(past.roots)
+        siblings = beside + self._map.flat.siblings(number, above)
         stands = end.digest if end is not None else None
         if (stands == digest) != (value is not None):  # the map and the values come from the same records
             raise Tampered(DAMAGED, name_of(key))

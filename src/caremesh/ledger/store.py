@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import lmdb
 import msgspec
@@ -26,7 +26,7 @@ from caremesh import codec
 from caremesh.errors import BadInput, ErrorCode, StorageFailed, Tampered, WrongLedger
 from caremesh.ledger.records import DAMAGED, key_in, leaf_in, open_record, seal, state_record, unseal
 from caremesh.ledger.state import read_value
-from caremesh.ledger.trie import Entry
+from caremesh.ledger.trie import SLOTS, Entry
 from caremesh.types import Digest, Height, Seconds
 
 MAP_BYTES: Final = 1 << 30
@@ -135,16 +135,16 @@ class Read:
         record = self._txn.get(digest, db=self._databases["state"])
         return None if record is None else open_record(digest, record)
 
-    def bucket(self, number: int) -> list[Entry]:
-        """The entries of a bucket, in order of digests."""
-        prefix = number.to_bytes(2, "big")
+    def slot(self, number: int) -> list[Entry]:
+        """The entries whose first 20 bits are this number, in order of digests."""
+        end = ((number + 1) << 4).to_bytes(4, "big")[1:] if number + 1 < SLOTS else b"\xff" * 33
         found: list[Entry] = []
         with self._txn.cursor(db=self._databases["state"]) as cursor:
-            if cursor.set_range(prefix):
-                for digest, record in cursor:
-                    if digest[:2] != prefix:
+            if cursor.set_range((number << 4).to_bytes(3, "big")):
+                for digest, record in cast("Iterator[tuple[bytes, bytes]]", cursor):
+                    if digest >= end:
                         break
-                    found.append((bytes(digest), leaf_in(record)))
+                    found.append((digest, leaf_in(record)))
         return found
 
     def leaves(self, saw: Callable[[bytes], None] = lambda _: None) -> Iterator[Entry]:

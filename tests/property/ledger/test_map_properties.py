@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from caremesh.errors import Tampered
 from caremesh.ledger import trie
 from caremesh.ledger.proofs import Proof
-from caremesh.ledger.trie import BUCKETS, EMPTY, AuthenticatedMap, Change, Entry, UpperTree, bucket_of, leaf_hash
+from caremesh.ledger.trie import (
+    BUCKETS,
+    EMPTY,
+    AuthenticatedMap,
+    Change,
+    Entry,
+    FlatTree,
+    bucket_of,
+    leaf_hash,
+    slot_of,
+)
 
 Content = dict[bytes, bytes]
 contents = st.dictionaries(st.binary(min_size=1, max_size=6), st.binary(max_size=6), max_size=40)
@@ -58,8 +68,8 @@ class Kept:
         self.entries: dict[bytes, bytes] = {}
         self.values: dict[bytes, bytes] = {}
 
-    def bucket(self, number: int) -> list[Entry]:
-        return sorted(entry for entry in self.entries.items() if bucket_of(entry[0]) == number)
+    def slot(self, number: int) -> list[Entry]:
+        return sorted(entry for entry in self.entries.items() if slot_of(entry[0]) == number)
 
     def change(self, rows: dict[bytes, bytes | None]) -> None:
         """Rows by digest of the key."""
@@ -67,7 +77,7 @@ class Kept:
             (digest, None if value is None else leaf_hash(digest, sha256(value).digest()))
             for digest, value in rows.items()
         ]
-        staged = self.map.stage(changes, self.bucket)
+        staged = self.map.stage(changes, self.slot)
         before = self.map.root
         assert self.map.root == before  # staging changes nothing
         self.map.apply(staged)
@@ -82,8 +92,8 @@ class Kept:
 
     def prove(self, digest: bytes) -> Proof:
         number = bucket_of(digest)
-        end, beside = trie.walk(self.map.trie(number, self.bucket), digest)
-        siblings = beside + self.map.upper.siblings(number, {})
+        end, beside = trie.walk(self.map.trie(number, self.slot), digest)
+        siblings = beside + self.map.flat.siblings(number, {})
         if end is None or end.digest is None:
             return Proof(siblings=siblings)
         if end.digest == digest:
@@ -161,14 +171,14 @@ def test_a_crowded_bucket_is_kept_and_changed_by_path() -> None:
     def reading(number: int) -> list[Entry]:
         nonlocal reads
         reads += 1
-        return kept.bucket(number)
+        return kept.slot(number)
 
     staged = kept.map.stage([(crowd[5], None), (crowd[7], EMPTY)], reading)
     assert not reads
     expected = dict(kept.entries)
     del expected[crowd[5]]
     expected[crowd[7]] = EMPTY
-    assert staged.nodes[BUCKETS + 0x0707] == trie.subtree_root(sorted(expected.items()))
+    assert staged.nodes[BUCKETS + 0x0707][1] == trie.subtree_root(sorted(expected.items()))
 
 
 def climb(proof: Proof, digest: bytes) -> bytes:
@@ -236,4 +246,4 @@ def forgeries(proof: Proof, content: Content, data: st.DataObject) -> list[Proof
 
 
 def test_the_empty_map_has_one_root() -> None:
-    assert AuthenticatedMap().root == UpperTree()[1] == model_root({})
+    assert AuthenticatedMap().root == FlatTree()[1] == model_root({})
