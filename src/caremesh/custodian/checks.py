@@ -14,41 +14,39 @@ A later block may have revoked what a receipt granted: the receipt alone opens n
 
 from __future__ import annotations
 
-from typing import Final
-
-from msgspec import Struct
+from typing import Final, NamedTuple
 
 from caremesh import codec
+from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.state import Consent
+from caremesh.contracts.identity import queries as identities
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.network import queries as network
 from caremesh.contracts.records import queries as records
 from caremesh.contracts.records.state import Segment
 from caremesh.contracts.streams import queries as streams
-from caremesh.crypto.hashes import tagged_hash
 from caremesh.crypto.reencryption import Seal, seal_hash
 from caremesh.custodian import errors
 from caremesh.errors import Refused
 from caremesh.ledger.state import Reader
 from caremesh.sealing.custody import FragmentDeposit, ReleaseRequest
-from caremesh.types import Did, ReceiptId, Seconds
+from caremesh.types import Did, Multikey, ReceiptId, Seconds
 
 MAX_AGE_S: Final[Seconds] = 30
 MAX_AHEAD_S: Final[Seconds] = 5
 """How far a header may be dated after our clock before we call it wrong."""
 
 
-class Head(Struct, frozen=True):
+class Head(NamedTuple):
     """The newest block that this custodian has verified itself."""
 
     reader: Reader
-    height: int
     time: Seconds
     """The header's time."""
-    seen_s: Seconds
+    seen_s: float
     """Seconds since that header came in, by a clock that never goes back."""
 
 
@@ -80,8 +78,66 @@ def check_permission(head: Head, receipt: Receipt, me: Did, now: Seconds) -> Con
         raise Refused(errors.MEMBER_NOT_ACTIVE)
     if not receipt.asserted and not members.may_act(head.reader, receipt.requester, receipt.member, at):
         raise Refused(errors.PERSON_NOT_ACTIVE)
-    if network.brake_stops_releases(head.reader, at):
+    if network.brake(head.reader, at) is not None:
         raise Refused(errors.BRAKE_ON)
     if all(entry.custodian != me for entry in consent.fragments):
         raise Refused(errors.NOT_A_CUSTODIAN)
     return consent
+
+
+def check_segment(head: Head, receipt: Receipt, consent: Consent, descriptor: CID) -> Segment:
+    """Raises Refused custodian.10, custodian.11."""
+    index = records.index_of(head.reader, receipt.stream, descriptor)
+    segment = None if index is None else records.segment(head.reader, receipt.stream, index)
+    if index is None or segment is None or segment.descriptor != descriptor:
+        raise Refused(errors.SEGMENT_UNKNOWN)
+    if (
+        not access.covers(receipt, index, segment.registered)
+        or not consents.covers(consent, index, segment.registered)
+        or segment.epoch != consent.epoch
+    ):
+        raise Refused(errors.OUT_OF_SCOPE)
+    return segment
+
+
+def check_seal(segment: Segment, descriptor: bytes, seal: Seal) -> None:
+    """Raises Refused custodian.13."""
+    if codec.cid_of_cbor(descriptor) != segment.descriptor or seal_hash(seal) != segment.seal:
+        raise Refused(errors.SEAL_MISMATCH)
+
+
+def check_fragment_keys(head: Head, consent: Consent, deposit: FragmentDeposit, me: Did) -> None:
+    """Raises Refused custodian.15, custodian.16."""
+    stream = streams.stream(head.reader, consent.stream)
+    if (
+        stream is None
+        or stream.epoch != consent.epoch
+        or deposit.delegating != stream.reading_key
+        or deposit.receiving != consent.receiving_key
+        or deposit.verifying != consent.verifying_key
+    ):
+        raise Refused(errors.KEYS_MISMATCH)
+    commitment = consents.fragment_commitment(consent.id, me, consent.epoch, deposit.fragment)
+    if all((entry.custodian, entry.commitment) != (me, commitment) for entry in consent.fragments):
+        raise Refused(errors.FRAGMENT_MISMATCH)
+
+
+def key_of_requester(head: Head, receipt: Receipt) -> Multikey:
+    """The key that must have signed the release request. Raises Refused custodian.17."""
+    if receipt.asserted:
+        member = members.member(head.reader, receipt.member)
+        if member is not None:
+            return member.keys.node
+    else:
+        person = identities.identity(head.reader, receipt.requester)
+        if person is not None and person.active:
+            return person.key
+    raise Refused(errors.WRONG_REQUESTER)
+
+
+def check_addressed(request: ReleaseRequest, receipt: Receipt, me: Did) -> None:
+    """Raises Refused custodian.11, custodian.18."""
+    if request.custodian != me:
+        raise Refused(errors.WRONG_RECIPIENT)
+    if request.stream != receipt.stream:
+        raise Refused(errors.OUT_OF_SCOPE)

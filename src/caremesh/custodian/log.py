@@ -1,12 +1,7 @@
-"""The release log: what this custodian released, one counted hash chain per stream, under one root.
+"""The release log as this custodian keeps it: one counted hash chain per stream, in an LMDB environment of its own.
 
-    entry    = DAG-CBOR {stream, index, previous, receipt, descriptor, at}
-    link     = H("caremesh/v1/release-log/entry" ‖ entry)
-    head     = count and link of the last entry of a stream
-    root     = root of the authenticated map  stream → head
-
-A subject's client that holds the head of a stream under an anchored root can check every entry before it, and that
-none is missing. An entry is durable before anything is released (see ``custodian.py``).
+Format and checks are in ``sealing/release_log.py``. The root, anchored with ``access/report``, is the RFC 6962 root
+over (stream, head) of all streams, sorted. An entry is durable before anything is released (see ``custodian.py``).
 """
 
 from __future__ import annotations
@@ -15,56 +10,20 @@ from pathlib import Path
 from typing import Final
 
 import lmdb
-from msgspec import Struct
 
 from caremesh import codec
 from caremesh.blobs.durable import STORAGE_FAILED
 from caremesh.codec import CID
-from caremesh.crypto.hashes import tagged_hash
 from caremesh.custodian.errors import LOG_BROKEN
 from caremesh.errors import StorageFailed, Tampered
-from caremesh.types import Count, Digest, ReceiptId, Seconds, StreamId
+from caremesh.ledger import history
+from caremesh.sealing.release_log import START, LogEntry, LogHead, check_chain, link_of
+from caremesh.types import Digest, ReceiptId, Seconds, StreamId
 
-_ENTRY_DOMAIN: Final = "caremesh/v1/release-log/entry"
 _HEAD_PREFIX: Final = b"head/"
 _ENTRY_PREFIX: Final = b"entry/"
-_START: Final = bytes(32)
 _MAP_SIZE_BYTES: Final = 1 << 34
 """Address space reserved, not disk used."""
-
-
-class LogEntry(Struct, frozen=True):
-    """One release. ``previous`` is the link of the entry before it, 32 zero bytes for the first."""
-
-    stream: StreamId
-    index: Count
-    previous: Digest
-    receipt: ReceiptId
-    descriptor: CID
-    at: Seconds
-
-
-class LogHead(Struct, frozen=True):
-    """Where a stream's chain stands: how many entries, and the link of the last."""
-
-    count: Count
-    link: Digest
-
-
-def link_of(entry: LogEntry) -> Digest:
-    """The hash that the next entry, or the head, holds of this one."""
-    return tagged_hash(_ENTRY_DOMAIN, codec.encode(entry))
-
-
-def check_chain(stream: StreamId, entries: list[LogEntry], head: LogHead) -> None:
-    """Return when ``entries`` are all of the stream's, in order, up to ``head``. Raises Tampered custodian.21."""
-    link = _START
-    for index, entry in enumerate(entries):
-        if entry.stream != stream or entry.index != index or entry.previous != link:
-            raise Tampered(LOG_BROKEN, f"entry {index}")
-        link = link_of(entry)
-    if len(entries) != head.count or link != head.link:
-        raise Tampered(LOG_BROKEN, "head")
 
 
 class ReleaseLog:
@@ -116,6 +75,12 @@ class ReleaseLog:
                     found[bytes(key[len(_HEAD_PREFIX) :])] = codec.decode_as(bytes(value), LogHead)
             return found
 
+    def root(self) -> tuple[Digest, int]:
+        """What ``access/report`` anchors: the root over all heads, and how many entries they hold."""
+        heads = sorted(self.heads().items())
+        leaves = [history.leaf_hash(codec.encode([stream, head])) for stream, head in heads]
+        return history.tree_root(leaves), sum(head.count for _, head in heads)
+
     def close(self) -> None:
         """Let go of the files."""
         self._env.close()
@@ -123,4 +88,4 @@ class ReleaseLog:
 
 def _head(txn: lmdb.Transaction, stream: StreamId) -> LogHead:
     stored = txn.get(_HEAD_PREFIX + stream)
-    return LogHead(0, _START) if stored is None else codec.decode_as(bytes(stored), LogHead)
+    return LogHead(0, START) if stored is None else codec.decode_as(bytes(stored), LogHead)

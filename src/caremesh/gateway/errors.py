@@ -1,0 +1,16 @@
+"""What can go wrong at the recipient."""
+
+from caremesh.errors import ErrorCode
+
+NO_SHARE = ErrorCode("gateway.01", "Nothing of this kind is shared with this member.", "Ask the patient for access.")
+TOO_FEW_RELEASES = ErrorCode(
+    "gateway.02", "Too few custodians released; nothing was opened.", "See what each said; ask again later."
+)
+NO_BLOCK = ErrorCode("gateway.03", "No store has this block, or none has it undamaged.", "Ask the source to repair it.")
+OTHER_RELEASE = ErrorCode(
+    "gateway.04", "A custodian's release is for something else than was asked.", "Keep it: it is evidence."
+)
+NOT_SUBMITTED = ErrorCode("gateway.05", "The ledger did not take the request.", "See the code.")
+SEAL_DOES_NOT_OPEN = ErrorCode(
+    "gateway.06", "All re-encryptions hold and the seal still does not open: the source sealed it wrongly.", "Keep it."
+)

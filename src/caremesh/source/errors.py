@@ -1,0 +1,14 @@
+"""What can go wrong at the source."""
+
+from caremesh.errors import ErrorCode
+
+NO_PROFILE = ErrorCode("source.01", "This patient is not enrolled here.", "Let the patient's wallet enrol first.")
+TOO_FEW_DEPOSITS = ErrorCode(
+    "source.02",
+    "Too few custodians have acknowledged the seal; nothing was registered.",
+    "Import again when they can be reached; what is there already is left alone.",
+)
+NOT_REGISTERED = ErrorCode(
+    "source.03", "The ledger did not take a segment.", "See the code; import again, what is there is left alone."
+)
+NO_STREAM = ErrorCode("source.04", "The patient has given no write permit for this category.", "Ask the patient.")
