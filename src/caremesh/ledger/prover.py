@@ -37,16 +37,18 @@ class Prover:
 
     def _proof(self, read: Read, past: Past, digest: Digest, key: bytes, value: bytes | None) -> Proof:
         number = bucket_of(digest)
-        trie = self._map.trie(number, read.slot)
         then = past.in_bucket(number)
-        for changed, before in then:
-            trie = (
-                remove(trie, changed) if before is None else insert(trie, changed, leaf_hash(changed, sha256(before)))
-            )
-        end, beside = walk(trie, digest)
+        if then:
+            trie = self._map.trie(number, read.slot)
+            for key_digest, before in then:
+                leaf = None if before is None else leaf_hash(key_digest, sha256(before))
+                trie = remove(trie, key_digest) if leaf is None else insert(trie, key_digest, leaf)
+            end, beside = walk(trie, digest)
+            stands = None if end is None else end.digest
+        else:
+            stands, beside = self._map.find(digest, read.slot)
         above = self._map.flat.above(past.roots)
         siblings = beside + self._map.flat.siblings(number, above)
-        stands = end.digest if end is not None else None
         if (stands == digest) != (value is not None):  # the map and the values come from the same records
             raise Tampered(DAMAGED, name_of(key))
         if stands is None or stands == digest:

@@ -267,6 +267,23 @@ class AuthenticatedMap:
             level = [_over(left, right) for left, right in zip(level[::2], level[1::2], strict=True)]
         return level[0]
 
+    def find(self, digest: bytes, read: Callable[[int], list[Entry]]) -> tuple[bytes | None, list[bytes]]:
+        """The digest of the leaf where the path of ``digest`` ends in its bucket (None: nothing is there), and the
+        siblings on it, deepest first. As ``walk(trie(…), digest)``, but only the slot at the end is read.
+        """
+        index, depth = BUCKETS + bucket_of(digest), BUCKET_BITS
+        beside: list[bytes] = []
+        while index < SLOTS and self.flat.part(index)[0] == INNER:
+            near = 2 * index + bit(digest, depth)
+            beside.append(self.flat[near ^ 1])
+            index, depth = near, depth + 1
+        while index < SLOTS and self.flat.part(index)[0] == LEAF:  # a lone leaf, which lies below one of the two
+            index = 2 * index + (not self.flat.part(2 * index)[0])
+        if index < SLOTS:
+            return None, beside[::-1]
+        end, below = walk(self._slot(index - SLOTS, read), digest, SLOT_BITS)
+        return (None if end is None else end.digest), below + beside[::-1]
+
     def stage(self, changes: Iterable[Change], read: Callable[[int], list[Entry]]) -> Staged:
         """What these changes (one for a key) would make of the map. Nothing is changed."""
         by_slot: dict[int, list[Change]] = {}

@@ -93,6 +93,8 @@ class Kept:
     def prove(self, digest: bytes) -> Proof:
         number = bucket_of(digest)
         end, beside = trie.walk(self.map.trie(number, self.slot), digest)
+        stands = None if end is None else end.digest
+        assert self.map.find(digest, self.slot) == (stands, beside)  # the short way ends at the same place
         siblings = beside + self.map.flat.siblings(number, {})
         if end is None or end.digest is None:
             return Proof(siblings=siblings)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.kv import Append, Delete, DropFirst, Kv, Put, Refuse, Revoke, transaction
 
 from caremesh.errors import CareMeshError
 from caremesh.ledger.transactions import Message, TransactionCodec, encode
+from tests.support.kv import Append, Delete, DropFirst, Kv, Put, Refuse, Revoke, transaction
 
 CODEC = TransactionCodec(Kv([]).messages)
 short = st.binary(max_size=40)
