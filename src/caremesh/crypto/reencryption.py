@@ -175,7 +175,7 @@ def reencrypt(
     return bytes(umbral_pre.reencrypt(capsule, verified))
 
 
-def check_reencryption(  # noqa: PLR0917 -- seal, bytes, three keys in the order of every function here, and a name
+def check_reencryption(
     seal: Seal, reencryption: bytes, verifying: bytes, delegating: bytes, receiving: bytes, place: str
 ) -> None:
     """Return when the re-encryption is a true one of this seal; ``place`` names the custodian.

@@ -103,7 +103,7 @@ def gather(
     return Gathered(keys, list(good), faults)
 
 
-def _one(  # noqa: PLR0917 - one call a custodian, all of it needed
+def _one(
     wanted: Wanted,
     did: Did,
     receiving: ReadingKey,
@@ -130,7 +130,7 @@ def _one(  # noqa: PLR0917 - one call a custodian, all of it needed
         return error
 
 
-def _checked(  # noqa: PLR0917 - one call a custodian, all of it needed
+def _checked(
     wanted: Wanted, did: Did, receiving: ReadingKey, descriptors: list[CID], answers: list[bytes], reader: Reader
 ) -> list[Release]:
     member = members.member(reader, did)

@@ -20,3 +20,24 @@ NOT_READABLE = ErrorCode("wallet.07", "The wallet file cannot be read.", "Check 
 EXISTS = ErrorCode("wallet.08", "There is a wallet here already; it was left alone.", "Choose another file.")
 IN_USE = ErrorCode("wallet.09", "Another command has this wallet open.", "Run this again when the other is done.")
 BAD_COUNTER = ErrorCode("wallet.10", "Counters, rotations and epochs are whole numbers from 0 to 4,294,967,295.")
+UNKNOWN_STREAM = ErrorCode("wallet.11", "This wallet has no such stream.", "List the streams of this wallet.")
+UNKNOWN_SHARE = ErrorCode("wallet.12", "This wallet has no such share.", "List the shares of this wallet.")
+UNKNOWN_MEMBER = ErrorCode("wallet.13", "The ledger knows no such member.", "Check the member's DID.")
+MEMBER_INACTIVE = ErrorCode("wallet.14", "This member is suspended or has left.", "Choose another member.")
+UNKNOWN_TEMPLATE = ErrorCode("wallet.15", "There is no such template.", "Choose one of those named here.")
+BAD_CATEGORIES = ErrorCode("wallet.16", "Name at least one category, each once.", "Choose categories.")
+NOT_WHOLE_DAYS = ErrorCode("wallet.17", "A period is of whole days, and not empty.", "Round to midnight UTC.")
+BAD_THRESHOLD = ErrorCode("wallet.18", "At least 1 and at most all custodians must agree.", "Choose another number.")
+NOTHING_GRANTED = ErrorCode("wallet.19", "A share names streams, purposes and actions, each once.", "Choose some.")
+GRANTEE_IS_CUSTODIAN = ErrorCode(
+    "wallet.20", "This member is a custodian of a stream that you share.", "Choose another, or other custodians first."
+)
+NOT_OPEN = ErrorCode("wallet.21", "This stream has no write permit that is known here.", "Enrol with its member again.")
+NOT_ACKNOWLEDGED = ErrorCode(
+    "wallet.22", "Too few custodians have acknowledged; nothing was granted.", "Share again when they can be reached."
+)
+OTHER_ACKNOWLEDGEMENT = ErrorCode("wallet.23", "A custodian acknowledges something else.", "Share again; tell it.")
+OTHER_CHAIN = ErrorCode("wallet.24", "This wallet belongs to another ledger.", "Name the folder of its ledger.")
+FOREIGN_KEYS = ErrorCode(
+    "wallet.25", "The ledger has other keys for this stream than this wallet.", "Restore the wallet from its phrase."
+)

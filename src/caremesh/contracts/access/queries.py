@@ -7,6 +7,19 @@ from caremesh.crypto.hashes import tagged_hash
 from caremesh.ledger.state import Reader
 from caremesh.types import ConsentId, Count, Did, Height, ReceiptId, Seconds
 
+__all__ = [
+    "Anchor",
+    "Receipt",
+    "Refusal",
+    "anchor",
+    "covers",
+    "is_alive",
+    "of_consent",
+    "receipt",
+    "receipt_id",
+    "receipt_key",
+]
+
 
 def receipt(reader: Reader, receipt_id: ReceiptId) -> Receipt | None:
     """A receipt, expired ones too, or None."""

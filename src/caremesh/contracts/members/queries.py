@@ -6,6 +6,8 @@ from caremesh.contracts.members.state import ALL, APPOINTMENTS, MEMBERS, Appoint
 from caremesh.ledger.state import Reader
 from caremesh.types import Did, Seconds
 
+__all__ = ["Appointment", "Member", "appointment", "is_active", "may_act", "member", "members"]
+
 
 def member(reader: Reader, did: Did) -> Member | None:
     """A member, suspended ones too, or None."""

@@ -1,0 +1,127 @@
+"""Enrol with a member: a stream per category, and the sealing profile that lets the member write to them.
+
+A write permit is DAG-CBOR {chain, stream, key, rotation, source, epoch, reading key, custodians, threshold, serial,
+until, max segments}, signed by the stream's key. Nothing goes on the ledger at enrolment: the first registration, or
+the first grant, carries the permit and opens the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from caremesh import codec
+from caremesh.contracts.streams.messages import PERMIT_DOMAIN, Permit
+from caremesh.crypto.keys import SigningKey
+from caremesh.errors import BadInput
+from caremesh.ledger.state import Reader
+from caremesh.sealing import channel
+from caremesh.sealing.channel import ProfileEntry, SealingProfile
+from caremesh.types import DAY_S, Code, Count, Did, Seconds, SignedPermit
+from caremesh.wallet import state as states
+from caremesh.wallet.derive import StreamKeys
+from caremesh.wallet.errors import BAD_CATEGORIES, BAD_THRESHOLD, NOT_WHOLE_DAYS
+from caremesh.wallet.members import active_member
+from caremesh.wallet.state import Relationship, Stream, WalletState
+
+DEFAULT_THRESHOLD = 2
+DEFAULT_MAX_SEGMENTS = 4096
+
+
+class Custody(Struct, frozen=True, kw_only=True):
+    """Who will keep fragments and seals of the streams, and how many of them must agree."""
+
+    custodians: list[Did]
+    threshold: Count = DEFAULT_THRESHOLD
+
+
+class Writing(Struct, frozen=True, kw_only=True):
+    """What the member may write. ``until``: seconds UTC, a whole day."""
+
+    until: Seconds
+    max_segments: Count = DEFAULT_MAX_SEGMENTS
+
+
+class Enrolled(Struct, frozen=True, kw_only=True):
+    """The wallet's new state, the profile, and the profile as it travels: sealed to the member."""
+
+    state: WalletState
+    profile: SealingProfile
+    sealed: bytes
+
+
+def enrol(
+    state: WalletState, reader: Reader, member: Did, categories: Sequence[Code], custody: Custody, writing: Writing
+) -> Enrolled:
+    """Streams for these categories with ``member``, and its sealing profile.
+
+    Enrolling again adds what is missing and signs new permits, with higher serials, for what is there.
+    Raises Refused wallet.13, wallet.14 (the member or a custodian), BadInput wallet.16 to wallet.18.
+    """
+    _check(categories, custody, writing)
+    admitted = [active_member(reader, did) for did in [member, *custody.custodians]]
+    entry = states.relationship_with(state, member) or Relationship(member=member)
+    keys = states.keys_of(state, member)
+    known = {stream.category: stream for stream in entry.streams}
+    for category in categories:
+        stream_keys = keys.stream(category)
+        stream = known.get(category) or Stream(category=category, id=stream_keys.id)
+        known[category] = permitted(state.chain, member, stream, stream_keys, custody, writing)
+    entry = replace(entry, streams=list(known.values()))
+    channel_keys = keys.channel()
+    profile = SealingProfile(
+        chain=state.chain,
+        member=member,
+        channel_key=channel_keys.signing.public,
+        channel_hpke=channel_keys.hpke_public,
+        entries=[_entry(known[category], keys.stream(category)) for category in categories],
+    )
+    sealed = channel.tell(channel.SEALING_PROFILE, member, admitted[0].keys.channel, profile, channel_keys.signing)
+    return Enrolled(state=states.with_relationship(state, entry), profile=profile, sealed=sealed)
+
+
+def permitted(chain: str, member: Did, stream: Stream, keys: StreamKeys, custody: Custody, writing: Writing) -> Stream:
+    """The stream with a new write permit for ``member``, its serial higher than any before."""
+    reading = keys.reading(stream.epoch)
+    signing = keys.signing(stream.rotation)
+    permit = Permit(
+        chain=chain,
+        stream=stream.id,
+        key=signing.public,
+        rotation=stream.rotation,
+        source=member,
+        epoch=stream.epoch,
+        reading_key=reading.public,
+        custodians=sorted(custody.custodians),
+        threshold=custody.threshold,
+        serial=stream.serial + 1,
+        until=writing.until,
+        max_segments=writing.max_segments,
+    )
+    return replace(stream, serial=permit.serial, permit=codec.encode(sign_permit(permit, signing)))
+
+
+def sign_permit(permit: Permit, key: SigningKey) -> SignedPermit:
+    """The permit under the stream key's signature."""
+    data = codec.encode(permit)
+    return SignedPermit(permit=data, signature=key.sign(PERMIT_DOMAIN + data))
+
+
+def _entry(stream: Stream, keys: StreamKeys) -> ProfileEntry:
+    return ProfileEntry(
+        category=stream.category,
+        stream=stream.id,
+        reading_key=keys.reading(stream.epoch).public,
+        permit=codec.decode_as(stream.permit, SignedPermit),
+    )
+
+
+def _check(categories: Sequence[Code], custody: Custody, writing: Writing) -> None:
+    if not categories or len(set(categories)) != len(categories):
+        raise BadInput(BAD_CATEGORIES)
+    if not 1 <= custody.threshold <= len(set(custody.custodians)) == len(custody.custodians):
+        raise BadInput(BAD_THRESHOLD, f"{custody.threshold} of {len(custody.custodians)}")
+    if writing.until % DAY_S:
+        raise BadInput(NOT_WHOLE_DAYS, "until")

@@ -1,0 +1,82 @@
+"""From the phrase alone: derive the streams that this seed could have with every member, and keep those that exist.
+
+For each member, counters of relationships and of streams are tried until ``GAP`` in a row are not on the ledger. What
+the ledger has of a consent brings its share back; which consents were given in one act it does not say, so the
+consents of one grantee that were granted in the same block and for the same period are shown as one share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from caremesh.contracts.consent import queries as consents
+from caremesh.contracts.members import queries as members
+from caremesh.contracts.streams import queries as streams
+from caremesh.crypto.hashes import tagged_hash
+from caremesh.ledger.state import Reader
+from caremesh.types import Bytes32, Code, Did, Height, Seconds
+from caremesh.wallet.derive import RelationshipKeys, relationship
+from caremesh.wallet.state import Relationship, SharedItem, ShareRecord, Stream, WalletState
+
+GAP: Final = 3
+
+
+def restore(chain: str, seed: Bytes32, reader: Reader, categories: Iterable[Code]) -> WalletState:
+    """The state that the ledger bears out. Streams that were enrolled and never written to or shared are not there;
+    enrolling again derives the same ones.
+    """
+    names = list(categories)
+    relationships: list[Relationship] = []
+    for member in members.members(reader):
+        counter, missing = 0, 0
+        while missing < GAP:
+            found = _streams(reader, relationship(seed, member.did, counter), names)
+            if found:
+                relationships.append(Relationship(member=member.did, counter=counter, streams=found))
+            missing = 0 if found else missing + 1
+            counter += 1
+    return WalletState(chain=chain, seed=seed, relationships=relationships, shares=_shares(reader, relationships))
+
+
+def _streams(reader: Reader, keys: RelationshipKeys, categories: list[Code]) -> list[Stream]:
+    found = []
+    for category in categories:
+        counter, missing = 0, 0
+        while missing < GAP:
+            opened = streams.stream(reader, keys.stream(category, counter).id)
+            if opened is None:
+                missing += 1
+            else:
+                missing = 0
+                found.append(
+                    Stream(
+                        category=category,
+                        counter=counter,
+                        id=opened.id,
+                        rotation=opened.rotation,
+                        epoch=opened.epoch,
+                        serial=opened.serial,
+                    )
+                )
+            counter += 1
+    return found
+
+
+def _shares(reader: Reader, relationships: list[Relationship]) -> list[ShareRecord]:
+    together: dict[tuple[Did, Height, Seconds, Seconds], list[SharedItem]] = {}
+    for entry in relationships:
+        for stream in entry.streams:
+            for consent in consents.of_stream(reader, stream.id):
+                act = (consent.grantee, consent.granted, consent.starts, consent.ends)
+                item = SharedItem(category=stream.category, stream=stream.id, consent=consent.id)
+                together.setdefault(act, []).append(item)
+    return [
+        ShareRecord(
+            id=tagged_hash("caremesh/v1/restored-share", *(item.consent for item in items))[:16],
+            grantee=grantee,
+            at=starts,
+            items=items,
+        )
+        for (grantee, _, starts, _), items in sorted(together.items(), key=lambda row: row[0])
+    ]

@@ -1,0 +1,66 @@
+"""One message of a subject, one transaction: signed by the stream's key, then by a sponsor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from random import SystemRandom
+from typing import Final
+
+from caremesh.consensus.interface import Committed
+from caremesh.contracts.identity import queries as identity
+from caremesh.contracts.network import queries as network
+from caremesh.crypto.keys import SigningKey
+from caremesh.errors import ErrorCode, Refused
+from caremesh.ledger import transactions
+from caremesh.ledger.state import Reader
+from caremesh.ledger.transactions import Message, Signer, Tx
+from caremesh.types import Seconds
+from caremesh.wallet.errors import UNKNOWN_MEMBER
+from caremesh.wallet.ports import Ledger, Sponsor
+
+_SHUFFLE: Final = SystemRandom()
+
+
+def signed(reader: Reader, chain: str, message: Message, key: SigningKey, sponsor: Sponsor, now: Seconds) -> bytes:
+    """A transaction with this message alone, signed by ``key`` and the sponsor. ``now``: seconds UTC.
+
+    Raises Refused wallet.13 when the ledger does not know the sponsor, and what the sponsor raises.
+    """
+    member = identity.identity(reader, sponsor.did)
+    if member is None:
+        raise Refused(UNKNOWN_MEMBER, sponsor.did)
+    tx: Tx[Message] = Tx(
+        chain=chain,
+        expires_at=expiry(now, network.params(reader).tx_ttl_s),
+        salt=os.urandom(8),
+        signers=[Signer(key=key.public), Signer(key=member.key, did=sponsor.did)],
+        msgs=[message],
+    )
+    data = transactions.encode(tx)
+    return transactions.assemble(data, [key.sign(transactions.SIGNING_DOMAIN + data), sponsor.sponsor(data)])
+
+
+def expiry(now: Seconds, ttl_s: Seconds) -> Seconds:
+    """When a transaction made now expires: the same for all that are made within a quarter of ``ttl_s``.
+
+    Between a half and three quarters of ``ttl_s`` ahead, so that clocks may differ by a quarter of it, and coarse, so
+    that the field does not tie the transactions of one person together.
+    """
+    step = max(1, ttl_s // 4)
+    return (now + 3 * step) // step * step
+
+
+def submit(ledger: Ledger, signed_transactions: Sequence[bytes]) -> list[Committed]:
+    """Submit in random order, and give the outcomes in the order of the arguments."""
+    order = list(range(len(signed_transactions)))
+    _SHUFFLE.shuffle(order)
+    outcomes = ledger.submit([signed_transactions[index] for index in order])
+    by_index = dict(zip(order, outcomes, strict=True))
+    return [by_index[index] for index in range(len(order))]
+
+
+def refusal(committed: Committed) -> Refused:
+    """The ledger's refusal as an error: its code, its sentence, its place."""
+    result = committed.result
+    return Refused(ErrorCode(result.code, result.sentence or "The ledger refused this."), result.place)

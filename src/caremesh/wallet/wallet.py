@@ -1,0 +1,155 @@
+"""A person's wallet: one state, one file, and the acts that change it. Acts are saved before they leave the wallet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from caremesh import codec
+from caremesh.errors import Refused, WrongLedger
+from caremesh.ledger.state import Reader
+from caremesh.sealing import channel
+from caremesh.sealing.channel import Share, SharedStream
+from caremesh.types import Code, Did, Height, Seconds
+from caremesh.wallet import enrol as enrolment
+from caremesh.wallet import restore as restoring
+from caremesh.wallet import revoke as revocation
+from caremesh.wallet import share as sharing
+from caremesh.wallet import state as states
+from caremesh.wallet import transact
+from caremesh.wallet.audit import Audit, StreamLog, audit
+from caremesh.wallet.enrol import Custody, Enrolled, Writing
+from caremesh.wallet.errors import OTHER_CHAIN
+from caremesh.wallet.members import active_member
+from caremesh.wallet.phrase import SEED_BYTES, phrase_of, seed_of
+from caremesh.wallet.ports import Custodians, Ledger, Sponsor
+from caremesh.wallet.share import Missing, Terms
+from caremesh.wallet.state import ShareRecord, WalletState, read_state
+from caremesh.wallet.store import WalletFile
+
+Clock = Callable[[], Seconds]
+
+
+class Shared(NamedTuple):
+    """A share that is on the ledger. ``message``: for the grantee; ``missing``: custodians still to be reached."""
+
+    record: ShareRecord
+    message: bytes
+    missing: list[Missing]
+
+
+class Wallet:
+    """An opened wallet."""
+
+    def __init__(self, file: WalletFile, state: WalletState, clock: Clock) -> None:
+        self._file = file
+        self.state = state
+        self._clock = clock
+
+    @classmethod
+    def create(cls, path: Path, passphrase: str, chain: str, clock: Clock) -> tuple[Wallet, str]:
+        """A new wallet, and its recovery phrase, which is shown once. Raises Refused wallet.08, StorageFailed."""
+        state = WalletState(chain=chain, seed=os.urandom(SEED_BYTES))
+        return cls(WalletFile.create(path, passphrase, codec.encode(state)), state, clock), phrase_of(state.seed)
+
+    @classmethod
+    def restore(
+        cls,
+        path: Path,
+        passphrase: str,
+        phrase: str,
+        chain: str,
+        reader: Reader,
+        categories: Sequence[Code],
+        clock: Clock,
+    ) -> Wallet:
+        """A wallet from the phrase and the ledger alone. Raises BadInput wallet.01 to wallet.03, Refused wallet.08."""
+        state = restoring.restore(chain, seed_of(phrase), reader, categories)
+        return cls(WalletFile.create(path, passphrase, codec.encode(state)), state, clock)
+
+    @classmethod
+    def open(cls, path: Path, passphrase: str, chain: str, clock: Clock) -> Wallet:
+        """Raises Locked envelope.03, Tampered wallet.05, WrongLedger wallet.24, BadInput wallet.07."""
+        file, content = WalletFile.open(path, passphrase)
+        state = read_state(content, path.name)
+        if state.chain != chain:
+            raise WrongLedger(OTHER_CHAIN)
+        return cls(file, state, clock)
+
+    def enrol(
+        self, reader: Reader, member: Did, categories: Sequence[Code], custody: Custody, writing: Writing
+    ) -> Enrolled:
+        """Let a member write; the profile in the result is for it. See ``enrol.enrol``."""
+        enrolled = enrolment.enrol(self.state, reader, member, categories, custody, writing)
+        self._save(enrolled.state)
+        return enrolled
+
+    def share(
+        self, terms: Terms, ledger: Ledger, height: Height, sponsor: Sponsor, custodians: Custodians, subject: str = ""
+    ) -> Shared:
+        """Grant: fragments to custodians, then consents to the ledger, one transaction a stream.
+
+        ``subject``: who this is to the grantee, in the person's own words. Raises what ``share.prepare`` and
+        ``share.deposit`` raise, and the ledger's refusal; consents that came before it stand, and can be revoked.
+        """
+        reader, now = ledger.reader(), self._clock()
+        prepared = sharing.prepare(self.state, terms, reader, height, now)
+        missing = sharing.deposit(reader, prepared, custodians)
+        unreached = {(entry.consent, entry.custodian) for entry in missing}
+        pending = [entry for entry in prepared.deposits if (entry.consent, entry.custodian) in unreached]
+        self._save(
+            replace(
+                self.state,
+                shares=[*self.state.shares, prepared.record],
+                pending=[*self.state.pending, *pending],
+            )
+        )
+        txs = [
+            transact.signed(
+                reader, self.state.chain, grant, located.keys.signing(located.stream.rotation), sponsor, now
+            )
+            for located, grant in prepared.grants
+        ]
+        self._submitted(ledger, txs)
+        grantee = active_member(reader, terms.grantee)
+        keys = states.keys_of(self.state, terms.grantee).channel()
+        message = Share(
+            chain=self.state.chain,
+            id=prepared.record.id,
+            grantee=terms.grantee,
+            channel_key=keys.signing.public,
+            channel_hpke=keys.hpke_public,
+            subject=subject,
+            streams=[
+                SharedStream(category=item.category, stream=item.stream, consent=item.consent)
+                for item in prepared.record.items
+            ],
+        )
+        told = channel.tell(channel.SHARE, terms.grantee, grantee.keys.channel, message, keys.signing)
+        return Shared(prepared.record, told, missing)
+
+    def revoke(self, share: bytes, ledger: Ledger, sponsor: Sponsor) -> ShareRecord:
+        """Take back a share, whole. Raises Refused wallet.12, and the ledger's refusal."""
+        record = states.share_record(self.state, share)
+        txs = revocation.revocations(self.state, record, ledger.reader(), sponsor, self._clock())
+        self._submitted(ledger, txs)
+        return record
+
+    def audit(self, reader: Reader, logs: Sequence[StreamLog]) -> Audit:
+        """Who looked. See ``audit.audit``."""
+        return audit(self.state, reader, logs)
+
+    def _submitted(self, ledger: Ledger, txs: Sequence[bytes]) -> None:
+        refusals: list[Refused] = [
+            transact.refusal(outcome) for outcome in transact.submit(ledger, txs) if outcome.result.code
+        ]
+        if refusals:
+            raise refusals[0]
+
+    def _save(self, state: WalletState) -> None:
+        self._file.save(codec.encode(state))
+        self.state = state
