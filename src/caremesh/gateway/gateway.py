@@ -100,9 +100,9 @@ class Gateway:
         covered: list[Segment] = []
         for index, segment in enumerate(records.segments(reader, stream.id)):
             known = segment.status != "erased" and segment.epoch == consent.epoch
-            if known and access.covers(receipt, index, segment.registered):
-                if consents.covers(consent, index, segment.registered):
-                    covered.append(segment)
+            asked = access.covers(receipt, index, segment.registered)
+            if known and asked and consents.covers(consent, index, segment.registered):
+                covered.append(segment)
         if not covered:
             return Opened([], [], [], [])
         key = self._node_key if requester is None else requester.key

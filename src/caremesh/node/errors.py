@@ -1,0 +1,9 @@
+"""What can go wrong with a mesh on this machine."""
+
+from caremesh.errors import ErrorCode
+
+NO_MESH = ErrorCode("node.02", "There is no mesh in this folder.", "Make one with `caremesh wallet create`.")
+IN_USE = ErrorCode("node.03", "Another command is using this mesh.", "Run this again when the other is done.")
+UNKNOWN_MEMBER = ErrorCode("node.04", "This mesh has no such member.", "Choose one of those named here.")
+BROKEN_GENESIS = ErrorCode("node.05", "The genesis file is damaged.", "Restore it; every member has the same.")
+NOT_WRITABLE = ErrorCode("node.06", "The folder of the mesh cannot be made or written.", "Choose another with --home.")

@@ -1,0 +1,321 @@
+"""A mesh of five members in one process: the embedded engine at the regulator, a verifying replica at everyone else.
+
+One operator, one trust domain: good for a demo, a pilot, a laptop, and tests. The interfaces between the members are
+those that separate nodes use; each custodian decides by its own replica, which re-executes every block.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Final
+
+from msgspec import Struct
+
+from caremesh import codec
+from caremesh.blobs.durable import write_durably
+from caremesh.blobs.interface import BlockStore
+from caremesh.consensus.embedded import Embedded
+from caremesh.consensus.interface import Committed
+from caremesh.consensus.replica import Replica
+from caremesh.contracts import Contracts, Genesis
+from caremesh.contracts.identity.messages import Register
+from caremesh.contracts.members.messages import Appoint
+from caremesh.contracts.network.messages import Authorities, Params
+from caremesh.contracts.policy.library import shipped
+from caremesh.custodian.custodian import Custodian
+from caremesh.custodian.log import ReleaseLog
+from caremesh.errors import BadInput, Refused, StorageFailed, Tampered, Unavailable
+from caremesh.gateway.ask import Requester
+from caremesh.gateway.gateway import Gateway
+from caremesh.ledger.blocks import Block, Validator
+from caremesh.ledger.light import LightClient
+from caremesh.ledger.state import Reader
+from caremesh.ledger.transactions import Message, Signer, Tx, encode, sign
+from caremesh.node import errors
+from caremesh.node.member import FOUNDERS, MemberHome
+from caremesh.source.importer import Source
+from caremesh.types import DAY_S, Did, Seconds
+
+CHAIN: Final = "caremesh-local"
+OPERATOR: Final = "regulator"
+REGULATIONS: Final = ("gdpr", "hipaa", "house", "iso22600")
+THRESHOLD: Final = 2
+_TX_LIFE_S: Final[Seconds] = 300
+_YEAR_S: Final[Seconds] = 365 * DAY_S
+
+Clock = Callable[[], Seconds]
+
+
+class _Founding(Struct, frozen=True):
+    """What every member keeps of how the mesh began."""
+
+    genesis: bytes
+    validators: list[Validator]
+
+
+class _Ledger:
+    """The ledger as one member sees it: submits to the engine, reads its own copy."""
+
+    def __init__(self, engine: Embedded, copy: Embedded | Replica) -> None:
+        self._engine = engine
+        self.copy = copy
+
+    def submit(self, raw: bytes) -> Committed:
+        return self._engine.submit(raw)
+
+    def reader(self) -> Reader:
+        return self.copy.reader()
+
+
+class SubjectLedger:
+    """The ledger as a wallet sees it: many transactions at once."""
+
+    def __init__(self, engine: Embedded, copy: Embedded | Replica) -> None:
+        self._engine = engine
+        self._copy = copy
+
+    def submit(self, transactions: Sequence[bytes]) -> list[Committed]:
+        """See ``wallet.ports.Ledger``."""
+        futures = [self._engine.submit_soon(raw) for raw in transactions]
+        return [future.result() for future in futures]
+
+    def reader(self) -> Reader:
+        """See ``wallet.ports.Ledger``."""
+        return self._copy.reader()
+
+
+class Member:
+    """A running member."""
+
+    def __init__(self, home: MemberHome, ledger: _Ledger, clock: Clock) -> None:
+        self.home = home
+        self.ledger = ledger
+        self.log = ReleaseLog(home.folder / "releases")
+        self.custodian = Custodian(
+            did=home.did,
+            key=home.node_key,
+            hpke_private=home.hpke_private,
+            vault=home.vault,
+            log=self.log,
+            ledger=ledger.copy,
+            clock=clock,
+        )
+
+    def source(self, mesh: LocalMesh) -> Source:
+        """The member as a source of records."""
+        return Source(
+            chain=CHAIN,
+            did=self.home.did,
+            key=self.home.key,
+            node_key=self.home.node_key,
+            hpke_private=self.home.hpke_private,
+            vault=self.home.vault,
+            stores=mesh.stores(),
+            custodians=mesh.custodians,
+            ledger=self.ledger,
+            clock=mesh.clock,
+        )
+
+    def gateway(self, mesh: LocalMesh) -> Gateway:
+        """The member as a recipient."""
+        return Gateway(
+            chain=CHAIN,
+            member=self.home.requester,
+            node_key=self.home.node_key,
+            hpke_private=self.home.hpke_private,
+            receiving=self.home.receiving,
+            vault=self.home.vault,
+            stores=mesh.stores(),
+            custodians=mesh.custodians,
+            ledger=self.ledger,
+            clock=mesh.clock,
+        )
+
+
+class LocalMesh:
+    """Five members, one process. Use as a context manager, or ``close`` it."""
+
+    def __init__(self, folder: Path, clock: Clock = lambda: int(time.time())) -> None:
+        """Open, or found. Raises Refused node.03 (in use), StorageFailed, Tampered, WrongLedger."""
+        self.clock = clock
+        self.folder = folder
+        self._lock = _hold(folder)
+        homes = {profile.name: MemberHome(folder / profile.name, CHAIN, profile) for profile in FOUNDERS}
+        founding, is_new = self._founding(homes)
+        genesis = codec.decode_as(founding.genesis, Genesis)
+        self.validators = founding.validators
+        self.genesis_time = genesis.time
+        self.engine = Embedded(
+            folder / OPERATOR / "ledger",
+            Contracts(),
+            chain=CHAIN,
+            genesis=founding.genesis,
+            genesis_time=genesis.time,
+            key=homes[OPERATOR].node_key,
+            clock=clock,
+        )
+        self.members: dict[str, Member] = {}
+        self.replicas: list[Replica] = []
+        for name, home in homes.items():
+            copy: Embedded | Replica = self.engine
+            if name != OPERATOR:
+                copy = Replica(
+                    folder / name / "ledger",
+                    Contracts(),
+                    chain=CHAIN,
+                    genesis=founding.genesis,
+                    genesis_time=genesis.time,
+                    validators=founding.validators,
+                    clock=clock,
+                    monotonic=time.monotonic,
+                )
+                for block in self.engine.blocks(copy.height() + 1):
+                    copy.apply(block)
+                self.replicas.append(copy)
+            self.members[name] = Member(home, _Ledger(self.engine, copy), clock)
+        self.confirmations: list[bytes] = []
+        self.engine.on_block(self._follow)
+        self.tick()
+        if is_new:
+            self._appoint()
+
+    def __enter__(self) -> LocalMesh:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.engine.close()
+        for replica in self.replicas:
+            replica.close()
+        for member in self.members.values():
+            member.log.close()
+        self._lock.close()
+
+    def member(self, name: str) -> Member:
+        """One member by its short name. Raises BadInput node.04."""
+        if name not in self.members:
+            raise BadInput(errors.UNKNOWN_MEMBER, ", ".join(self.members))
+        return self.members[name]
+
+    def name_of(self, did: Did) -> str:
+        """What people call a member, or who works there."""
+        for member in self.members.values():
+            if member.home.did == did:
+                return member.home.profile.label
+            if member.home.practitioner(CHAIN).did == did:
+                return f"practitioner of {member.home.profile.label}"
+        return did
+
+    @property
+    def custodians(self) -> dict[Did, Custodian]:
+        """The custodians by DID."""
+        return {
+            member.home.did: member.custodian
+            for member in self.members.values()
+            if "custodian" in member.home.profile.roles
+        }
+
+    def stores(self) -> list[BlockStore]:
+        """The block stores, each at a member of its own."""
+        return [member.home.blocks for member in self.members.values() if member.home.profile.holds_blocks]
+
+    def subject_ledger(self) -> SubjectLedger:
+        """The ledger for a wallet, which reads the hospital's copy."""
+        return SubjectLedger(self.engine, self.members["hospital"].ledger.copy)
+
+    def deposit(self, custodian: Did, sealed: bytes) -> bytes:
+        """The way of a wallet to the custodians. Raises Unavailable node.04."""
+        if custodian not in self.custodians:
+            raise Unavailable(errors.UNKNOWN_MEMBER, custodian)
+        return self.custodians[custodian].deposit_fragment(sealed)
+
+    def light_client(self) -> LightClient:
+        """A client that trusts the founding validators, and nobody else."""
+        return LightClient(CHAIN, self.validators, trusted_at=self.clock())
+
+    def tick(self) -> None:
+        """A block of its own, so that the newest header is fresh."""
+        self.engine.make_block()
+
+    def send(self, signers: Sequence[Requester], message: Message) -> Committed:
+        """One message, signed by these, the last of them a member. Raises Refused with the ledger's code."""
+        tx = encode(
+            Tx(
+                chain=CHAIN,
+                expires_at=self.clock() + _TX_LIFE_S,
+                salt=os.urandom(8),
+                signers=[Signer(key=signer.key.public, did=signer.did) for signer in signers],
+                msgs=[message],
+            )
+        )
+        return self.engine.submit(sign(tx, [signer.key for signer in signers]))
+
+    def anchor_logs(self) -> None:
+        """Every custodian with releases anchors its log's root on the ledger."""
+        from caremesh.contracts.access.messages import Report
+
+        for member in self.members.values():
+            root, count = member.custodian.log_root()
+            if count:
+                self.send([member.home.requester], Report(root=root, count=count))
+
+    def _follow(self, block: Block) -> None:
+        for replica in self.replicas:
+            replica.apply(block)
+        for custodian in self.custodians.values():
+            self.confirmations += custodian.follow()
+
+    def _founding(self, homes: dict[str, MemberHome]) -> tuple[_Founding, bool]:
+        path = self.folder / "founding.cbor"
+        try:
+            return codec.decode_as(path.read_bytes(), _Founding), False
+        except FileNotFoundError:
+            pass
+        except BadInput as error:
+            raise Tampered(errors.BROKEN_GENESIS, path.name) from error
+        except OSError as error:
+            raise StorageFailed(errors.NOT_WRITABLE, path.name) from error
+        genesis = Genesis(
+            chain=CHAIN,
+            time=self.clock(),
+            params=Params(),
+            authorities=Authorities([homes[OPERATOR].did], 1),
+            members=[home.admission() for home in homes.values()],
+            regulations=shipped(*REGULATIONS),
+        )
+        founding = _Founding(codec.encode(genesis), [Validator(homes[OPERATOR].node_key.public, 1)])
+        write_durably(path, codec.encode(founding))
+        return founding, True
+
+    def _appoint(self) -> None:
+        """The practice registers and appoints its physician."""
+        practice = self.members["practice"].home
+        doctor = practice.practitioner(CHAIN)
+        register = Register(did=doctor.did, key=doctor.key.public, kind="practitioner")
+        appoint = Appoint(practitioner=doctor.did, roles=["physician"], licensed_until=self.clock() + 2 * _YEAR_S)
+        for signers, message in (([doctor, practice.requester], register), ([practice.requester], appoint)):
+            committed = self.send(signers, message)
+            if committed.result.code:
+                raise Refused(errors.BROKEN_GENESIS, committed.result.code)
+
+
+def _hold(folder: Path) -> IO[bytes]:
+    """One process at a time. Raises Refused node.03, StorageFailed node.06."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (folder / "lock").open("ab")
+    except OSError as error:
+        raise StorageFailed(errors.NOT_WRITABLE, folder.name) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise Refused(errors.IN_USE) from error
+    return lock
