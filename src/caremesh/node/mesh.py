@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -31,6 +31,7 @@ from caremesh.custodian.log import ReleaseLog
 from caremesh.errors import BadInput, Refused, StorageFailed, Tampered, Unavailable
 from caremesh.gateway.ask import Requester
 from caremesh.gateway.gateway import Gateway
+from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.ledger.blocks import Block, Validator
 from caremesh.ledger.light import LightClient
 from caremesh.ledger.state import Reader
@@ -120,8 +121,8 @@ class Member:
             clock=mesh.clock,
         )
 
-    def gateway(self, mesh: LocalMesh) -> Gateway:
-        """The member as a recipient."""
+    def gateway(self, mesh: LocalMesh, custodians: Mapping[Did, ReleaseCustodian] | None = None) -> Gateway:
+        """The member as a recipient. ``custodians``: the way to each; those of the mesh when not given."""
         return Gateway(
             chain=CHAIN,
             member=self.home.requester,
@@ -130,7 +131,7 @@ class Member:
             receiving=self.home.receiving,
             vault=self.home.vault,
             stores=mesh.stores(),
-            custodians=mesh.custodians,
+            custodians=mesh.custodians if custodians is None else custodians,
             ledger=self.ledger,
             clock=mesh.clock,
         )
@@ -148,6 +149,7 @@ class LocalMesh:
         founding, is_new = self._founding(homes)
         genesis = codec.decode_as(founding.genesis, Genesis)
         self.validators = founding.validators
+        self.genesis = founding.genesis
         self.genesis_time = genesis.time
         self.engine = Embedded(
             folder / OPERATOR / "ledger",
@@ -304,6 +306,15 @@ class LocalMesh:
             committed = self.send(signers, message)
             if committed.result.code:
                 raise Refused(errors.BROKEN_GENESIS, committed.result.code)
+
+
+def founding_client(folder: Path, now: Seconds) -> LightClient:
+    """A light client of the mesh in ``folder``, from its founding file alone. Raises Tampered node.05."""
+    try:
+        founding = codec.decode_as((folder / "founding.cbor").read_bytes(), _Founding)
+    except BadInput as error:
+        raise Tampered(errors.BROKEN_GENESIS, "founding.cbor") from error
+    return LightClient(CHAIN, founding.validators, trusted_at=now)
 
 
 def _hold(folder: Path) -> IO[bytes]:

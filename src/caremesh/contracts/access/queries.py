@@ -12,6 +12,7 @@ __all__ = [
     "Receipt",
     "Refusal",
     "anchor",
+    "count_key",
     "covers",
     "is_alive",
     "of_consent",
@@ -60,3 +61,8 @@ def receipt_id(tx_id: bytes, index: Count) -> ReceiptId:
 def receipt_key(receipt_id: ReceiptId) -> bytes:
     """The state key of a receipt, for proofs."""
     return RECEIPTS.key(receipt_id)
+
+
+def count_key(consent: ConsentId) -> bytes:
+    """The state key of how many receipts and refusals a consent has led to, for proofs that a list is complete."""
+    return OF_CONSENT.count_key(consent)

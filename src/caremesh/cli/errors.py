@@ -1,0 +1,10 @@
+"""What can be wrong with what a command was given."""
+
+from caremesh.errors import ErrorCode
+
+NOT_READABLE = ErrorCode(
+    "cli.01", "This file cannot be read.", "Check its name, its permissions, and that it is whole."
+)
+NOT_A_PROOF = ErrorCode("cli.02", "This is not a proof file.", "Make one with `caremesh ledger prove`.")
+NOT_HEX = ErrorCode("cli.03", "An id is hexadecimal, 64 digits.", "Copy it as printed by audit or share.")
+NO_MESH = ErrorCode("cli.04", "There is no mesh in this folder.", "Make one with `caremesh wallet create`.")

@@ -1,0 +1,212 @@
+"""``caremesh wallet``: create, restore, share, revoke, audit."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from caremesh.cli.output import AsJson, Home, console, passphrase, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from caremesh.node.mesh import LocalMesh
+    from caremesh.testing.person import Person
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="A patient's keys, and what they do with them.\n\nExample: [bold]caremesh wallet create[/bold]",
+)
+
+WalletPath = Annotated[
+    Path | None,
+    typer.Option("--wallet", envvar="CAREMESH_WALLET", help="The wallet's file.", show_default="HOME/patient.wallet"),
+]
+Member = Annotated[str, typer.Option("--with", help="The member: practice, hospital, laboratory, payer, regulator.")]
+
+
+@app.command("create")
+def create(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None:
+    """Make a wallet, and print its recovery phrase once. Makes a mesh on this machine when there is none.
+
+    Example: caremesh wallet create --wallet ./me.wallet
+    """
+    from caremesh.testing.person import Person
+
+    with _mesh(home, quiet=as_json) as mesh:
+        path = wallet_path(home, wallet)
+        _, phrase = Person.create(mesh, path, passphrase(confirm=True))
+    if as_json:
+        print_json({"wallet": str(path), "phrase": phrase.split()})
+        return
+    console().print(f"Your wallet is in {path}.\n")
+    console().print(
+        "[bold]Write these 24 words on paper. They are shown once; whoever has them has your records.[/bold]"
+    )
+    words = phrase.split()
+    rows = [[f"{row + 6 * column + 1:>2} {words[row + 6 * column]}" for column in range(4)] for row in range(6)]
+    print_table("", ["", "", "", ""], rows)
+
+
+@app.command("restore")
+def restore(
+    home: Home,
+    wallet: WalletPath = None,
+    phrase: Annotated[
+        str | None, typer.Option(envvar="CAREMESH_PHRASE", help="The 24 words; asked for if not given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a wallet back from its 24 words: streams and shares are found again on the ledger.
+
+    Example: caremesh wallet restore --wallet ./me-again.wallet
+    """
+    from caremesh.testing.person import Person
+
+    words = phrase if phrase is not None else typer.prompt("The 24 words", err=True)
+    with _mesh(home, quiet=as_json) as mesh:
+        path = wallet_path(home, wallet)
+        person = Person.restore(mesh, path, passphrase(confirm=True), words)
+    found = {
+        "wallet": str(path),
+        "streams": sum(len(entry.streams) for entry in person.wallet.state.relationships),
+        "shares": len(person.wallet.state.shares),
+    }
+    if as_json:
+        print_json(found)
+    else:
+        console().print(f"Restored to {path}: {found['streams']} streams, {found['shares']} shares.")
+
+
+@app.command("share")
+def share(
+    home: Home,
+    categories: Annotated[list[str], typer.Argument(help="What to share: laboratory, medications, conditions, …")],
+    member: Member = "practice",
+    days: Annotated[int, typer.Option(min=1, max=3650, help="For how many days, today the first.")] = 30,
+    purpose: Annotated[list[str], typer.Option(help="What for: TREAT (treatment), HPAYMT (payment), …")] = ["TREAT"],  # noqa: B006
+    wallet: WalletPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a member read these categories for a purpose and a time.
+
+    Example: caremesh wallet share laboratory medications --with practice --days 30
+    """
+    with _mesh(home, quiet=as_json) as mesh:
+        person = open_person(mesh, home, wallet)
+        shared = person.share(member, categories, days=days, purposes=purpose)
+        name = mesh.member(member).home.profile.label
+    answer = {
+        "share": shared.record.id.hex(),
+        "with": name,
+        "categories": [item.category for item in shared.record.items],
+        "consents": [item.consent.hex() for item in shared.record.items],
+        "custodians_missing": len(shared.missing),
+    }
+    if as_json:
+        print_json(answer)
+        return
+    console().print(f"{name} may now read {', '.join(categories)} for {days} days, for {', '.join(purpose)}.")
+    console().print(f"To take it back: caremesh wallet revoke {shared.record.id.hex()}")
+
+
+@app.command("revoke")
+def revoke(
+    home: Home,
+    share_id: Annotated[str, typer.Argument(metavar="SHARE", help="The share's id, as printed by share and audit.")],
+    wallet: WalletPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a share back. From the next block on, no custodian releases anything for it.
+
+    Example: caremesh wallet revoke 3f0c…
+    """
+    try:
+        identity = bytes.fromhex(share_id)
+    except ValueError as error:
+        raise typer.BadParameter("a share's id is hexadecimal") from error
+    with _mesh(home, quiet=as_json) as mesh:
+        open_person(mesh, home, wallet).revoke(identity)
+        confirmations = len(mesh.confirmations)
+    if as_json:
+        print_json({"share": share_id, "fragments_destroyed": confirmations})
+    else:
+        console().print(f"Taken back. Custodians have confirmed that {confirmations} fragments are destroyed.")
+
+
+@app.command("audit")
+def audit(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None:
+    """Who looked, when, why, by which rule, and what was released; and whatever is not as it should be.
+
+    Example: caremesh wallet audit
+    """
+    with _mesh(home, quiet=as_json) as mesh:
+        person = open_person(mesh, home, wallet)
+        found = person.audit()
+        rows = [
+            {
+                "at": datetime.fromtimestamp(entry.at, UTC).isoformat(),
+                "who": mesh.name_of(entry.requester or entry.member),
+                "member": mesh.name_of(entry.member),
+                "category": entry.category,
+                "purpose": entry.purpose,
+                "outcome": entry.outcome,
+                "released": entry.released,
+                "rules": entry.rules,
+                "share": entry.share.hex(),
+                "receipt": entry.receipt.hex() if entry.receipt is not None else None,
+            }
+            for entry in found.accesses
+        ]
+        findings = [
+            {"kind": f.kind, "custodian": mesh.name_of(f.custodian), "category": f.category, "place": f.place}
+            for f in found.findings
+        ]
+    if as_json:
+        print_json({"accesses": rows, "findings": findings})
+        return
+    columns = ["when (UTC)", "who", "what", "why", "answer", "released", "rules"]
+    print_table(
+        "Who looked",
+        columns,
+        [
+            [
+                str(row["at"])[:19].replace("T", " "),
+                str(row["who"]),
+                str(row["category"]),
+                str(row["purpose"]),
+                str(row["outcome"]),
+                str(row["released"]),
+                ", ".join(entry.rules),
+            ]
+            for row, entry in zip(rows, found.accesses, strict=True)
+        ],
+    )
+    if findings:
+        print_table(
+            "Not as it should be",
+            ["what", "custodian", "category"],
+            [[f["kind"], f["custodian"], f["category"]] for f in findings],
+        )
+    else:
+        console().print("Nothing is missing: every custodian's log is there and holds together.")
+
+
+def wallet_path(home: Path, wallet: Path | None) -> Path:
+    """Where the wallet is."""
+    return wallet if wallet is not None else home / "patient.wallet"
+
+
+def open_person(mesh: LocalMesh, home: Path, wallet: Path | None) -> Person:
+    """The wallet, opened with its passphrase. Raises Locked, Tampered, BadInput, WrongLedger."""
+    from caremesh.testing.person import Person
+
+    return Person.open(mesh, wallet_path(home, wallet), passphrase())
+
+
+def _mesh(home: Path, *, quiet: bool) -> LocalMesh:
+    from caremesh.node.mesh import LocalMesh
+
+    with progress("Opening the mesh", quiet=quiet):
+        return LocalMesh(home / "mesh")
