@@ -305,7 +305,7 @@ class AuthenticatedMap:
             slots[slot] = part_of(made[0])
         nodes = self.flat.stage(slots)
         buckets = {slot >> (SLOT_BITS - BUCKET_BITS) for slot in slots}
-        before = {bucket: self.flat[BUCKETS + bucket] for bucket in buckets}
+        before = {bucket: self.flat[BUCKETS + bucket] for bucket in sorted(buckets)}
         return Staged(nodes[1][1] if nodes else self.root, nodes, tries, before)
 
     def apply(self, staged: Staged) -> None:
