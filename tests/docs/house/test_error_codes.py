@@ -25,7 +25,7 @@ def test_no_code_is_used_twice() -> None:
 
 @pytest.mark.parametrize("one", FOUND, ids=CODES)
 def test_a_code_has_a_form_and_a_sentence(one: error_pages.Declared) -> None:
-    assert re.fullmatch(r"[a-z][a-z-]*\.\d\d", one.error.code)
+    assert re.fullmatch(r"[a-z][a-z0-9-]*\.\d\d", one.error.code)
     assert one.error.sentence.endswith((".", "?"))
     assert not one.error.cure or one.error.cure.endswith(".")
     assert "\n" not in one.error.sentence + one.error.cure
