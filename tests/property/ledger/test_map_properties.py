@@ -249,3 +249,28 @@ def forgeries(proof: Proof, content: Content, data: st.DataObject) -> list[Proof
 
 def test_the_empty_map_has_one_root() -> None:
     assert AuthenticatedMap().root == FlatTree()[1] == model_root({})
+
+
+def test_a_leaf_from_elsewhere_proves_no_absence() -> None:
+    """Even if a root were made to fit: what stands at a key's place agrees with it on the bits that lead there."""
+    key = b"key"
+    digest = sha256(key).digest()
+    elsewhere = bytes([digest[0] ^ 0x80]) + digest[1:]
+    beside = bytes([digest[0], digest[1], digest[2] ^ 0x80]) + digest[3:]
+    value = sha256(b"value").digest()
+    for other, holds in ((elsewhere, False), (beside, True)):
+        proof = Proof(siblings=[EMPTY] * 16, other=[other, value])
+        root = climb_blindly(leaf_hash(other, value), digest, 16)
+        if holds:
+            assert proof.verify(root, key) is None
+        else:
+            with pytest.raises(Tampered):
+                proof.verify(root, key)
+
+
+def climb_blindly(node: bytes, digest: bytes, depth: int) -> bytes:
+    """The root over a node at the place of ``digest`` with nothing beside it."""
+    for at in range(depth - 1, -1, -1):
+        right = int.from_bytes(digest, "big") >> (255 - at) & 1
+        node = hashed(b"\2", EMPTY + node if right else node + EMPTY)
+    return node

@@ -87,7 +87,7 @@ def by_processes(folder: Path, hash_seeds: list[str], count: int) -> set[str]:
         done = subprocess.run(
             [sys.executable, "-c", code, __file__, str(folder / hash_seed), str(count)],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": hash_seed},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
             timeout=600,

@@ -56,7 +56,7 @@ def writer(folder: Path, seed: int, count: int, **environment: str) -> subproces
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, str(folder / "ledger"), str(folder / "acks"), str(seed), str(count)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environment},
     )
 
 
@@ -185,7 +185,7 @@ def test_a_changed_byte_anywhere_in_the_file_is_noticed_or_does_no_harm(tmp_path
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "ledger" / "data.mdb"), str(tmp_path / "bent"), *rest],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
             capture_output=True,
             text=True,
             timeout=120,
