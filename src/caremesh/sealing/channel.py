@@ -14,12 +14,12 @@ from typing import Annotated, Final, TypeVar
 from msgspec import Meta, Struct
 
 from caremesh import codec
-from caremesh.contracts.streams.messages import SignedPermit
-from caremesh.crypto import envelope
-from caremesh.errors import ErrorCode, Tampered
+from caremesh.contracts.streams.messages import PERMIT_DOMAIN, Permit
+from caremesh.crypto import envelope, signatures
+from caremesh.errors import BadInput, ErrorCode, Tampered
 from caremesh.ledger.transactions import ChainId, Signs
 from caremesh.sealing.custody import Signed, open_signed, read_signed, sign_payload
-from caremesh.types import Bytes16, Code, ConsentId, Did, Multikey, ReencryptionKey, StreamId
+from caremesh.types import Bytes16, Code, ConsentId, Did, Multikey, ReencryptionKey, SignedPermit, StreamId
 
 SEALING_PROFILE: Final = "caremesh/sealing-profile/v1"
 SHARE: Final = "caremesh/share/v1"
@@ -95,6 +95,8 @@ def hear_profile(chain: str, member: Did, hpke_private: bytes, sealed: bytes) ->
     streams = {entry.stream for entry in profile.entries}
     if profile.chain != chain or profile.member != member or len(streams) != len(profile.entries):
         raise Tampered(WRONG_CONTENT, "profile")
+    for position, entry in enumerate(profile.entries):
+        _check_permit(entry, profile, f"entry {position}")
     return profile
 
 
@@ -105,6 +107,20 @@ def hear_share(chain: str, grantee: Did, hpke_private: bytes, sealed: bytes) -> 
     if share.chain != chain or share.grantee != grantee or len(consents) != len(share.streams):
         raise Tampered(WRONG_CONTENT, "share")
     return share
+
+
+def _check_permit(entry: ProfileEntry, profile: SealingProfile, place: str) -> None:
+    """The permit is for this member, stream and reading key, and signed by the stream's key."""
+    try:
+        permit = codec.decode_as(entry.permit.permit, Permit)
+        signatures.verify(permit.key, PERMIT_DOMAIN + entry.permit.permit, entry.permit.signature)
+    except (BadInput, Tampered) as error:
+        raise Tampered(WRONG_CONTENT, place) from error
+    said = permit.chain, permit.source, permit.stream, permit.reading_key
+    if said != (profile.chain, profile.member, entry.stream, entry.reading_key):
+        raise Tampered(WRONG_CONTENT, place)
+    if permit.rotation == 0 and signatures.stream_of(permit.key) != entry.stream:
+        raise Tampered(WRONG_CONTENT, place)
 
 
 def _hear(domain: str, kind: type[Told], member: Did, hpke_private: bytes, sealed: bytes) -> Told:

@@ -18,6 +18,7 @@ from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.queries import Receipt
 from caremesh.contracts.consent import queries as consents
+from caremesh.contracts.records import queries as records
 from caremesh.contracts.streams import queries as streams
 from caremesh.errors import Tampered
 from caremesh.ledger.state import Reader
@@ -27,8 +28,9 @@ from caremesh.wallet import state as states
 from caremesh.wallet.state import Located, WalletState
 
 Released: TypeAlias = Literal["yes", "partly", "no", "unknown"]
-"""``yes``: at least *t* logs show the release of a segment. ``partly``: fewer do; it opened nothing unless custodians
-hide it. ``no``: all *n* logs are there and none does. ``unknown``: none does, and a log is missing."""
+"""``yes``: at least *t* logs show the release of a segment. ``partly``: fewer do, and with the missing ones they would
+still be fewer; it opened nothing unless custodians hide it. ``no``: all *n* logs are there and none does. ``unknown``:
+a log is missing or broken, and may hold what would make it *yes*, or the only trace."""
 CLOCK_SLACK_S: Final[Seconds] = 60
 """How far a custodian's clock may be off before its log entry counts as outside the receipt."""
 FindingKind: TypeAlias = Literal["log-missing", "log-broken", "no-receipt", "outside-receipt"]
@@ -116,8 +118,8 @@ class _Judged(Struct, frozen=True, kw_only=True):
 
     findings: list[Finding]
     seen: list[tuple[ReceiptId, Seen]]
-    silent: bool
-    """Whether a log is missing or broken: then *no* cannot be said."""
+    silent: Count
+    """How many logs are missing or broken: then *no* cannot be said."""
     threshold: Count
 
 
@@ -142,12 +144,21 @@ def _judge_logs(reader: Reader, located: Located, logs: list[StreamLog]) -> _Jud
             place = f"entry {entry.index}"
             if receipt is None or receipt.stream != entry.stream:
                 findings.append(_finding("no-receipt", custodian, located, place))
-            elif not receipt.at - CLOCK_SLACK_S <= entry.at < receipt.expires + CLOCK_SLACK_S:
+            elif not _within(reader, receipt, entry):
                 findings.append(_finding("outside-receipt", custodian, located, place))
             found = Seen(custodian=custodian, descriptor=entry.descriptor, index=entry.index, at=entry.at)
             seen.append((entry.receipt, found))
-    silent = any(finding.kind in ("log-missing", "log-broken") for finding in findings)
+    silent = sum(finding.kind in ("log-missing", "log-broken") for finding in findings)
     return _Judged(findings=findings, seen=seen, silent=silent, threshold=0 if stream is None else stream.threshold)
+
+
+def _within(reader: Reader, receipt: Receipt, entry: LogEntry) -> bool:
+    """Whether a release was made in its receipt's life, and of a segment that the receipt is for."""
+    if not receipt.at - CLOCK_SLACK_S <= entry.at < receipt.expires + CLOCK_SLACK_S:
+        return False
+    index = records.index_of(reader, entry.stream, entry.descriptor)
+    segment = None if index is None else records.segment(reader, entry.stream, index)
+    return index is not None and segment is not None and access.covers(receipt, index, segment.registered)
 
 
 def _accesses(state: WalletState, reader: Reader, located: Located, judged: _Judged) -> list[Access]:
@@ -185,11 +196,12 @@ def _released(releases: list[Seen], judged: _Judged) -> Released:
     counts: dict[CID, set[Did]] = {}
     for seen in releases:
         counts.setdefault(seen.descriptor, set()).add(seen.custodian)
-    if any(len(custodians) >= judged.threshold for custodians in counts.values()):
+    most = max(map(len, counts.values()), default=0)
+    if most and most >= judged.threshold:
         return "yes"
-    if counts:
-        return "partly"
-    return "unknown" if judged.silent else "no"
+    if judged.silent and (not most or most + judged.silent >= judged.threshold):
+        return "unknown"
+    return "partly" if most else "no"
 
 
 def _finding(kind: FindingKind, custodian: Did, located: Located, place: str) -> Finding:

@@ -41,3 +41,13 @@ OTHER_CHAIN = ErrorCode("wallet.24", "This wallet belongs to another ledger.", "
 FOREIGN_KEYS = ErrorCode(
     "wallet.25", "The ledger has other keys for this stream than this wallet.", "Restore the wallet from its phrase."
 )
+WRONG_CONFIRMATION = ErrorCode(
+    "wallet.26", "A custodian confirms something else than the destruction asked about.", "Ask it again; keep this."
+)
+NOTHING_THERE = ErrorCode(
+    "wallet.27", "There are no records in this stream yet.", "Share future records too, or leave out the stream."
+)
+OWN_SEAL = ErrorCode(
+    "wallet.28", "A custodian handed out a descriptor or a seal that is not the ledger's.", "Ask another custodian."
+)
+NO_OWN_SEAL = ErrorCode("wallet.29", "No custodian handed out the seal of this segment.", "Ask again later.")

@@ -2,7 +2,7 @@
 
 For each member, counters of relationships and of streams are tried until ``GAP`` in a row are not on the ledger. What
 the ledger has of a consent brings its share back; which consents were given in one act it does not say, so the
-consents of one grantee that were granted in the same block and for the same period are shown as one share.
+consents of one grantee with the same terms are shown as one share.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from caremesh import codec
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.streams import queries as streams
 from caremesh.crypto.hashes import tagged_hash
 from caremesh.ledger.state import Reader
-from caremesh.types import Bytes32, Code, Did, Height, Seconds
+from caremesh.types import Bytes32, Code, Did, Seconds
 from caremesh.wallet.derive import RelationshipKeys, relationship
 from caremesh.wallet.state import Relationship, SharedItem, ShareRecord, Stream, WalletState
 
@@ -56,7 +57,7 @@ def _streams(reader: Reader, keys: RelationshipKeys, categories: list[Code]) -> 
                         id=opened.id,
                         rotation=opened.rotation,
                         epoch=opened.epoch,
-                        serial=opened.serial,
+                        serial=opened.serial + 1,  # the lost wallet may have signed one that the ledger has not seen
                     )
                 )
             counter += 1
@@ -64,13 +65,15 @@ def _streams(reader: Reader, keys: RelationshipKeys, categories: list[Code]) -> 
 
 
 def _shares(reader: Reader, relationships: list[Relationship]) -> list[ShareRecord]:
-    together: dict[tuple[Did, Height, Seconds, Seconds], list[SharedItem]] = {}
+    together: dict[bytes, tuple[Seconds, Did, list[SharedItem]]] = {}
     for entry in relationships:
         for stream in entry.streams:
             for consent in consents.of_stream(reader, stream.id):
-                act = (consent.grantee, consent.granted, consent.starts, consent.ends)
-                item = SharedItem(category=stream.category, stream=stream.id, consent=consent.id)
-                together.setdefault(act, []).append(item)
+                period = [consent.starts, consent.ends]
+                limits = [consent.purposes, consent.actions, consent.explicit, consent.scope.kind, consent.status]
+                terms = codec.encode([consent.grantee, period, limits])
+                act = together.setdefault(terms, (consent.starts, consent.grantee, []))
+                act[2].append(SharedItem(category=stream.category, stream=stream.id, consent=consent.id))
     return [
         ShareRecord(
             id=tagged_hash("caremesh/v1/restored-share", *(item.consent for item in items))[:16],
@@ -78,5 +81,5 @@ def _shares(reader: Reader, relationships: list[Relationship]) -> list[ShareReco
             at=starts,
             items=items,
         )
-        for (grantee, _, starts, _), items in sorted(together.items(), key=lambda row: row[0])
+        for starts, grantee, items in sorted(together.values(), key=lambda act: (act[0], act[1]))
     ]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Revoke
+from caremesh.errors import Tampered
 from caremesh.ledger.state import Reader
-from caremesh.types import Seconds
+from caremesh.sealing import custody
+from caremesh.sealing.custody import DestroyConfirmation
+from caremesh.types import ConsentId, Did, Seconds
 from caremesh.wallet import state as states
 from caremesh.wallet import transact
+from caremesh.wallet.errors import WRONG_CONFIRMATION
+from caremesh.wallet.members import active_member
 from caremesh.wallet.ports import Sponsor
 from caremesh.wallet.standing import standing
 from caremesh.wallet.state import ShareRecord, WalletState
@@ -24,3 +29,17 @@ def revocations(state: WalletState, record: ShareRecord, reader: Reader, sponsor
         key = located.keys.signing(standing(reader, located).rotation)
         found.append(transact.signed(reader, state.chain, Revoke(consent=item.consent), key, sponsor, now))
     return found
+
+
+def check_confirmation(reader: Reader, consent: ConsentId, custodian: Did, answer: bytes) -> Seconds:
+    """When this custodian destroyed its fragment of this consent, by its signature.
+
+    When ``n − t + 1`` custodians have confirmed, fewer than *t* fragments are left, and nothing can be opened.
+    Raises Tampered custody.01, custody.02, wallet.26; Refused wallet.13, wallet.14.
+    """
+    node_key = active_member(reader, custodian).keys.node
+    signed = custody.read_signed(answer, custodian)
+    said = custody.open_signed(custody.DESTROY_CONFIRMATION, signed, DestroyConfirmation, node_key, custodian)
+    if (said.consent, said.custodian) != (consent, custodian):
+        raise Tampered(WRONG_CONFIRMATION, custodian)
+    return said.at

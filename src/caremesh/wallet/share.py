@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import FragmentCommitment, Grant, Scope
+from caremesh.contracts.records import queries as records
+from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.reencryption import make_fragments
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
 from caremesh.ledger.state import Reader
@@ -27,6 +29,7 @@ from caremesh.wallet.errors import (
     NOT_ACKNOWLEDGED,
     NOT_WHOLE_DAYS,
     NOTHING_GRANTED,
+    NOTHING_THERE,
     OTHER_ACKNOWLEDGEMENT,
 )
 from caremesh.wallet.members import active_member
@@ -56,10 +59,13 @@ class Terms(Struct, frozen=True, kw_only=True):
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
-    """A share that has not left the wallet: its record, consents with the streams that sign them, sealed fragments."""
+    """A share that has not left the wallet: its record, consents with the keys that sign them, sealed fragments.
+
+    ``grants`` are in the order of the record's items.
+    """
 
     record: ShareRecord
-    grants: list[tuple[Located, Grant]]
+    grants: list[tuple[SigningKey, Grant]]
     thresholds: dict[ConsentId, Count]
     deposits: list[PendingDeposit]
 
@@ -77,9 +83,10 @@ def prepare(
 ) -> Prepared:
     """Fragments, commitments and consents for these terms, as of ``height``; nothing is sent.
 
-    Raises BadInput wallet.17, wallet.19; Refused wallet.11, wallet.13, wallet.14, wallet.20, wallet.21.
+    Raises BadInput wallet.17, wallet.19; Refused wallet.11, wallet.13, wallet.14, wallet.20, wallet.21, wallet.25,
+    wallet.27.
     """
-    _check(terms)
+    check_terms(terms)
     grantee = active_member(reader, terms.grantee)
     grants, deposits, thresholds, items = [], [], {}, []
     for stream in terms.streams:
@@ -87,6 +94,8 @@ def prepare(
         where = standing(reader, located)
         if terms.grantee in where.custodians:
             raise Refused(GRANTEE_IS_CUSTODIAN, located.stream.id.hex())
+        if not terms.future and not records.count(reader, stream):
+            raise Refused(NOTHING_THERE, located.stream.id.hex())
         salt = entropy(16)
         consent = consents.consent_id(stream, salt)
         verifying, fragments = make_fragments(
@@ -112,7 +121,8 @@ def prepare(
             )
             deposits.append(_sealed(reader, deposit, located, where))
         delegation = (grantee.keys.receiving, verifying, commitments)
-        grants.append((located, _grant(terms, where, stream, delegation, salt, height)))
+        grant = _grant(terms, where, stream, delegation, salt, height)
+        grants.append((located.keys.signing(where.rotation), grant))
         thresholds[consent] = where.threshold
         items.append(SharedItem(category=located.stream.category, stream=stream, consent=consent))
     record = ShareRecord(id=entropy(16), grantee=terms.grantee, at=now, items=items)
@@ -161,6 +171,12 @@ def _try(reader: Reader, pending: PendingDeposit, custodians: Custodians) -> Mis
     return None
 
 
+def is_wanted(reader: Reader, pending: PendingDeposit, at: Seconds) -> bool:
+    """Whether a fragment is still of use: its consent is on the ledger, not revoked and not over."""
+    consent = consents.consent(reader, pending.consent)
+    return consent is not None and consent.status == "granted" and at < consent.ends
+
+
 def check_acknowledgement(reader: Reader, pending: PendingDeposit, answer: bytes) -> None:
     """Return when the custodian's node key, as the ledger names it, acknowledges this very deposit.
 
@@ -184,7 +200,8 @@ def _sealed(reader: Reader, deposit_: FragmentDeposit, located: Located, where: 
     )
 
 
-def _check(terms: Terms) -> None:
+def check_terms(terms: Terms) -> None:
+    """Refuse terms that name nothing, or something twice, or no whole days. Raises BadInput wallet.17, wallet.19."""
     for chosen in (terms.streams, terms.purposes, terms.actions):
         if not chosen or len(set(chosen)) != len(chosen):
             raise BadInput(NOTHING_GRANTED)

@@ -29,7 +29,8 @@ def standing(reader: Reader, located: Located) -> Standing:
     """Raises Refused wallet.21 (never enrolled), wallet.25 (the ledger's keys are not this wallet's)."""
     opened = streams.stream(reader, located.stream.id)
     if opened is not None:
-        if opened.key != located.keys.signing(opened.rotation).public:
+        mine = located.keys.signing(opened.rotation).public, located.keys.reading(opened.epoch).public
+        if (opened.key, opened.reading_key) != mine:
             raise Refused(FOREIGN_KEYS, located.stream.id.hex())
         return Standing(
             rotation=opened.rotation,

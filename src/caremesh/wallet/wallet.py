@@ -10,6 +10,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.consensus.interface import Committed
 from caremesh.errors import Refused, WrongLedger
 from caremesh.ledger.state import Reader
 from caremesh.sealing import channel
@@ -27,6 +28,7 @@ from caremesh.wallet.errors import OTHER_CHAIN
 from caremesh.wallet.members import active_member
 from caremesh.wallet.phrase import SEED_BYTES, phrase_of, seed_of
 from caremesh.wallet.ports import Custodians, Ledger, Sponsor
+from caremesh.wallet.preview import Preview, preview
 from caremesh.wallet.share import Missing, Terms
 from caremesh.wallet.state import ShareRecord, WalletState, read_state
 from caremesh.wallet.store import WalletFile
@@ -93,8 +95,9 @@ class Wallet:
     ) -> Shared:
         """Grant: fragments to custodians, then consents to the ledger, one transaction a stream.
 
-        ``subject``: who this is to the grantee, in the person's own words. Raises what ``share.prepare`` and
-        ``share.deposit`` raise, and the ledger's refusal; consents that came before it stand, and can be revoked.
+        ``subject``: who this is to the grantee, in the person's own words. All or nothing: when the ledger refuses one
+        consent, those that it took are revoked at once. Raises what ``share.prepare`` and ``share.deposit`` raise, and
+        the ledger's refusal.
         """
         reader, now = ledger.reader(), self._clock()
         prepared = sharing.prepare(self.state, terms, reader, height, now)
@@ -108,29 +111,47 @@ class Wallet:
                 pending=[*self.state.pending, *pending],
             )
         )
-        txs = [
-            transact.signed(
-                reader, self.state.chain, grant, located.keys.signing(located.stream.rotation), sponsor, now
-            )
-            for located, grant in prepared.grants
-        ]
-        self._submitted(ledger, txs)
-        grantee = active_member(reader, terms.grantee)
-        keys = states.keys_of(self.state, terms.grantee).channel()
+        txs = [transact.signed(reader, self.state.chain, grant, key, sponsor, now) for key, grant in prepared.grants]
+        outcomes = transact.submit(ledger, txs)
+        refused = [outcome for outcome in outcomes if outcome.result.code]
+        if refused:
+            self._take_back(prepared.record, outcomes, ledger, sponsor)
+            raise transact.refusal(refused[0])
+        return Shared(prepared.record, self.message(prepared.record, reader, subject), missing)
+
+    def message(self, record: ShareRecord, reader: Reader, subject: str = "") -> bytes:
+        """What the grantee is told of a share, sealed to it; may be sent again. Raises Refused wallet.13, wallet.14."""
+        grantee = active_member(reader, record.grantee)
+        keys = states.keys_of(self.state, record.grantee).channel()
         message = Share(
             chain=self.state.chain,
-            id=prepared.record.id,
-            grantee=terms.grantee,
+            id=record.id,
+            grantee=record.grantee,
             channel_key=keys.signing.public,
             channel_hpke=keys.hpke_public,
             subject=subject,
             streams=[
-                SharedStream(category=item.category, stream=item.stream, consent=item.consent)
-                for item in prepared.record.items
+                SharedStream(category=item.category, stream=item.stream, consent=item.consent) for item in record.items
             ],
         )
-        told = channel.tell(channel.SHARE, terms.grantee, grantee.keys.channel, message, keys.signing)
-        return Shared(prepared.record, told, missing)
+        return channel.tell(channel.SHARE, record.grantee, grantee.keys.channel, message, keys.signing)
+
+    def deposit_again(self, reader: Reader, custodians: Custodians) -> list[Missing]:
+        """Try again the fragments that were not acknowledged; those that still are not.
+
+        Fragments of consents that are over, or never came to be, are forgotten. Raises StorageFailed.
+        """
+        wanted = [entry for entry in self.state.pending if sharing.is_wanted(reader, entry, self._clock())]
+        missing = sharing.leave(reader, wanted, custodians)
+        unreached = {(entry.consent, entry.custodian) for entry in missing}
+        left = [entry for entry in wanted if (entry.consent, entry.custodian) in unreached]
+        if left != self.state.pending:
+            self._save(replace(self.state, pending=left))
+        return missing
+
+    def preview(self, terms: Terms, reader: Reader) -> list[Preview]:
+        """What a grantee would see under these terms, before anything is granted. See ``preview.preview``."""
+        return preview(self.state, terms, reader, self._clock())
 
     def revoke(self, share: bytes, ledger: Ledger, sponsor: Sponsor) -> ShareRecord:
         """Take back a share, whole. Raises Refused wallet.12, and the ledger's refusal."""
@@ -142,6 +163,21 @@ class Wallet:
     def audit(self, reader: Reader, logs: Sequence[StreamLog]) -> Audit:
         """Who looked. See ``audit.audit``."""
         return audit(self.state, reader, logs)
+
+    def _take_back(self, record: ShareRecord, outcomes: Sequence[Committed], ledger: Ledger, sponsor: Sponsor) -> None:
+        """After a refusal: keep what the ledger took on record, so that it can be revoked, and revoke it."""
+        taken = [item for item, outcome in zip(record.items, outcomes, strict=True) if not outcome.result.code]
+        kept = [replace(known, items=taken) if known.id == record.id else known for known in self.state.shares]
+        ours = {item.consent for item in record.items}
+        self._save(
+            replace(
+                self.state,
+                shares=[known for known in kept if known.items],
+                pending=[entry for entry in self.state.pending if entry.consent not in ours],
+            )
+        )
+        if taken:
+            self.revoke(record.id, ledger, sponsor)
 
     def _submitted(self, ledger: Ledger, txs: Sequence[bytes]) -> None:
         refusals: list[Refused] = [
