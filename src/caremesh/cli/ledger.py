@@ -147,7 +147,7 @@ def _verify_file(home: Path, file: Path, *, as_json: bool) -> None:
         raise BadInput(NOT_READABLE, file.name) from error
     except BadInput as error:
         raise BadInput(NOT_A_PROOF, file.name) from error
-    header = founding_client(_existing(home), int(time.time())).verify(proof.block, int(time.time()))
+    header = founding_client(_existing(home)).verify(proof.block, int(time.time()))
     value = check_answer(header, proof.answer)
     at = datetime.fromtimestamp(header.time, UTC).isoformat(sep=" ")
     if as_json:

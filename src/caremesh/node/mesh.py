@@ -33,7 +33,7 @@ from caremesh.gateway.ask import Requester
 from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.ledger.blocks import Block, Validator
-from caremesh.ledger.light import LightClient
+from caremesh.ledger.light import FOREVER_S, LightClient
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Message, Signer, Tx, encode, sign
 from caremesh.node import errors
@@ -240,7 +240,7 @@ class LocalMesh:
 
     def light_client(self) -> LightClient:
         """A client that trusts the founding validators, and nobody else."""
-        return LightClient(CHAIN, self.validators, trusted_at=self.clock())
+        return _founding_client(_Founding(self.genesis, self.validators))
 
     def tick(self) -> None:
         """A block of its own, so that the newest header is fresh."""
@@ -308,13 +308,18 @@ class LocalMesh:
                 raise Refused(errors.BROKEN_GENESIS, committed.result.code)
 
 
-def founding_client(folder: Path, now: Seconds) -> LightClient:
+def founding_client(folder: Path) -> LightClient:
     """A light client of the mesh in ``folder``, from its founding file alone. Raises Tampered node.05."""
     try:
-        founding = codec.decode_as((folder / "founding.cbor").read_bytes(), _Founding)
+        return _founding_client(codec.decode_as((folder / "founding.cbor").read_bytes(), _Founding))
     except BadInput as error:
         raise Tampered(errors.BROKEN_GENESIS, "founding.cbor") from error
-    return LightClient(CHAIN, founding.validators, trusted_at=now)
+
+
+def _founding_client(founding: _Founding) -> LightClient:
+    """The embedded engine has one key for good, so trust in it, given by the founding file, does not end."""
+    began = codec.decode_as(founding.genesis, Genesis).time
+    return LightClient(CHAIN, founding.validators, trusted_at=began, trust_period_s=FOREVER_S)
 
 
 def _hold(folder: Path) -> IO[bytes]:

@@ -1,0 +1,148 @@
+"""A subject grants and takes back: every check of the consent contract, each with its code."""
+
+from typing import Any
+
+import pytest
+
+from caremesh.contracts.consent import queries as consents
+from caremesh.contracts.consent.messages import Conditions, FragmentCommitment, Revoke, Scope
+from caremesh.contracts.members.messages import Suspend
+from caremesh.contracts.network.messages import Brake
+from caremesh.types import DAY_S
+from tests.support.world import NOW, Actor, World
+
+DAY = NOW // DAY_S * DAY_S
+
+
+def test_a_grant_takes_effect(world: World) -> None:
+    consent = consents.consent(world.view, world.granted())
+    assert consent is not None
+    assert consents.is_active(consent, NOW)
+    assert not consents.is_active(consent, consent.starts - 1)
+    assert consents.is_active(consent, consent.ends - 1)
+    assert not consents.is_active(consent, consent.ends)
+    assert [entry.id for entry in consents.of_stream(world.view, world.stream)] == [consent.id]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"permit": None}, "consent.01"),
+        ({"until": DAY}, "consent.03"),
+        ({"from_": DAY - 2 * DAY_S, "until": DAY}, "consent.03"),
+        ({"until": DAY + 4_000 * DAY_S}, "consent.04"),
+        ({"purposes": ["HOPERAT"], "until": DAY + 400 * DAY_S}, "consent.04"),
+        ({"grantee": str(Actor("stranger").did)}, "consent.05"),
+        ({"purposes": []}, "consent.08"),
+        ({"purposes": ["TREAT", "TREAT"]}, "consent.08"),
+        ({"purposes": ["NOSUCH"]}, "consent.08"),
+        ({"from_": DAY + 1}, "consent.12"),
+        ({"until": DAY + 30 * DAY_S + 1}, "consent.12"),
+        ({"actions": []}, "consent.13"),
+        ({"actions": ["steal"]}, "consent.13"),
+        ({"epoch": 1}, "consent.14"),
+        ({"fragments": []}, "consent.15"),
+        ({"scope": Scope(kind="listed")}, "consent.18"),
+        ({"scope": Scope(kind="listed", segments=[0])}, "consent.18"),
+        ({"scope": Scope(kind="existing", height=10_000)}, "consent.18"),
+        ({"scope": Scope(kind="future", segments=[0])}, "consent.18"),
+        ({"verifying_key": bytes(33)}, "consent.22"),
+        ({"receiving_key": b"\x02" + bytes(32)}, "consent.16"),
+        ({"conditions": Conditions(max_receipts=0)}, "consent.24"),
+        ({"purposes": ["HMARKT"], "explicit": False}, "consent.19"),
+    ],
+)
+def test_what_cannot_be_granted(world: World, changes: dict[str, Any], code: str) -> None:
+    assert world.do(world.grant(**changes), world.stream_key, world.practice) == code
+
+
+def test_fragments_are_one_for_each_custodian_in_order(world: World) -> None:
+    swapped = [
+        FragmentCommitment(custodian=str(actor.did), commitment=bytes(32)) for actor in reversed(world.custodians)
+    ]
+    assert world.do(world.grant(fragments=swapped), world.stream_key, world.practice) == "consent.15"
+
+
+def test_a_custodian_of_the_stream_gets_no_grant(world: World) -> None:
+    grant = world.grant(grantee=str(world.custodians[0].did))
+    assert world.do(grant, world.stream_key, world.practice) == "consent.07"
+
+
+def test_only_the_streams_own_key_grants(world: World) -> None:
+    assert world.do(world.grant(), world.practice) == "consent.09"
+    assert world.do(world.grant(), Actor("another stream", stream=True), world.practice) == "consent.09"
+
+
+def test_a_grant_travels_alone(world: World) -> None:
+    assert world.do(world.grant(), world.stream_key, world.practice, alone=False) == "consent.17"
+
+
+def test_the_same_grant_twice_names_the_first(world: World) -> None:
+    first = world.granted()
+    assert world.do(world.grant(), world.stream_key, world.practice) == "consent.02"
+    assert world.do(world.grant(purposes=["COC"]), world.stream_key, world.practice) == ""
+    world.must(Revoke(consent=first), world.stream_key, world.practice)
+    assert world.do(world.grant(), world.stream_key, world.practice) == ""
+
+
+def test_listed_segments_that_do_not_overlap_are_not_the_same(world: World) -> None:
+    world.must(world.register(0), world.hospital)
+    world.must(world.register(1), world.hospital)
+    world.granted(scope=Scope(kind="listed", segments=[0]))
+    other, same = Scope(kind="listed", segments=[1]), Scope(kind="listed", segments=[0, 1])
+    assert world.do(world.grant(scope=same), world.stream_key, world.practice) == "consent.02"
+    assert world.do(world.grant(scope=other), world.stream_key, world.practice) == ""
+
+
+def test_a_salt_serves_once(world: World) -> None:
+    world.granted(salt=bytes(16))
+    later = world.grant(salt=bytes(16), purposes=["COC"])
+    assert world.do(later, world.stream_key, world.practice) == "consent.21"
+
+
+def test_a_suspended_member_gets_no_grant(world: World) -> None:
+    world.must(Suspend(member=str(world.practice.did)), *world.custodians[:2])
+    assert world.do(world.grant(), world.stream_key, world.hospital) == "consent.06"
+
+
+def test_the_permit_must_be_the_streams(world: World) -> None:
+    other = Actor("another stream", stream=True)
+    grant = world.grant(stream=bytes(32))
+    assert world.do(grant, world.stream_key, world.practice) == "consent.23"
+    assert world.do(world.grant(permit=world.permit(other)), world.stream_key, world.practice) == "streams.03"
+
+
+@pytest.mark.promise("P3")
+def test_revoking_ends_it_even_under_the_brake(world: World) -> None:
+    consent_id = world.granted()
+    world.must(Brake(scope="all", reason="drill", until=NOW + 1_000), *world.custodians[:2])
+    assert world.do(world.grant(purposes=["COC"]), world.stream_key, world.practice) == "network.05"
+    world.must(Revoke(consent=consent_id), world.stream_key, world.practice)
+    consent = consents.consent(world.view, consent_id)
+    assert consent is not None
+    assert not consents.is_active(consent, NOW)
+
+
+def test_no_grant_while_receipts_are_stopped(world: World) -> None:
+    world.must(Brake(scope="receipts", reason="drill", until=NOW + 1_000), *world.custodians[:2])
+    assert world.do(world.grant(), world.stream_key, world.practice) == "consent.20"
+
+
+def test_what_cannot_be_revoked(world: World) -> None:
+    consent_id = world.granted()
+    assert world.do(Revoke(consent=bytes(32)), world.stream_key, world.practice) == "consent.11"
+    assert world.do(Revoke(consent=consent_id), world.practice) == "consent.09"
+    assert world.do(Revoke(consent=consent_id), world.stream_key, world.practice, alone=False) == "consent.17"
+    world.must(Revoke(consent=consent_id), world.stream_key, world.practice)
+    assert world.do(Revoke(consent=consent_id), world.stream_key, world.practice) == "consent.10"
+
+
+def test_what_a_scope_covers(world: World) -> None:
+    world.must(world.register(0), world.hospital)
+    world.must(world.register(1), world.hospital)
+    listed = consents.consent(world.view, world.granted(scope=Scope(kind="listed", segments=[1])))
+    existing = consents.consent(world.view, world.granted(scope=Scope(kind="existing", height=5), purposes=["COC"]))
+    assert listed is not None
+    assert existing is not None
+    assert (consents.covers(listed, 0, 1), consents.covers(listed, 1, 9)) == (False, True)
+    assert (consents.covers(existing, 0, 5), consents.covers(existing, 0, 6)) == (True, False)
