@@ -108,14 +108,12 @@ def test_bad_input_gets_a_code_a_place_and_leaves_nothing_behind(run: Run, tmp_p
         r["resource"]["name"][0]["family"] for r in entries["entry"] if r["resource"]["resourceType"] == "Patient"
     )
     without = {**entries, "entry": [e for e in entries["entry"] if e["resource"]["resourceType"] != "Patient"]}
+    deep = b'{"resourceType":"Bundle","type":"collection","entry":[{"resource":' + b'{"a":' * 100_000
     files = {
         "cut.json": (whole[:-100], "fhir.02"),
         "latin1.json": (whole.replace(b'"resourceType"', b'"\xe4\xf6"', 1), "fhir.01"),
         "nobody.json": (json.dumps(without).encode(), "fhir.04"),
-        "deep.json": (
-            b'{"resourceType":"Bundle","type":"collection","entry":[{"resource":' + b'{"a":' * 100_000,
-            "fhir.08",
-        ),
+        "deep.json": (deep, "fhir.08"),
         "text.json": (b"not json", "fhir.02"),
         "cut.json.gz": (gzip.compress(whole)[:-100], "cli.01"),
     }
