@@ -1,0 +1,131 @@
+"""A patient on a real mesh of five members: wallet, hospital records, a practice; and ways to custodians that fail."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+from caremesh import codec
+from caremesh.errors import CareMeshError, ErrorCode, Unavailable
+from caremesh.fhir import samples
+from caremesh.fhir.bundle import read_bundle
+from caremesh.node.mesh import LocalMesh
+from caremesh.sealing import custody
+from caremesh.sealing.custody import HeldSeal, SealAnswer, SealDeposit, SealRequest
+from caremesh.testing.clock import SettableClock
+from caremesh.testing.person import MemberSponsor, Person
+from caremesh.types import DAY_S, Code, Did
+from caremesh.wallet import state as states
+from caremesh.wallet.share import Terms
+
+PASSPHRASE = "correct horse battery staple"
+SILENT = ErrorCode("test.01", "This custodian does not answer.")
+
+
+@cache
+def sample() -> tuple[bytes, str]:
+    """The sample patient's bundle, and the hospital's id for them."""
+    data = samples.patient()
+    patient = read_bundle(data).patient
+    assert patient is not None
+    return data, patient.id
+
+
+class Patient:
+    """One mesh, one wallet, one hospital that imported (if asked to) the sample patient."""
+
+    def __init__(self, folder: Path, mesh: LocalMesh | None = None, *, imported: bool = False) -> None:
+        self.folder = folder
+        self.mesh = mesh or LocalMesh(folder / "mesh", SettableClock())
+        self.clock = cast("SettableClock", self.mesh.clock)
+        self.person, self.phrase = Person.create(self.mesh, folder / "wallet", PASSPHRASE)
+        self.wallet = self.person.wallet
+        self.ledger = self.mesh.subject_ledger()
+        self.sponsor = MemberSponsor(self.mesh.member("hospital").home)
+        data, patient = sample()
+        self.person.enrol("hospital", patient)
+        if imported:
+            self.mesh.member("hospital").source(self.mesh).import_bundle(data)
+
+    def did(self, name: str) -> Did:
+        return self.mesh.member(name).home.did
+
+    def terms(self, *categories: Code, days: int = 3, **changes: object) -> Terms:
+        start = self.clock() // DAY_S * DAY_S
+        fields = {
+            "grantee": self.did("practice"),
+            "streams": states.choose(self.wallet.state, list(categories)),
+            "purposes": ["TREAT"],
+            "actions": ["read"],
+            "from_": start,
+            "until": start + days * DAY_S,
+            "explicit": True,
+        }
+        return Terms(**(fields | changes))  # type: ignore[arg-type]
+
+    @property
+    def height(self) -> int:
+        return self.mesh.engine.status().height
+
+
+class Way:
+    """The way to the custodians of a mesh, with faults: DID → what happens to its answers."""
+
+    def __init__(self, mesh: LocalMesh, faults: dict[Did, str] | None = None) -> None:
+        self.mesh = mesh
+        self.faults = faults or {}
+        self.deposits: list[tuple[Did, bytes]] = []
+
+    def deposit(self, custodian: Did, sealed: bytes) -> bytes:
+        self.deposits.append((custodian, sealed))
+        fault = self.faults.get(custodian, "")
+        if fault == "silent":
+            raise Unavailable(SILENT, custodian)
+        answer = self.mesh.deposit(custodian, sealed)
+        if fault == "garbled":
+            return answer[:-1]
+        if fault == "other key":
+            said = custody.Acknowledgement(custodian=custodian, what=bytes(32))
+            other = next(member for did, member in self._homes().items() if did != custodian)
+            return codec.encode(custody.sign_payload(custody.ACKNOWLEDGEMENT, said, other))
+        if fault == "other deposit":
+            said = custody.Acknowledgement(custodian=custodian, what=bytes(32))
+            return codec.encode(custody.sign_payload(custody.ACKNOWLEDGEMENT, said, self._homes()[custodian]))
+        return answer
+
+    def own_seals(self, custodian: Did, request: bytes) -> bytes:
+        fault = self.faults.get(custodian, "")
+        if fault == "silent":
+            raise Unavailable(SILENT, custodian)
+        signed = custody.read_signed(request)
+        asked = codec.decode_as(signed.payload, SealRequest)
+        custody.open_signed(custody.SEAL_REQUEST, signed, SealRequest, signed.key)
+        vault = next(member.home.vault for member in self.mesh.members.values() if member.home.did == custodian)
+        stored = [vault.get(name) for name in vault.names(f"seal/{asked.stream.hex()}/")]
+        deposits = [codec.decode_as(data, SealDeposit) for data in stored if data is not None]
+        seals = [HeldSeal(descriptor=entry.descriptor, seal=entry.seal) for entry in deposits]
+        if fault == "none":
+            seals = []
+        if fault == "swapped":
+            seals = [
+                HeldSeal(
+                    descriptor=entry.descriptor,
+                    seal=custody.Seal(entry.seal.capsule, entry.seal.ciphertext[:-1] + b"\0"),
+                )
+                for entry in seals
+            ]
+        nonce = bytes(16) if fault == "replayed" else asked.nonce
+        answer = SealAnswer(stream=asked.stream, custodian=custodian, nonce=nonce, seals=seals)
+        key = self._homes()[custodian]
+        if fault == "other key":
+            key = next(member for did, member in self._homes().items() if did != custodian)
+        return codec.encode(custody.sign_payload(custody.SEAL_ANSWER, answer, key))
+
+    def _homes(self) -> dict[Did, custody.Signs]:
+        return {member.home.did: member.home.node_key for member in self.mesh.members.values()}
+
+
+def code_of(error: BaseException) -> str:
+    assert isinstance(error, CareMeshError)
+    return error.code
