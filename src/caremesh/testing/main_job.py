@@ -118,7 +118,7 @@ class MainJob:
             "The patient makes a wallet and enrols with the hospital",
             "A key for every kind of data; the hospital gets permission to write, and none to read.",
             f"{len(phrase.split())} words of recovery phrase; "
-            f"{len(states.streams(self._person.wallet.state))} streams that nobody can tie together.",
+            f"{len(states.streams(self._person.wallet.state))} streams that no field of the ledger ties together.",
             kept=len(phrase.split()) == 24,
         )
         report = mesh.member("hospital").source(mesh).import_bundle(data)
