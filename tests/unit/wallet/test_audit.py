@@ -1,0 +1,202 @@
+"""The patient's view: every access and refusal, what logs say of it, and logs that lie, omit or are not there."""
+
+from collections.abc import Iterator
+
+import pytest
+from msgspec.structs import replace
+
+from caremesh.codec import CID, cid_of_raw
+from caremesh.contracts.access.state import Receipt
+from caremesh.errors import Refused
+from caremesh.gateway.ask import Asked
+from caremesh.sealing.release_log import START, LogEntry, LogHead, link_of
+from caremesh.types import Did
+from caremesh.wallet import audit as audits
+from caremesh.wallet import state as states
+from caremesh.wallet.audit import Audit, StreamLog
+from caremesh.wallet.wallet import Shared
+from tests.support.patient import Patient, Way
+
+LEGAL_BASIS = ("HIPAA:164.506.c.2",)
+
+
+class Read:
+    """A patient whose laboratory records a physician read once, and was refused once."""
+
+    def __init__(self, patient: Patient) -> None:
+        self.patient = patient
+        terms = patient.terms("laboratory", "medications")
+        self.shared: Shared = patient.wallet.share(
+            terms, patient.ledger, patient.height, patient.sponsor, Way(patient.mesh)
+        )
+        self.item = next(item for item in self.shared.record.items if item.category == "laboratory")
+        practice = patient.mesh.member("practice")
+        gateway = practice.gateway(patient.mesh)
+        gateway.receive_share(self.shared.message)
+        doctor = practice.home.practitioner(patient.wallet.state.chain)
+        self.doctor = doctor.did
+        with pytest.raises(Refused):
+            gateway.ask(Asked(self.item.consent, "read", "HPAYMT", LEGAL_BASIS), doctor)
+        patient.clock.advance(5)
+        patient.mesh.tick()
+        self.receipt: Receipt = gateway.ask(Asked(self.item.consent, "read", "TREAT", LEGAL_BASIS), doctor)
+        opened = gateway.open(self.receipt, doctor)
+        assert opened.records
+        self.custodians: list[Did] = sorted(patient.mesh.custodians)
+
+    def logs(self) -> dict[Did, StreamLog]:
+        """The laboratory stream's true logs."""
+        return {
+            did: StreamLog(custodian=did, stream=self.item.stream, entries=entries, head=head)
+            for did, custodian in self.patient.mesh.custodians.items()
+            for entries, head in [custodian.stream_log(self.item.stream)]
+        }
+
+    def audit(self, logs: dict[Did, StreamLog]) -> Audit:
+        found = self.patient.wallet.audit(self.patient.ledger.reader(), list(logs.values()))
+        mine = [finding for finding in found.findings if finding.stream == self.item.stream]
+        return Audit(accesses=found.accesses, findings=mine)
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Read]:
+    patient = Patient(tmp_path_factory.mktemp("audit"), imported=True)
+    yield Read(patient)
+    patient.mesh.close()
+
+
+def rechained(log: StreamLog, entries: list[LogEntry]) -> StreamLog:
+    """A log that a custodian rewrote with these entries, and that holds together."""
+    link, chained = START, []
+    for index, entry in enumerate(entries):
+        entry = replace(entry, index=index, previous=link)  # noqa: PLW2901 -- each entry builds on the one before
+        chained.append(entry)
+        link = link_of(entry)
+    return replace(log, entries=chained, head=LogHead(len(chained), link))
+
+
+def kinds(found: Audit) -> list[tuple[str, Did, str]]:
+    return [(finding.kind, finding.custodian, finding.place) for finding in found.findings]
+
+
+@pytest.mark.promise("P2")
+def test_every_access_and_every_refusal_is_there_newest_first(read: Read) -> None:
+    permitted, refused = read.audit(read.logs()).accesses
+    practice = read.patient.did("practice")
+    assert (permitted.outcome, permitted.purpose, permitted.action) == ("permitted", "TREAT", "read")
+    assert (permitted.requester, permitted.member, permitted.asserted) == (read.doctor, practice, False)
+    assert (permitted.category, permitted.source) == ("laboratory", read.patient.did("hospital"))
+    assert (permitted.share, permitted.consent) == (read.shared.record.id, read.item.consent)
+    assert (permitted.receipt, permitted.at) == (read.receipt.id, read.receipt.at)
+    assert permitted.rules == read.receipt.policies != []
+    assert permitted.legal_basis == list(LEGAL_BASIS)
+    assert permitted.released == "yes"
+    assert len({seen.custodian for seen in permitted.releases}) >= 2
+    assert (refused.outcome, refused.purpose, refused.receipt) == ("refused", "HPAYMT", None)
+    assert (refused.released, refused.releases) == ("no", [])
+    assert refused.rules[0].startswith("access.")
+    assert read.audit(read.logs()).findings == []
+
+
+@pytest.mark.promise("P2")
+def test_a_missing_log_is_unknown_and_never_fine(read: Read) -> None:
+    logs = read.logs()
+    used = [did for did, log in logs.items() if log.entries]
+    unused = [did for did, log in logs.items() if not log.entries]
+    without_unused = {did: log for did, log in logs.items() if did in used}
+    found = read.audit(without_unused)
+    assert found.accesses[0].released == "yes"
+    assert kinds(found) == [("log-missing", did, "") for did in unused]
+    without_one = {did: log for did, log in logs.items() if did != used[0]}
+    assert read.audit(without_one).accesses[0].released == "unknown"
+    assert ("log-missing", used[0], "") in kinds(read.audit(without_one))
+    nothing = read.audit({})
+    assert nothing.accesses[0].released == "unknown"
+    assert nothing.accesses[1].released == "no"
+    assert kinds(nothing) == [("log-missing", did, "") for did in read.custodians]
+
+
+@pytest.mark.promise("P2")
+def test_a_custodian_that_hides_its_release_is_outvoted(read: Read) -> None:
+    logs = read.logs()
+    used = [did for did, log in logs.items() if log.entries]
+    hiding = logs | {used[0]: rechained(logs[used[0]], [])}
+    found = read.audit(hiding)
+    assert found.accesses[0].released == ("partly" if len(used) == 2 else "yes")
+    assert found.findings == []
+    all_hide = {did: rechained(log, []) for did, log in logs.items()}
+    assert read.audit(all_hide).accesses[0].released == "no"
+
+
+@pytest.mark.promise("P6")
+def test_a_log_that_does_not_hold_together_is_named_and_not_believed(read: Read) -> None:
+    logs = read.logs()
+    used = [did for did, log in logs.items() if log.entries]
+    log = logs[used[0]]
+    changed = replace(log, entries=[replace(log.entries[0], receipt=bytes(32)), *log.entries[1:]])
+    for lie, place in ((changed, "head"), (replace(log, entries=[]), "head")):
+        found = read.audit(logs | {used[0]: lie})
+        assert kinds(found) == [("log-broken", used[0], place)]
+        assert found.accesses[0].released in ("unknown", "yes")
+        assert all(seen.custodian != used[0] for seen in found.accesses[0].releases)
+
+
+@pytest.mark.promise("P2")
+def test_a_release_without_a_receipt_or_outside_it_is_a_finding(read: Read) -> None:
+    logs = read.logs()
+    did = next(did for did, log in logs.items() if log.entries)
+    log = logs[did]
+    entry = log.entries[0]
+    strange: CID = cid_of_raw(b"no segment of this stream")
+    slack = audits.CLOCK_SLACK_S
+    cases = {
+        "no-receipt": replace(entry, receipt=bytes(32)),
+        "early": replace(entry, at=read.receipt.at - slack - 1),
+        "late": replace(entry, at=read.receipt.expires + slack),
+        "another segment": replace(entry, descriptor=strange),
+    }
+    for name, lie in cases.items():
+        found = read.audit(logs | {did: rechained(log, [*log.entries, lie])})
+        kind = "no-receipt" if name == "no-receipt" else "outside-receipt"
+        assert kinds(found) == [(kind, did, f"entry {len(log.entries)}")], name
+    for at in (read.receipt.at - slack, read.receipt.expires + slack - 1):
+        found = read.audit(logs | {did: rechained(log, [*log.entries, replace(entry, at=at)])})
+        assert found.findings == []
+
+
+@pytest.mark.promise("P2")
+def test_a_receipt_of_another_stream_does_not_excuse_a_release(read: Read) -> None:
+    medications = next(item for item in read.shared.record.items if item.category == "medications")
+    did = read.custodians[0]
+    entry = next(log for log in read.logs().values() if log.entries).entries[0]
+    log = StreamLog(custodian=did, stream=medications.stream, entries=[], head=LogHead(0, START))
+    lie = rechained(log, [replace(entry, stream=medications.stream)])
+    found = read.patient.wallet.audit(read.patient.ledger.reader(), [lie])
+    mine = [finding for finding in found.findings if finding.stream == medications.stream]
+    assert (mine[0].kind, mine[0].custodian, mine[0].place) == ("no-receipt", did, "entry 0")
+
+
+def test_logs_of_strangers_and_of_other_streams_count_for_nothing(read: Read) -> None:
+    logs = read.logs()
+    log = next(log for log in logs.values() if log.entries)
+    stranger = read.patient.did("practice")
+    found = read.audit({stranger: replace(log, custodian=stranger)})
+    assert found.accesses[0].released == "unknown"
+    assert found.accesses[0].releases == []
+    assert len(found.findings) == 3
+
+
+def test_a_restored_wallet_sees_the_same_accesses(read: Read) -> None:
+    from caremesh.fhir.categories import ALL
+    from caremesh.wallet.restore import restore
+
+    reader = read.patient.ledger.reader()
+    restored = restore(read.patient.wallet.state.chain, read.patient.wallet.state.seed, reader, ALL)
+    again = audits.audit(restored, reader, list(read.logs().values()))
+    mine = read.patient.wallet.audit(reader, list(read.logs().values()))
+    assert [replace(entry, share=b"") for entry in again.accesses] == [
+        replace(entry, share=b"") for entry in mine.accesses
+    ]
+    assert {located.stream.id for located in states.streams(restored)} <= {
+        located.stream.id for located in states.streams(read.patient.wallet.state)
+    }
