@@ -69,6 +69,7 @@ def test_processes_with_other_hash_seeds_agree(tmp_path: Path, evidence: Any) ->
 
 @pytest.mark.promise("P7")
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_twenty_processes_with_other_hash_seeds_agree(tmp_path: Path, evidence: Any) -> None:
     digests = by_processes(tmp_path, [str(number) for number in range(1, 21)], 300)
     evidence.fault("other hash seed", 20)
@@ -121,6 +122,7 @@ def test_ten_thousand_generated_transactions_through_two_replicas(tmp_path: Path
 
 @pytest.mark.promise("P7")
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_a_million_generated_transactions_through_two_replicas(tmp_path: Path) -> None:
     assert compare(tmp_path, 12, 4_100, 500) >= 1_000_000
 
