@@ -73,7 +73,18 @@ def main() -> int:
     path: Path = arguments.show or Path("build/promises.json")
     if not arguments.show:
         path.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "promise and not long", "-n", arguments.jobs, "--promises", str(path)]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "promise and not long",
+            "-n",
+            arguments.jobs,
+            "--promises",
+            str(path),
+        ]
         ran = subprocess.run(command, check=False).returncode
         if not path.exists():
             return 1

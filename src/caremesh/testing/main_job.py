@@ -78,7 +78,7 @@ class MainJob:
         self._at = time.perf_counter()
 
     def run(self) -> Story:
-        """All steps, in order; each says whether it came out as promised. Raises what a step that cannot go on raises."""
+        """All steps, in order; each says whether it came out as promised. Raises when a step cannot even be tried."""
         with LocalMesh(self._folder / "mesh", self._clock) as mesh:
             self._mesh = mesh
             self._doctor = mesh.member("practice").home.practitioner(CHAIN)
