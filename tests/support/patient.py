@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from caremesh import codec
-from caremesh.errors import CareMeshError, ErrorCode, Unavailable
+from caremesh.crypto.reencryption import Seal
+from caremesh.errors import ErrorCode, Unavailable
 from caremesh.fhir import samples
 from caremesh.fhir.bundle import read_bundle
 from caremesh.node.mesh import LocalMesh
@@ -111,7 +112,9 @@ class Way:
             seals = [
                 HeldSeal(
                     descriptor=entry.descriptor,
-                    seal=custody.Seal(entry.seal.capsule, entry.seal.ciphertext[:-1] + b"\0"),
+                    seal=custody.Seal(
+                        entry.seal.capsule, entry.seal.ciphertext[:-1] + bytes([entry.seal.ciphertext[-1] ^ 1])
+                    ),
                 )
                 for entry in seals
             ]
@@ -126,6 +129,5 @@ class Way:
         return {member.home.did: member.home.node_key for member in self.mesh.members.values()}
 
 
-def code_of(error: BaseException) -> str:
-    assert isinstance(error, CareMeshError)
-    return error.code
+def _swapped(seal: Seal) -> Seal:
+    return Seal(seal.capsule, seal.ciphertext[:-1] + bytes([seal.ciphertext[-1] ^ 1]))

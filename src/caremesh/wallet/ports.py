@@ -27,7 +27,7 @@ class Ledger(Protocol):
     def reader(self) -> Reader:
         """Committed state: proven by a light client, or of a replica of one's own."""
 
-    def submit(self, transactions: Sequence[bytes]) -> list[Committed]:
+    def submit(self, transactions: Sequence[bytes], /) -> list[Committed]:
         """Put signed transactions into blocks; what became of each, in order, once the blocks are durable.
 
         They are independent of one another: they may go in any order and at the same time.

@@ -21,7 +21,7 @@ LEGAL_BASIS = ("HIPAA:164.506.c.2",)
 
 
 class Read:
-    """A patient whose laboratory records a physician read once, and was refused once."""
+    """A patient whose laboratory records a physician read once, after a receipt never used and two refusals."""
 
     def __init__(self, patient: Patient) -> None:
         self.patient = patient
@@ -37,6 +37,11 @@ class Read:
         self.doctor = doctor.did
         with pytest.raises(Refused):
             gateway.ask(Asked(self.item.consent, "read", "HPAYMT", LEGAL_BASIS), doctor)
+        with pytest.raises(Refused):
+            gateway.ask(Asked(self.item.consent, "read", "HPAYMT", LEGAL_BASIS), None)
+        patient.clock.advance(5)
+        patient.mesh.tick()
+        self.unused: Receipt = gateway.ask(Asked(self.item.consent, "read", "TREAT", LEGAL_BASIS), doctor)
         patient.clock.advance(5)
         patient.mesh.tick()
         self.receipt: Receipt = gateway.ask(Asked(self.item.consent, "read", "TREAT", LEGAL_BASIS), doctor)
@@ -81,7 +86,8 @@ def kinds(found: Audit) -> list[tuple[str, Did, str]]:
 
 @pytest.mark.promise("P2")
 def test_every_access_and_every_refusal_is_there_newest_first(read: Read) -> None:
-    permitted, refused = read.audit(read.logs()).accesses
+    permitted, unused, *refusals = read.audit(read.logs()).accesses
+    refused, asserted = sorted(refusals, key=lambda entry: entry.asserted)
     practice = read.patient.did("practice")
     assert (permitted.outcome, permitted.purpose, permitted.action) == ("permitted", "TREAT", "read")
     assert (permitted.requester, permitted.member, permitted.asserted) == (read.doctor, practice, False)
@@ -92,6 +98,13 @@ def test_every_access_and_every_refusal_is_there_newest_first(read: Read) -> Non
     assert permitted.legal_basis == list(LEGAL_BASIS)
     assert permitted.released == "yes"
     assert len({seen.custodian for seen in permitted.releases}) >= 2
+    assert (unused.receipt, unused.outcome, unused.released, unused.releases) == (
+        read.unused.id,
+        "permitted",
+        "no",
+        [],
+    )
+    assert (refused.requester, asserted.requester, asserted.asserted) == (read.doctor, None, True)
     assert (refused.outcome, refused.purpose, refused.receipt) == ("refused", "HPAYMT", None)
     assert (refused.released, refused.releases) == ("no", [])
     assert refused.rules[0].startswith("access.")
@@ -112,7 +125,7 @@ def test_a_missing_log_is_unknown_and_never_fine(read: Read) -> None:
     assert ("log-missing", used[0], "") in kinds(read.audit(without_one))
     nothing = read.audit({})
     assert nothing.accesses[0].released == "unknown"
-    assert nothing.accesses[1].released == "no"
+    assert [entry.released for entry in nothing.accesses] == ["unknown", "unknown", "no", "no"]
     assert kinds(nothing) == [("log-missing", did, "") for did in read.custodians]
 
 
@@ -162,6 +175,16 @@ def test_a_release_without_a_receipt_or_outside_it_is_a_finding(read: Read) -> N
     for at in (read.receipt.at - slack, read.receipt.expires + slack - 1):
         found = read.audit(logs | {did: rechained(log, [*log.entries, replace(entry, at=at)])})
         assert found.findings == []
+
+
+@pytest.mark.promise("P2")
+def test_a_release_of_a_segment_that_the_receipt_is_not_for_is_a_finding(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = read.logs()
+    monkeypatch.setattr(audits.access, "covers", lambda *_: False)
+    found = kinds(read.audit(logs))
+    assert found == [("outside-receipt", did, "entry 0") for did in read.custodians if logs[did].entries]
 
 
 @pytest.mark.promise("P2")

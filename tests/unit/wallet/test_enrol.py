@@ -14,6 +14,7 @@ from caremesh.sealing import channel
 from caremesh.sealing.channel import SealingProfile, hear_profile, tell
 from caremesh.types import DAY_S
 from caremesh.wallet.enrol import Custody, Enrolled, Writing, enrol, sign_permit
+from caremesh.wallet.state import keys_of
 from tests.support.patient import Patient
 
 CATEGORIES = ["laboratory", "medications", "hiv"]
@@ -130,8 +131,6 @@ def test_a_profile_that_was_changed_or_is_anothers_is_not_heard(patient: Patient
 
 def bent(patient: Patient, profile: SealingProfile, key: SigningKey | None = None, domain: str = "") -> bytes:
     """A profile as its maker could have bent it, properly signed and sealed."""
-    from caremesh.wallet.state import keys_of
-
     home = patient.mesh.member("hospital").home
     key = key or keys_of(patient.wallet.state, home.did).channel().signing
     public = patient.mesh.member("hospital").home.admission().keys.channel
@@ -167,6 +166,13 @@ def test_a_profile_that_contradicts_itself_is_refused(patient: Patient) -> None:
             heard(patient, bent(patient, lie))
     with pytest.raises(Tampered, match=r"custody\.06"):
         heard(patient, bent(patient, profile, stranger))
+    home = patient.mesh.member("hospital").home
+    with pytest.raises(Tampered, match=r"custody\.06"):
+        hear_profile("other", home.did, home.hpke_private, bent(patient, profile))
+    practice = enrolled(patient, member=patient.did("practice")).profile
+    key = keys_of(patient.wallet.state, patient.did("practice")).channel().signing
+    with pytest.raises(Tampered, match=r"custody\.06"):
+        heard(patient, bent(patient, practice, key))
     with pytest.raises(Tampered, match=r"custody\.05"):
         heard(patient, bent(patient, profile, domain=channel.SHARE))
 

@@ -10,16 +10,19 @@ from caremesh import codec
 from caremesh.codec import CID
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.records import queries as records
+from caremesh.contracts.records.state import Segment
 from caremesh.contracts.streams.messages import Permit
 from caremesh.errors import BadInput, Refused, Unavailable
 from caremesh.fhir.bundle import read_bundle
 from caremesh.fhir.categories import ALL
+from caremesh.ledger.state import Reader
 from caremesh.sealing.segment import OpenedRecord
-from caremesh.types import DAY_S, Did, SignedPermit
+from caremesh.types import DAY_S, Did, SignedPermit, StreamId
 from caremesh.wallet import restore as restoring
 from caremesh.wallet import state as states
 from caremesh.wallet.derive import relationship
 from caremesh.wallet.enrol import Custody, Writing
+from caremesh.wallet.preview import preview
 from caremesh.wallet.records import OwnSeals, open_own, own_seals
 from caremesh.wallet.wallet import Wallet
 from tests.support.patient import Patient, Way, sample
@@ -32,6 +35,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
     for terms in (
         patient.terms("laboratory", "medications"),
         patient.terms("conditions", days=9),
+        patient.terms("procedures", purposes=["COC"]),
         patient.terms("laboratory", grantee=patient.did("hospital")),
     ):
         patient.wallet.share(terms, patient.ledger, patient.height, patient.sponsor, way)
@@ -133,6 +137,7 @@ def test_a_phrase_that_is_nobodys_restores_an_empty_wallet(patient: Patient, tmp
         ([(0, 0)], [(0, 0)]),
         ([(0, 0), (0, 1), (1, 0)], [(0, 0), (0, 1), (1, 0)]),
         ([(0, 2), (2, 2)], [(0, 2), (2, 2)]),
+        ([(0, 0), (3, 0)], [(0, 0), (3, 0)]),
         ([(0, 2), (0, 5)], [(0, 2), (0, 5)]),
         ([(0, 0), (0, 4)], [(0, 0)]),
         ([(3, 0)], []),
@@ -155,6 +160,32 @@ def test_counters_are_tried_until_three_in_a_row_are_missing(
     got = [(entry.counter, one.counter) for entry in state.relationships for one in entry.streams]
     assert got == found
     assert all(located.keys.id == located.stream.id for located in states.streams(state))
+
+
+def test_an_erased_segment_is_not_asked_for(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = records.segments
+
+    def erased(reader: Reader, stream: StreamId) -> list[Segment]:
+        return [replace(segment, status="erased") for segment in true(reader, stream)]
+
+    monkeypatch.setattr(records, "segments", erased)
+    assert seals(patient, {}).segments == []
+    (entry,) = patient.wallet.preview(patient.terms("laboratory"), patient.ledger.reader())
+    assert entry.segments == []
+
+
+def test_the_preview_counts_what_is_there(patient: Patient) -> None:
+    (entry,) = patient.wallet.preview(patient.terms("laboratory"), patient.ledger.reader())
+    assert entry.segments == list(range(records.count(patient.ledger.reader(), entry.stream)))
+    assert entry.segments
+    later = patient.clock() + 400 * DAY_S
+    assert entry.already
+    assert preview(patient.wallet.state, patient.terms("laboratory"), patient.ledger.reader(), later)[0].already == []
+
+
+def test_one_answer_that_is_enough_is_not_followed_by_more_questions(patient: Patient) -> None:
+    _, two, three = sorted(patient.mesh.custodians)
+    assert seals(patient, {two: "silent", three: "silent"}).faults == []
 
 
 def seals(patient: Patient, faults: dict[Did, str]) -> OwnSeals:

@@ -10,9 +10,11 @@ from caremesh import codec
 from caremesh.consensus.interface import Committed
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.queries import fragment_commitment
+from caremesh.contracts.members.messages import Suspend
 from caremesh.contracts.streams import queries as streams
 from caremesh.crypto.reencryption import check_fragment
 from caremesh.errors import BadInput, CareMeshError, Locked, Refused, StorageFailed, Tampered, Unavailable, WrongLedger
+from caremesh.fhir.categories import ALL
 from caremesh.ledger.state import Reader
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import custody
@@ -229,7 +231,7 @@ def test_a_confirmation_of_something_else_or_by_another_is_refused(patient: Pati
         ({"purposes": []}, BadInput, "wallet.19"),
         ({"actions": ["read", "read"]}, BadInput, "wallet.19"),
         ({"from_": 1}, BadInput, "wallet.17"),
-        ({"until": DAY_S + 1}, BadInput, "wallet.17"),
+        ({"until": 2**38}, BadInput, "wallet.17"),
         ({"from_": DAY_S, "until": DAY_S}, BadInput, "wallet.17"),
         ({"streams": [bytes(32)]}, Refused, "wallet.11"),
         ({"grantee": "did:caremesh:caremesh-local:" + "a" * 32}, Refused, "wallet.13"),
@@ -318,7 +320,7 @@ def test_a_crash_after_saving_leaves_a_share_that_can_be_revoked(patient: Patien
         def reader(self) -> Reader:
             return patient.ledger.reader()
 
-        def submit(self, transactions: Sequence[bytes]) -> list[Committed]:
+        def submit(self, transactions: Sequence[bytes], /) -> list[Committed]:
             patient.ledger.submit(transactions)
             raise KeyboardInterrupt
 
@@ -329,6 +331,62 @@ def test_a_crash_after_saving_leaves_a_share_that_can_be_revoked(patient: Patien
     again.revoke(record.id, patient.ledger, patient.sponsor)
     found = [consents.consent(patient.ledger.reader(), item.consent) for item in record.items]
     assert [consent.status for consent in found if consent is not None] == ["revoked", "revoked"]
+
+
+@pytest.mark.promise("P5")
+def test_a_crash_before_the_ledger_leaves_no_fragment_to_be_left_again(patient: Patient) -> None:
+    class Crashing:
+        def reader(self) -> Reader:
+            return patient.ledger.reader()
+
+        def submit(self, _: Sequence[bytes]) -> list[Committed]:
+            raise KeyboardInterrupt
+
+    way = Way(patient.mesh, {sorted(patient.mesh.custodians)[0]: "silent"})
+    with pytest.raises(KeyboardInterrupt):
+        patient.wallet.share(patient.terms("laboratory"), Crashing(), patient.height, patient.sponsor, way)
+    assert len(saved(patient).pending) == 1
+    assert patient.wallet.deposit_again(patient.ledger.reader(), way) == []
+    assert saved(patient).pending == []
+
+
+@pytest.mark.promise("P1")
+def test_consents_are_sent_in_random_order(patient: Patient) -> None:
+    seen: list[bytes] = []
+
+    class Watched:
+        def reader(self) -> Reader:
+            return patient.ledger.reader()
+
+        def submit(self, transactions: Sequence[bytes]) -> list[Committed]:
+            seen.extend(transactions)
+            return patient.ledger.submit(transactions)
+
+    terms = patient.terms(*ALL[:12])
+    shared = patient.wallet.share(terms, Watched(), patient.height, patient.sponsor, Way(patient.mesh))
+    sent = [next(item.stream for item in shared.record.items if item.stream in raw) for raw in seen]
+    assert sorted(sent) == sorted(terms.streams)
+    assert sent != terms.streams
+
+
+def test_a_sponsor_that_the_ledger_does_not_know_is_refused(patient: Patient) -> None:
+    class Nobody:
+        did = "did:caremesh:caremesh-local:" + "a" * 32
+
+        def sponsor(self, tx_bytes: bytes) -> bytes:
+            return patient.sponsor.sponsor(tx_bytes)
+
+    with pytest.raises(Refused, match=r"wallet\.13"):
+        patient.wallet.share(patient.terms("laboratory"), patient.ledger, patient.height, Nobody(), Way(patient.mesh))
+
+
+def test_a_suspended_member_gets_no_share(tmp_path: Path) -> None:
+    own = Patient(tmp_path)
+    with own.mesh as mesh:
+        regulator = mesh.member("regulator").home.requester
+        assert mesh.send([regulator], Suspend(member=own.did("practice"))).result.code == ""
+        with pytest.raises(Refused, match=r"wallet\.14"):
+            share(own)
 
 
 def test_an_unknown_share_is_not_revoked(patient: Patient) -> None:
