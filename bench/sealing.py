@@ -31,6 +31,9 @@ STREAM: Final = bytes(32)
 SOURCE: Final = "did:caremesh:demo:" + "a" * 32
 
 
+AREAS = ("custody",)
+
+
 def laboratory_results() -> list[RecordToSeal]:
     """1,000 FHIR R4 Observations of about 1 kB, the same on every run."""
     dice = random.Random(7)  # noqa: S311 -- invented data, the same on every run
