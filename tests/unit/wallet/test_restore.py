@@ -102,6 +102,18 @@ def test_a_restored_wallet_can_revoke_and_share(patient: Patient, tmp_path: Path
     assert wallet.state.shares[-1] == shared.record
 
 
+def test_what_was_revoked_is_not_one_share_with_what_was_granted_again(patient: Patient, tmp_path: Path) -> None:
+    shared = []
+    for category in ("claims", "documents"):
+        terms = patient.terms(category, days=20)
+        done = patient.wallet.share(terms, patient.ledger, patient.height, patient.sponsor, Way(patient.mesh))
+        shared.append(done.record)
+    patient.wallet.revoke(shared[0].id, patient.ledger, patient.sponsor)
+    acts = [{item.consent for item in record.items} for record in restored(patient, tmp_path).state.shares]
+    assert {shared[0].items[0].consent} in acts
+    assert {shared[1].items[0].consent} in acts
+
+
 def test_permits_of_a_restored_wallet_never_reuse_a_serial(patient: Patient, tmp_path: Path) -> None:
     """The lost wallet may have signed one that the ledger has not seen."""
     wallet = restored(patient, tmp_path)

@@ -389,6 +389,23 @@ def test_a_suspended_member_gets_no_share(tmp_path: Path) -> None:
             share(own)
 
 
+def test_a_revocation_that_the_ledger_refuses_is_said(patient: Patient) -> None:
+    terms = patient.terms("laboratory")
+    shared = patient.wallet.share(terms, patient.ledger, patient.height, patient.sponsor, Way(patient.mesh))
+    other = Wallet.open(patient.folder / "wallet", PASSPHRASE, patient.wallet.state.chain, patient.clock)
+
+    class Overtaken:
+        def reader(self) -> Reader:
+            return patient.ledger.reader()
+
+        def submit(self, transactions: Sequence[bytes], /) -> list[Committed]:
+            other.revoke(shared.record.id, patient.ledger, patient.sponsor)
+            return patient.ledger.submit(transactions)
+
+    with pytest.raises(Refused, match=r"consent\."):
+        patient.wallet.revoke(shared.record.id, Overtaken(), patient.sponsor)
+
+
 def test_an_unknown_share_is_not_revoked(patient: Patient) -> None:
     with pytest.raises(Refused, match=r"wallet\.12"):
         patient.wallet.revoke(bytes(16), patient.ledger, patient.sponsor)
