@@ -48,9 +48,10 @@ def tables(name: str) -> str:
 
 
 def events(name: str) -> dict[str, str]:
-    """Every event that the contract's logic emits, with the names of its attributes."""
+    """Every event that the contract emits, with the names of its attributes."""
     found = {}
-    for node in ast.walk(ast.parse((ROOT / name / "logic.py").read_text())):
+    sources = sorted((ROOT / name).glob("*.py"))
+    for node in (node for source in sources for node in ast.walk(ast.parse(source.read_text()))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "emit":
             kind = node.args[0]
             if isinstance(kind, ast.Constant):

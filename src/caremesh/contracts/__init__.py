@@ -6,16 +6,21 @@ fill these from the others' queries, and ``Contracts`` hands every message to it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
+from operator import or_
 from typing import Any, Final
 
 from msgspec import Struct
 
 from caremesh import codec
+from caremesh.contracts.access import disputes as access_disputes
+from caremesh.contracts.access import emergency as access_emergency
 from caremesh.contracts.access import logic as access_logic
 from caremesh.contracts.access import messages as access
 from caremesh.contracts.consent import logic as consent_logic
 from caremesh.contracts.consent import messages as consent
+from caremesh.contracts.consent import offers as consent_offers
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.state import Consent
 from caremesh.contracts.identity import logic as identity_logic
@@ -38,6 +43,7 @@ from caremesh.contracts.policy.request import AccessRequest, GrantRequest
 from caremesh.contracts.records import logic as records_logic
 from caremesh.contracts.records import messages as records
 from caremesh.contracts.records import queries as segments
+from caremesh.contracts.records.state import Segment
 from caremesh.contracts.streams import logic as streams_logic
 from caremesh.contracts.streams import messages as streams
 from caremesh.contracts.streams import queries as stream_queries
@@ -48,6 +54,7 @@ from caremesh.ledger.machine import Context
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import Message, Signer
 from caremesh.types import (
+    DAY_S,
     Code,
     ConsentId,
     Count,
@@ -64,109 +71,11 @@ __all__ = ["Contracts", "Genesis"]
 
 BAD_GENESIS = ErrorCode("contracts.01", "The genesis document does not fit together.", "Make it anew.")
 
-MESSAGES: Final[Any] = (
-    identity.Register
-    | identity.Rotate
-    | identity.Deactivate
-    | members.Admit
-    | members.Suspend
-    | members.Reinstate
-    | members.SetKeys
-    | members.Appoint
-    | members.Dismiss
-    | members.SuspendPerson
-    | streams.RenewPermit
-    | streams.RevokePermit
-    | records.Register
-    | records.Retract
-    | records.Erase
-    | consent.Grant
-    | consent.Revoke
-    | access.Request
-    | access.Close
-    | access.Report
-    | policy.Adopt
-    | policy.Retire
-    | network.SetParams
-    | network.Brake
-    | network.EndBrake
-)
-"""Every message there is."""
-
-FREE: Final = (consent.Revoke, streams.RevokePermit, records.Erase)
-"""What costs a sponsor nothing: taking back and erasing must always get through."""
-
-
-class Genesis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The first state of a network, agreed on by its founders."""
-
-    chain: str
-    time: Seconds
-    params: network.Params
-    authorities: network.Authorities
-    members: list[members.Admit]
-    regulations: list[policy.PolicySet]
-
-
-class Contracts:
-    """The application that the kernel runs."""
-
-    messages: Any = MESSAGES
-
-    def __init__(self) -> None:
-        self._handlers: dict[type, Callable[[Context, Any], None]] = _handlers()
-
-    def genesis(self, state: View, document: bytes) -> None:
-        """Write the founders' state: parameters, regulations, members. Raises BadInput codec.NN, contracts.01."""
-        first = codec.decode_as(document, Genesis)
-        try:
-            network_logic.check_params(first.params)
-            PARAMS.put(state, first.params)
-            AUTHORITIES.put(state, first.authorities)
-            policy_logic.adopt_at_genesis(state, first.regulations)
-            for member in first.members:
-                members_logic.admit_at(state, member, 0, _MEMBERS)
-        except Refused as error:
-            raise BadInput(BAD_GENESIS, error.code) from error
-        founders = [member.member for member in first.members]
-        if not 1 <= first.authorities.quorum <= len(set(first.authorities.dids)) or not set(
-            first.authorities.dids
-        ).issubset(founders):
-            raise BadInput(BAD_GENESIS, "authorities")
-
-    def params(self, reader: Reader) -> Params:
-        """The kernel's part of the parameters."""
-        now = network_queries.params(reader)
-        return Params(
-            tx_ttl_s=now.tx_ttl_s,
-            quota_messages=now.quota,
-            quota_window_s=now.quota_window_s,
-            kept_heights=now.kept_heights,
-            retain_blocks=now.retain_blocks,
-        )
-
-    def sponsor(self, reader: Reader, signer: Signer) -> Did:
-        """The active member whose current key this is. Raises Refused members.04."""
-        did = signer.did
-        if did is None or not member_queries.is_active(reader, did):
-            raise Refused(SUSPENDED)
-        if not identities.is_current_key(reader, did, signer.key):
-            raise Refused(SUSPENDED)
-        return did
-
-    def quota_exempt(self, message: Message) -> bool:
-        """Revocations and erasures."""
-        return isinstance(message, FREE)
-
-    def handle(self, ctx: Context, message: Message) -> None:
-        """Give a message to its handler."""
-        brake = network_queries.brake(ctx.state, ctx.time)
-        if brake is not None and brake.scope == "all" and not isinstance(message, (*FREE, network.EndBrake)):
-            raise Refused(BRAKE_ON)
-        self._handlers[type(message)](ctx, message)
-
 
 class _NetworkNeeds:
+    def is_active_member(self, reader: Reader, did: Did) -> bool:
+        return member_queries.is_active(reader, did)
+
     def is_current_key(self, reader: Reader, did: Did, key: Multikey) -> bool:
         return identities.is_current_key(reader, did, key)
 
@@ -183,7 +92,18 @@ class _MembersNeeds:
         return found is not None and found.active and found.kind == "practitioner"
 
 
+class _IdentityNeeds:
+    def recovery_wait_s(self, reader: Reader) -> Seconds:
+        return network_queries.params(reader).recovery_wait_s
+
+
 class _StreamsNeeds:
+    def is_grantee(self, reader: Reader, stream: StreamId, did: Did, at: Seconds) -> bool:
+        return consents.is_grantee(reader, stream, did, at)
+
+    def is_known_key(self, reader: Reader, key: Multikey) -> bool:
+        return identities.owner(reader, key) is not None
+
     def is_active_member(self, reader: Reader, did: Did) -> bool:
         return member_queries.is_active(reader, did)
 
@@ -202,8 +122,25 @@ class _RecordsNeeds(_StreamsNeeds):
     def write(self, ctx: Context, stream: StreamId, source: Did) -> None:
         streams_logic.write(ctx, streams_logic.of_subject(ctx, stream), source)
 
+    def signed_for(self, ctx: Context, stream: StreamId, power: streams.Power) -> bool:
+        found = stream_queries.stream(ctx.state, stream)
+        return found is not None and streams_logic.signed_for(ctx, found, power)
+
+    def may_read(self, reader: Reader, stream: StreamId, segment: Count, member: Did, at: Seconds) -> bool:
+        found = segments.segment(reader, stream, segment)
+        return found is not None and any(
+            entry.grantee == member and consents.is_active(entry, at) and consents.covers(entry, segment, found)
+            for entry in consents.of_stream(reader, stream)
+        )
+
 
 class _ConsentNeeds(_RecordsNeeds):
+    def segment(self, reader: Reader, stream: StreamId, index: Count) -> Segment | None:
+        return segments.segment(reader, stream, index)
+
+    def audit_s(self, reader: Reader) -> Seconds:
+        return network_queries.params(reader).audit_years * 366 * DAY_S
+
     def segment_count(self, reader: Reader, stream: StreamId) -> Count:
         return segments.count(reader, stream)
 
@@ -242,12 +179,25 @@ class _AccessNeeds(_ConsentNeeds):
             return False
         for index in asked:
             segment = segments.segment(reader, found.stream, index)
-            if segment is None or segment.status == "erased" or not consents.covers(found, index, segment.registered):
+            if segment is None or not consents.covers(found, index, segment):
                 return False
         return True
 
+    def is_delegated(self, reader: Reader, consent: ConsentId) -> bool:
+        found = consents.consent(reader, consent)
+        stream = None if found is None else stream_queries.stream(reader, found.stream)
+        return found is not None and stream is not None and found.epoch == stream.epoch
+
+    def source_of(self, reader: Reader, stream: StreamId) -> Did | None:
+        found = stream_queries.stream(reader, stream)
+        return None if found is None else found.source
+
     def is_current_key(self, reader: Reader, did: Did, key: Multikey) -> bool:
         return identities.is_current_key(reader, did, key)
+
+    def current_key(self, reader: Reader, did: Did) -> Multikey | None:
+        found = identities.identity(reader, did)
+        return found.key if found is not None and found.active else None
 
     def appointed_roles(self, reader: Reader, practitioner: Did, member: Did, at: Seconds) -> list[Code] | None:
         found = member_queries.appointment(reader, practitioner, member)
@@ -258,46 +208,160 @@ class _AccessNeeds(_ConsentNeeds):
     def receipt_life_s(self, reader: Reader) -> Seconds:
         return network_queries.params(reader).receipt_life_s
 
+    def answer_s(self, reader: Reader) -> Seconds:
+        return network_queries.params(reader).answer_s
+
+    def review_s(self, reader: Reader) -> Seconds:
+        return network_queries.params(reader).review_s
+
     def may_access(self, reader: Reader, **question: Any) -> tuple[bool, list[str]]:
-        decision = policies.decide(
-            reader, AccessRequest(break_glass=False, restricted=False, objected=False, approvals=[], **question)
-        )
+        decision = policies.decide(reader, AccessRequest(restricted=False, objected=False, approvals=[], **question))
         return decision.permit, decision.policies
 
 
 _NETWORK: Final = _NetworkNeeds()
+_IDENTITY: Final = _IdentityNeeds()
 _MEMBERS: Final = _MembersNeeds()
 _STREAMS: Final = _StreamsNeeds()
 _RECORDS: Final = _RecordsNeeds()
 _CONSENT: Final = _ConsentNeeds()
 _ACCESS: Final = _AccessNeeds()
 
+_HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
+    identity.Register: identity_logic.register,
+    identity.Rotate: identity_logic.rotate,
+    identity.Deactivate: identity_logic.deactivate,
+    identity.SetGuardians: identity_logic.set_guardians,
+    identity.Recover: partial(identity_logic.recover, needs=_IDENTITY),
+    identity.CancelRecovery: identity_logic.cancel_recovery,
+    identity.FinishRecovery: identity_logic.finish_recovery,
+    members.Admit: partial(members_logic.admit, needs=_MEMBERS),
+    members.Suspend: partial(members_logic.suspend, needs=_MEMBERS),
+    members.Reinstate: partial(members_logic.reinstate, needs=_MEMBERS),
+    members.SetKeys: members_logic.set_keys,
+    members.SetEndpoints: members_logic.set_endpoints,
+    members.SetRole: partial(members_logic.set_role, needs=_MEMBERS),
+    members.Leave: members_logic.leave,
+    members.Appoint: partial(members_logic.appoint, needs=_MEMBERS),
+    members.Dismiss: members_logic.dismiss,
+    members.SuspendPerson: members_logic.suspend_person,
+    streams.RenewPermit: partial(streams_logic.renew_permit, needs=_STREAMS),
+    streams.RevokePermit: partial(streams_logic.revoke_permit, needs=_STREAMS),
+    streams.RotateKey: partial(streams_logic.rotate_key, needs=_STREAMS),
+    streams.NewEpoch: partial(streams_logic.new_epoch, needs=_STREAMS),
+    streams.SetCustodians: partial(streams_logic.set_custodians, needs=_STREAMS),
+    streams.AddController: partial(streams_logic.add_controller, needs=_STREAMS),
+    streams.RemoveController: streams_logic.remove_controller,
+    streams.Close: streams_logic.close,
+    records.Register: partial(records_logic.register, needs=_RECORDS),
+    records.Supersede: partial(records_logic.supersede, needs=_RECORDS),
+    records.Retract: partial(records_logic.retract, needs=_RECORDS),
+    records.Reseal: partial(records_logic.reseal, needs=_RECORDS),
+    records.Erase: partial(records_logic.erase, needs=_RECORDS),
+    records.Attest: partial(records_logic.attest, needs=_RECORDS),
+    consent.Grant: partial(consent_logic.grant, needs=_CONSENT),
+    consent.Narrow: partial(consent_logic.narrow, needs=_CONSENT),
+    consent.Extend: partial(consent_logic.extend, needs=_CONSENT),
+    consent.Revoke: partial(consent_logic.revoke, needs=_CONSENT),
+    consent.Redelegate: partial(consent_logic.redelegate, needs=_CONSENT),
+    consent.Offer: partial(consent_offers.offer, needs=_CONSENT),
+    consent.Accept: partial(consent_offers.accept, needs=_CONSENT),
+    consent.Decline: partial(consent_offers.decline, needs=_CONSENT),
+    access.Request: partial(access_logic.request, needs=_ACCESS),
+    access.Close: access_logic.close,
+    access.Report: partial(access_logic.report, needs=_ACCESS),
+    access.BreakGlass: partial(access_emergency.break_glass, needs=_ACCESS),
+    access.Review: partial(access_emergency.review, needs=_ACCESS),
+    access.Dispute: partial(access_disputes.dispute, needs=_ACCESS),
+    access.Answer: access_disputes.answer,
+    policy.Adopt: partial(policy_logic.adopt, needs=_MEMBERS),
+    policy.Retire: partial(policy_logic.retire, needs=_MEMBERS),
+    network.SetParams: partial(network_logic.set_params, needs=_NETWORK),
+    network.SetValidators: partial(network_logic.set_validators, needs=_NETWORK),
+    network.Brake: partial(network_logic.pull_brake, needs=_NETWORK),
+    network.EndBrake: partial(network_logic.end_brake, needs=_NETWORK),
+    network.Upgrade: partial(network_logic.upgrade, needs=_NETWORK),
+    network.CancelUpgrade: partial(network_logic.cancel_upgrade, needs=_NETWORK),
+}
 
-def _handlers() -> dict[type, Callable[[Context, Any], None]]:
-    return {
-        identity.Register: identity_logic.register,
-        identity.Rotate: identity_logic.rotate,
-        identity.Deactivate: identity_logic.deactivate,
-        members.Admit: lambda ctx, msg: members_logic.admit(ctx, msg, _MEMBERS),
-        members.Suspend: lambda ctx, msg: members_logic.suspend(ctx, msg, _MEMBERS),
-        members.Reinstate: lambda ctx, msg: members_logic.reinstate(ctx, msg, _MEMBERS),
-        members.SetKeys: members_logic.set_keys,
-        members.Appoint: lambda ctx, msg: members_logic.appoint(ctx, msg, _MEMBERS),
-        members.Dismiss: members_logic.dismiss,
-        members.SuspendPerson: members_logic.suspend_person,
-        streams.RenewPermit: lambda ctx, msg: streams_logic.renew_permit(ctx, msg, _STREAMS),
-        streams.RevokePermit: lambda ctx, msg: streams_logic.revoke_permit(ctx, msg, _STREAMS),
-        records.Register: lambda ctx, msg: records_logic.register(ctx, msg, _RECORDS),
-        records.Retract: lambda ctx, msg: records_logic.retract(ctx, msg, _RECORDS),
-        records.Erase: lambda ctx, msg: records_logic.erase(ctx, msg, _RECORDS),
-        consent.Grant: lambda ctx, msg: consent_logic.grant(ctx, msg, _CONSENT),
-        consent.Revoke: lambda ctx, msg: consent_logic.revoke(ctx, msg, _CONSENT),
-        access.Request: lambda ctx, msg: access_logic.request(ctx, msg, _ACCESS),
-        access.Close: access_logic.close,
-        access.Report: lambda ctx, msg: access_logic.report(ctx, msg, _ACCESS),
-        policy.Adopt: lambda ctx, msg: policy_logic.adopt(ctx, msg, _MEMBERS),
-        policy.Retire: lambda ctx, msg: policy_logic.retire(ctx, msg, _MEMBERS),
-        network.SetParams: lambda ctx, msg: network_logic.set_params(ctx, msg, _NETWORK),
-        network.Brake: lambda ctx, msg: network_logic.pull_brake(ctx, msg, _NETWORK),
-        network.EndBrake: lambda ctx, msg: network_logic.end_brake(ctx, msg, _NETWORK),
-    }
+MESSAGES: Final[Any] = reduce(or_, _HANDLERS)
+"""Every message there is."""
+
+FREE: Final = (consent.Revoke, streams.RevokePermit, records.Erase)
+"""What costs a sponsor nothing: taking back and erasing must always get through."""
+
+MIGRATIONS: Final[Mapping[Count, network_logic.Migration]] = {}
+"""By version of the rules, what brings the state to it. These rules are version 1, the first."""
+
+
+class Genesis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first state of a network, agreed on by its founders."""
+
+    chain: str
+    time: Seconds
+    params: network.Params
+    authorities: network.Authorities
+    members: list[members.Admit]
+    regulations: list[policy.PolicySet]
+    validators: list[network.Validator] = []
+
+
+class Contracts:
+    """The application that the kernel runs."""
+
+    messages: Any = MESSAGES
+
+    def __init__(self, migrations: Mapping[Count, network_logic.Migration] = MIGRATIONS) -> None:
+        """``migrations``: by version of the rules, what brings the state to it."""
+        self._migrations: Final = migrations
+
+    def genesis(self, state: View, document: bytes) -> None:
+        """Write the founders' state: parameters, regulations, members. Raises BadInput codec.NN, contracts.01."""
+        first = codec.decode_as(document, Genesis)
+        try:
+            network_logic.check_params(first.params)
+            PARAMS.put(state, first.params)
+            AUTHORITIES.put(state, first.authorities)
+            policy_logic.adopt_at_genesis(state, first.regulations)
+            for member in first.members:
+                members_logic.admit_at(state, member, 0, _MEMBERS)
+            network_logic.put_validators(state, first.validators, _NETWORK)
+        except Refused as error:
+            raise BadInput(BAD_GENESIS, error.code) from error
+        founders = [member.member for member in first.members]
+        if not 1 <= first.authorities.quorum <= len(set(first.authorities.dids)) or not set(
+            first.authorities.dids
+        ).issubset(founders):
+            raise BadInput(BAD_GENESIS, "authorities")
+
+    def params(self, reader: Reader) -> Params:
+        """The kernel's part of the parameters."""
+        now = network_queries.params(reader)
+        return Params(
+            tx_ttl_s=now.tx_ttl_s,
+            quota_messages=now.quota,
+            quota_window_s=now.quota_window_s,
+            kept_heights=now.kept_heights,
+            retain_blocks=now.retain_blocks,
+        )
+
+    def sponsor(self, reader: Reader, signer: Signer) -> Did:
+        """The active member whose current key this is. Raises Refused members.04."""
+        did = signer.did
+        if did is None or not member_queries.is_active(reader, did):
+            raise Refused(SUSPENDED)
+        if not identities.is_current_key(reader, did, signer.key):
+            raise Refused(SUSPENDED)
+        return did
+
+    def quota_exempt(self, message: Message) -> bool:
+        """Revocations and erasures."""
+        return isinstance(message, FREE)
+
+    def handle(self, ctx: Context, message: Message) -> None:
+        """Give a message to its handler. Raises Unavailable network.10 where this software ends."""
+        network_logic.migrate(ctx, self._migrations)
+        brake = network_queries.brake(ctx.state, ctx.time)
+        if brake is not None and brake.scope == "all" and not isinstance(message, (*FREE, network.EndBrake)):
+            raise Refused(BRAKE_ON)
+        _HANDLERS[type(message)](ctx, message)

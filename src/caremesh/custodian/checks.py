@@ -93,7 +93,8 @@ def check_segment(head: Head, receipt: Receipt, consent: Consent, descriptor: CI
         raise Refused(errors.SEGMENT_UNKNOWN)
     if (
         not access.covers(receipt, index, segment.registered)
-        or not consents.covers(consent, index, segment.registered)
+        or not consents.covers(consent, index, segment)
+        or not consents.allows(consent, receipt.action, receipt.purpose)
         or segment.epoch != consent.epoch
     ):
         raise Refused(errors.OUT_OF_SCOPE)
@@ -131,7 +132,7 @@ def key_of_requester(head: Head, receipt: Receipt) -> Multikey:
     else:
         person = identities.identity(head.reader, receipt.requester)
         if person is not None and person.active:
-            return person.key
+            return receipt.visit_key or person.key
     raise Refused(errors.WRONG_REQUESTER)
 
 

@@ -101,7 +101,7 @@ class Gateway:
         for index, segment in enumerate(records.segments(reader, stream.id)):
             known = segment.status != "erased" and segment.epoch == consent.epoch
             asked = access.covers(receipt, index, segment.registered)
-            if known and asked and consents.covers(consent, index, segment.registered):
+            if known and asked and consents.covers(consent, index, segment):
                 covered.append(segment)
         if not covered:
             return Opened([], [], [], [])

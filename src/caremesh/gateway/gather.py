@@ -71,8 +71,8 @@ def gather(
     waiting = [entry.custodian for entry in wanted.consent.fragments if entry.custodian in custodians]
     good: dict[Did, list[Release]] = {}
     faults: list[Fault] = []
-    while waiting and len(good) < wanted.stream.threshold:
-        batch = [waiting.pop(0) for _ in range(min(wanted.stream.threshold - len(good), len(waiting)))]
+    while waiting and len(good) < wanted.consent.threshold:
+        batch = [waiting.pop(0) for _ in range(min(wanted.consent.threshold - len(good), len(waiting)))]
         with ThreadPoolExecutor(len(batch)) as pool:
             answers = pool.map(
                 lambda did: _one(wanted, did, receiving, request_key, custodians[did], reader, clock()), batch
@@ -82,7 +82,7 @@ def gather(
                     faults.append(Fault(did, answer))
                 else:
                     good[did] = answer
-    if len(good) < wanted.stream.threshold:
+    if len(good) < wanted.consent.threshold:
         said = "; ".join(f"{fault.custodian} {fault.error.code}" for fault in faults)
         raise Unavailable(errors.TOO_FEW_RELEASES, said)
     keys = []

@@ -1,6 +1,6 @@
 """A subject grants and takes back: every check of the consent contract, each with its code."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -8,6 +8,7 @@ from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Conditions, FragmentCommitment, Revoke, Scope
 from caremesh.contracts.members.messages import Suspend
 from caremesh.contracts.network.messages import Brake
+from caremesh.contracts.records.state import Segment
 from caremesh.types import DAY_S
 from tests.support.world import NOW, Actor, World
 
@@ -142,7 +143,19 @@ def test_what_a_scope_covers(world: World) -> None:
     world.must(world.register(1), world.hospital)
     listed = consents.consent(world.view, world.granted(scope=Scope(kind="listed", segments=[1])))
     existing = consents.consent(world.view, world.granted(scope=Scope(kind="existing", height=5), purposes=["COC"]))
+    future = consents.consent(world.view, world.granted(purposes=["CLINTRL"]))
     assert listed is not None
     assert existing is not None
-    assert (consents.covers(listed, 0, 1), consents.covers(listed, 1, 9)) == (False, True)
-    assert (consents.covers(existing, 0, 5), consents.covers(existing, 0, 6)) == (True, False)
+    assert future is not None
+    now, old, gone, late = segment(5), segment(5, "superseded"), segment(5, "erased"), segment(6)
+    assert [consents.covers(listed, 1, each) for each in (now, old, gone, late)] == [True, True, False, True]
+    assert not consents.covers(listed, 0, now)
+    assert [consents.covers(existing, 0, each) for each in (now, old, gone, late)] == [True, False, False, False]
+    assert [consents.covers(future, 0, each) for each in (now, old, gone, late)] == [True, False, False, True]
+    assert consents.allows(existing, "read", "COC")
+    assert not consents.allows(existing, "copy", "COC")
+    assert not consents.allows(existing, "read", "TREAT")
+
+
+def segment(registered: int, status: Literal["current", "superseded", "erased"] = "current") -> Segment:
+    return Segment(source="", epoch=0, registered=registered, size_class=1, status=status)

@@ -1,6 +1,6 @@
 """Why the access contract refuses or denies.
 
-What is *refused* (01 to 09) changes nothing and is not recorded. What is *denied* (10 to 17) is: the subject sees it.
+What is *refused* changes nothing and is not recorded. What is *denied* (10 to 17, 20, 21) is: the subject sees it.
 """
 
 from caremesh.errors import ErrorCode
@@ -24,3 +24,30 @@ NOT_APPOINTED = ErrorCode(
 USED_UP = ErrorCode("access.15", "The consent's receipts are used up.", "Ask the patient for a new consent.")
 OTHER_JURISDICTION = ErrorCode("access.16", "The consent holds in another jurisdiction only.", "Ask the patient.")
 NOT_PERMITTED = ErrorCode("access.17", "The regulations in force do not permit this access.", "See the policies cited.")
+BAD_VISIT = ErrorCode(
+    "access.18",
+    "The visit is not the requester's with this member, not now, longer than twelve hours, or not signed by them.",
+    "Begin another visit.",
+)
+BAD_RENEWAL = ErrorCode(
+    "access.19", "This does not continue a living receipt of the same visit, or goes on for too long.", "Ask anew."
+)
+NEEDS_SECOND = ErrorCode(
+    "access.20", "The consent asks for a second practitioner's signature.", "Have a colleague sign too."
+)
+NOT_DELEGATED = ErrorCode(
+    "access.21", "The consent waits to be delegated anew: the stream is in another epoch.", "Ask the patient's wallet."
+)
+UNKNOWN_STREAM = ErrorCode("access.22", "There is no such stream.", "Check its id.")
+NOT_THE_SUBJECT = ErrorCode(
+    "access.23",
+    "Neither the stream's key nor a controller's within its powers has signed this.",
+    "Sign with such a key.",
+)
+NOT_ALONE = ErrorCode("access.24", "What a subject's key signs travels alone.", "Send one message a transaction.")
+ALREADY_DISPUTED = ErrorCode("access.25", "This access is disputed already.", "Wait for the member's answer.")
+NO_DISPUTE = ErrorCode("access.26", "No dispute of this access waits for this member's answer.", "Nothing.")
+NOT_AN_OFFICER = ErrorCode(
+    "access.27", "Only the member's privacy officer, and not the one who asked, reviews.", "Have the officer sign."
+)
+ALREADY_REVIEWED = ErrorCode("access.28", "This emergency access is reviewed already, or was denied.", "Nothing.")

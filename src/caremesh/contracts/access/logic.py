@@ -2,125 +2,38 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import msgspec
 
+from caremesh import codec
 from caremesh.contracts.access import errors
-from caremesh.contracts.access.messages import Close, Report, Request
-from caremesh.contracts.access.queries import anchor, is_alive, receipt_id
-from caremesh.contracts.access.state import ANCHORS, OF_CONSENT, RECEIPTS, REFUSALS, Anchor, Receipt, Refusal
-from caremesh.errors import ErrorCode, Refused
+from caremesh.contracts.access.messages import VISIT_DOMAIN, Close, Report, Request, SignedVisit, Visit
+from caremesh.contracts.access.needs import ConsentLike, Needs
+from caremesh.contracts.access.queries import anchor, is_alive, receipt_id, visits
+from caremesh.contracts.access.state import (
+    ANCHORS,
+    DISPUTES,
+    EMERGENCIES,
+    GIVEN,
+    OF_CONSENT,
+    OF_REQUESTER,
+    OF_STREAM,
+    RECEIPTS,
+    REFUSALS,
+    Anchor,
+    Receipt,
+    Refusal,
+)
+from caremesh.crypto import signatures
+from caremesh.errors import BadInput, ErrorCode, Refused, Tampered
 from caremesh.ledger.machine import Context
-from caremesh.ledger.state import Reader
-from caremesh.types import Code, ConsentId, Count, CountryCode, Did, Height, Multikey, Seconds, StreamId
+from caremesh.ledger.state import CountedList
+from caremesh.types import Code, ConsentId, Did, Multikey, Seconds, StreamId
 
-
-class ConditionsLike(Protocol):
-    """What this contract needs to know of a consent's conditions."""
-
-    @property
-    def jurisdiction(self) -> CountryCode | None: ...
-    @property
-    def max_receipts(self) -> Count | None: ...
-
-
-class ConsentLike(Protocol):
-    """What this contract needs to know of a consent."""
-
-    @property
-    def id(self) -> ConsentId: ...
-    @property
-    def stream(self) -> StreamId: ...
-    @property
-    def source(self) -> Did: ...
-    @property
-    def grantee(self) -> Did: ...
-    @property
-    def actions(self) -> list[Code]: ...
-    @property
-    def purposes(self) -> list[Code]: ...
-    @property
-    def starts(self) -> Seconds: ...
-    @property
-    def ends(self) -> Seconds: ...
-    @property
-    def explicit(self) -> bool: ...
-    @property
-    def conditions(self) -> ConditionsLike: ...
-
-
-class MemberLike(Protocol):
-    """What this contract needs to know of a member."""
-
-    @property
-    def roles(self) -> list[Code]: ...
-    @property
-    def jurisdiction(self) -> CountryCode: ...
-
-
-class Needs(Protocol):
-    """What this contract needs of others."""
-
-    def consent(self, reader: Reader, consent: ConsentId, /) -> ConsentLike | None:
-        """A consent, or None."""
-        ...
-
-    def is_active(self, reader: Reader, consent: ConsentId, at: Seconds, /) -> bool:
-        """Whether a consent opens anything at a time."""
-        ...
-
-    def covers_all(self, reader: Reader, consent: ConsentId, segments: list[Count], /) -> bool:
-        """Whether these segments exist, are not erased, and are within the consent's scope."""
-        ...
-
-    def member(self, reader: Reader, did: Did, /) -> MemberLike | None:
-        """A member, or None."""
-        ...
-
-    def is_custodian(self, reader: Reader, did: Did, /) -> bool:
-        """Whether an active member has the role of custodian."""
-        ...
-
-    def is_current_key(self, reader: Reader, did: Did, key: Multikey, /) -> bool:
-        """Whether a key acts for a DID now."""
-        ...
-
-    def appointed_roles(self, reader: Reader, practitioner: Did, member: Did, at: Seconds, /) -> list[Code] | None:
-        """The roles in which a practitioner may act for a member at a time; None when they may not."""
-        ...
-
-    def brake_on(self, reader: Reader, at: Seconds, /) -> bool:
-        """Whether the emergency brake is on."""
-        ...
-
-    def receipt_life_s(self, reader: Reader, /) -> Seconds:
-        """How long a receipt lives."""
-        ...
-
-    def may_access(
-        self,
-        reader: Reader,
-        /,
-        *,
-        height: Height,
-        at: Seconds,
-        action: Code,
-        purpose: Code,
-        legal_basis: list[Code],
-        member_roles: list[Code],
-        requester_roles: list[Code],
-        source_jurisdiction: CountryCode,
-        grantee_jurisdiction: CountryCode,
-        explicit: bool,
-        asserted: bool,
-        licensed: bool,
-        entire: bool,
-        starts: Seconds,
-        ends: Seconds,
-    ) -> tuple[bool, list[str]]:
-        """Whether the regulations permit the access, and which policies decide."""
-        ...
+MAX_VISIT_S: Final[Seconds] = 12 * 3_600
+MAX_AGED: Final = 4
+"""How many entries that are older than audits last leave a list with each new one."""
 
 
 class _Decision(NamedTuple):
@@ -135,37 +48,20 @@ def request(ctx: Context, msg: Request, needs: Needs) -> None:
         raise Refused(errors.NO_CONSENT)
     if needs.brake_on(ctx.state, ctx.time):
         raise Refused(errors.BRAKE_ON)
-    if msg.asserted and msg.requester != ctx.sponsor:
+    if msg.asserted and (msg.requester != ctx.sponsor or msg.visit is not None):
         raise Refused(errors.NOT_ASSERTABLE)
-    if not msg.asserted and not _signed_by_requester(ctx, msg.requester, needs):
+    if msg.visit is not None:
+        _check_visit(ctx, msg.visit, msg.requester, needs)
+    elif not msg.asserted and not signed_by_person(ctx, msg.requester, needs):
         raise Refused(errors.WRONG_SIGNER)
-    if not msg.legal_basis or len(set(msg.legal_basis)) != len(msg.legal_basis):
-        raise Refused(errors.UNKNOWN_BASIS)
-    decision = _decide(ctx, msg, consent, needs)
+    check_basis(msg.legal_basis)
+    renewed = _renewed(ctx, msg)
+    decision = _decide(ctx, msg, consent, renewed, needs)
 
     identity = receipt_id(ctx.tx_id, ctx.index)
-    OF_CONSENT.append(ctx.state, identity, consent.id)
-    if decision.why is None:
-        receipt = Receipt(
-            id=identity,
-            consent=consent.id,
-            stream=consent.stream,
-            member=ctx.sponsor,
-            requester=msg.requester,
-            asserted=msg.asserted,
-            action=msg.action,
-            purpose=msg.purpose,
-            legal_basis=msg.legal_basis,
-            segments=msg.segments,
-            height=ctx.height,
-            at=ctx.time,
-            expires=min(ctx.time + needs.receipt_life_s(ctx.state), consent.ends),
-            policies=decision.policies,
-            closed=False,
-        )
-        RECEIPTS.put(ctx.state, receipt, identity)
-        ctx.emit("access/permitted", receipt=identity, consent=consent.id, stream=consent.stream)
-    else:
+    list_record(ctx, identity, consent.stream, msg.requester, needs)
+    _append(ctx, OF_CONSENT, identity, consent.id, needs)
+    if decision.why is not None:
         refusal = Refusal(
             id=identity,
             consent=consent.id,
@@ -182,6 +78,37 @@ def request(ctx: Context, msg: Request, needs: Needs) -> None:
         )
         REFUSALS.put(ctx.state, refusal, identity)
         ctx.emit("access/denied", refusal=identity, consent=consent.id, stream=consent.stream, why=decision.why.code)
+        return
+    receipt = Receipt(
+        id=identity,
+        consent=consent.id,
+        stream=consent.stream,
+        member=ctx.sponsor,
+        requester=msg.requester,
+        asserted=msg.asserted,
+        action=msg.action,
+        purpose=msg.purpose,
+        legal_basis=msg.legal_basis,
+        segments=msg.segments,
+        height=ctx.height,
+        at=ctx.time,
+        expires=min(ctx.time + needs.receipt_life_s(ctx.state), consent.ends),
+        policies=decision.policies,
+        closed=False,
+        first=identity if renewed is None else renewed.first,
+        began=ctx.time if renewed is None else renewed.began,
+        visit_key=None if msg.visit is None else _read(msg.visit).key,
+    )
+    RECEIPTS.put(ctx.state, receipt, identity)
+    if renewed is None:
+        GIVEN.put(ctx.state, visits(ctx.state, consent.id) + 1, consent.id)
+    ctx.emit(
+        "access/permitted",
+        receipt=identity,
+        consent=consent.id,
+        stream=consent.stream,
+        notify=int(consent.conditions.notify),
+    )
 
 
 def close(ctx: Context, msg: Close) -> None:
@@ -208,13 +135,58 @@ def report(ctx: Context, msg: Report, needs: Needs) -> None:
     ctx.emit("access/reported", custodian=ctx.sponsor, count=msg.count)
 
 
+def check_basis(legal_basis: list[Code]) -> None:
+    """Raises Refused access.04."""
+    if not legal_basis or len(set(legal_basis)) != len(legal_basis):
+        raise Refused(errors.UNKNOWN_BASIS)
+
+
+def signed_by_person(ctx: Context, person: Did, needs: Needs) -> bool:
+    """Whether someone's own current key signed, beside the member's."""
+    return any(
+        signer.did == person and needs.is_current_key(ctx.state, person, signer.key) for signer in ctx.signers[:-1]
+    )
+
+
+def list_record(ctx: Context, identity: bytes, stream: StreamId, requester: Did, needs: Needs) -> None:
+    """Enter a record into the lists that prove an audit complete; what is older than audits last leaves the state."""
+    _append(ctx, OF_STREAM, identity, stream, needs)
+    _append(ctx, OF_REQUESTER, identity, requester.encode(), needs)
+
+
+def _append(ctx: Context, entries: CountedList[bytes], identity: bytes, owner: bytes, needs: Needs) -> None:
+    before = ctx.time - needs.audit_s(ctx.state)
+    for _ in range(MAX_AGED):
+        first, count = entries.bounds(ctx.state, owner)
+        oldest = entries.get(ctx.state, first, owner) if first < count else None
+        if oldest is None or not _forgotten(ctx, oldest, before):
+            break
+        entries.drop_first(ctx.state, owner)
+    entries.append(ctx.state, identity, owner)
+
+
+def _forgotten(ctx: Context, identity: bytes, before: Seconds) -> bool:
+    """Whether a record is gone or old enough to go; then it goes."""
+    for table in (RECEIPTS, REFUSALS, EMERGENCIES):
+        known = table.get(ctx.state, identity)
+        if known is not None and known.at > before:
+            return False
+        if known is not None:
+            table.delete(ctx.state, identity)
+            DISPUTES.delete(ctx.state, identity)
+    return True
+
+
 def _decide(  # noqa: PLR0911 - one return per rule reads as the rules do
-    ctx: Context, msg: Request, consent: ConsentLike, needs: Needs
+    ctx: Context, msg: Request, consent: ConsentLike, renewed: Receipt | None, needs: Needs
 ) -> _Decision:
     """Active? purpose, action, segments covered? appointed and licensed? within the conditions? lawful?"""
+    conditions = consent.conditions
     member, source = needs.member(ctx.state, consent.grantee), needs.member(ctx.state, consent.source)
-    if not needs.is_active(ctx.state, consent.id, ctx.time):
+    if not needs.is_active(ctx.state, consent.id, ctx.time) or member is None or source is None:
         return _Decision(errors.NOT_ACTIVE, [])
+    if not needs.is_delegated(ctx.state, consent.id):
+        return _Decision(errors.NOT_DELEGATED, [])
     if msg.purpose not in consent.purposes:
         return _Decision(errors.OTHER_PURPOSE, [])
     if msg.action not in consent.actions:
@@ -224,12 +196,16 @@ def _decide(  # noqa: PLR0911 - one return per rule reads as the rules do
     roles = None if msg.asserted else needs.appointed_roles(ctx.state, msg.requester, ctx.sponsor, ctx.time)
     if not msg.asserted and roles is None:
         return _Decision(errors.NOT_APPOINTED, [])
-    if consent.conditions.max_receipts is not None and _given(ctx, consent.id) >= consent.conditions.max_receipts:
+    if (
+        renewed is None
+        and conditions.max_receipts is not None
+        and visits(ctx.state, consent.id) >= conditions.max_receipts
+    ):
         return _Decision(errors.USED_UP, [])
-    if member is None or source is None:
-        return _Decision(errors.NOT_ACTIVE, [])
-    if consent.conditions.jurisdiction not in (None, member.jurisdiction):
+    if conditions.jurisdiction not in (None, member.jurisdiction):
         return _Decision(errors.OTHER_JURISDICTION, [])
+    if conditions.second_signature and not _signed_by_second(ctx, msg.requester, needs):
+        return _Decision(errors.NEEDS_SECOND, [])
     permit, policies = needs.may_access(
         ctx.state,
         height=ctx.height,
@@ -244,6 +220,7 @@ def _decide(  # noqa: PLR0911 - one return per rule reads as the rules do
         explicit=consent.explicit,
         asserted=msg.asserted,
         licensed=roles is not None,
+        break_glass=False,
         entire=not msg.segments,
         starts=consent.starts,
         ends=consent.ends,
@@ -251,14 +228,60 @@ def _decide(  # noqa: PLR0911 - one return per rule reads as the rules do
     return _Decision(None if permit else errors.NOT_PERMITTED, policies)
 
 
-def _signed_by_requester(ctx: Context, requester: Did, needs: Needs) -> bool:
+def _signed_by_second(ctx: Context, requester: Did, needs: Needs) -> bool:
+    """Whether another practitioner who may act for the member signed too."""
     return any(
-        signer.did == requester and needs.is_current_key(ctx.state, requester, signer.key)
+        signer.did is not None
+        and signer.did != requester
+        and needs.is_current_key(ctx.state, signer.did, signer.key)
+        and needs.appointed_roles(ctx.state, signer.did, ctx.sponsor, ctx.time) is not None
         for signer in ctx.signers[:-1]
     )
 
 
-def _given(ctx: Context, consent: ConsentId) -> Count:
-    """How many receipts a consent has led to."""
-    entries = OF_CONSENT.items(ctx.state, consent)
-    return sum(RECEIPTS.get(ctx.state, entry) is not None for entry in entries)
+def _renewed(ctx: Context, msg: Request) -> Receipt | None:
+    """The living receipt that this request continues: the same question, in a visit of at most twelve hours."""
+    if msg.renews is None:
+        return None
+    given = RECEIPTS.get(ctx.state, msg.renews)
+    if (
+        given is None
+        or not is_alive(given, ctx.time)
+        or ctx.time >= given.began + MAX_VISIT_S
+        or _question(given, given.member, given.consent) != _question(msg, ctx.sponsor, msg.consent)
+    ):
+        raise Refused(errors.BAD_RENEWAL)
+    return given
+
+
+def _question(asked: Receipt | Request, member: Did, consent: ConsentId) -> tuple[object, ...]:
+    return (member, consent, asked.requester, asked.asserted, asked.action, asked.purpose, asked.segments)
+
+
+def _check_visit(ctx: Context, signed: SignedVisit, requester: Did, needs: Needs) -> None:
+    """The practitioner's own current key signed the visit, its key signed this, and its time is now."""
+    visit = _read(signed)
+    if (visit.chain, visit.practitioner, visit.member) != (ctx.chain, requester, ctx.sponsor):
+        raise Refused(errors.BAD_VISIT)
+    if not visit.starts <= ctx.time < visit.ends or visit.ends - visit.starts > MAX_VISIT_S:
+        raise Refused(errors.BAD_VISIT)
+    if not any((signer.did, signer.key) == (requester, visit.key) for signer in ctx.signers[:-1]):
+        raise Refused(errors.WRONG_SIGNER)
+    own = needs.current_key(ctx.state, requester)
+    if own is None:
+        raise Refused(errors.WRONG_SIGNER)
+    _verify(own, signed)
+
+
+def _verify(key: Multikey, signed: SignedVisit) -> None:
+    try:
+        signatures.verify(key, VISIT_DOMAIN + signed.visit, signed.signature)
+    except Tampered as error:
+        raise Refused(errors.BAD_VISIT) from error
+
+
+def _read(signed: SignedVisit) -> Visit:
+    try:
+        return codec.decode_as(signed.visit, Visit)
+    except BadInput as error:
+        raise Refused(errors.BAD_VISIT) from error

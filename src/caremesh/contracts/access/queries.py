@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
-from caremesh.contracts.access.state import ANCHORS, OF_CONSENT, RECEIPTS, REFUSALS, Anchor, Receipt, Refusal
+from typing import TypeAlias
+
+from caremesh.contracts.access.state import (
+    ANCHORS,
+    DISPUTES,
+    EMERGENCIES,
+    GIVEN,
+    OF_CONSENT,
+    OF_REQUESTER,
+    OF_STREAM,
+    RECEIPTS,
+    REFUSALS,
+    Anchor,
+    Disputed,
+    Emergency,
+    Receipt,
+    Refusal,
+)
 from caremesh.crypto.hashes import tagged_hash
 from caremesh.ledger.state import Reader
-from caremesh.types import ConsentId, Count, Did, Height, ReceiptId, Seconds
+from caremesh.types import ConsentId, Count, Did, Height, ReceiptId, Seconds, StreamId
 
 __all__ = [
     "Anchor",
+    "Disputed",
+    "Emergency",
     "Receipt",
+    "Record",
     "Refusal",
     "anchor",
     "count_key",
     "covers",
+    "dispute",
+    "emergency",
     "is_alive",
+    "is_open",
     "of_consent",
+    "of_requester",
+    "of_stream",
     "receipt",
     "receipt_id",
     "receipt_key",
+    "record",
+    "stream_count_key",
+    "visits",
 ]
+
+Record: TypeAlias = Receipt | Refusal | Emergency
+"""What a question about someone's records leaves behind."""
 
 
 def receipt(reader: Reader, receipt_id: ReceiptId) -> Receipt | None:
@@ -27,14 +58,51 @@ def receipt(reader: Reader, receipt_id: ReceiptId) -> Receipt | None:
     return RECEIPTS.get(reader, receipt_id)
 
 
+def emergency(reader: Reader, receipt_id: ReceiptId) -> Emergency | None:
+    """An emergency access, denied ones too, or None."""
+    return EMERGENCIES.get(reader, receipt_id)
+
+
+def record(reader: Reader, identity: bytes) -> Record | None:
+    """The receipt, refusal or emergency access with this id, or None."""
+    return RECEIPTS.get(reader, identity) or REFUSALS.get(reader, identity) or EMERGENCIES.get(reader, identity)
+
+
 def of_consent(reader: Reader, consent: ConsentId) -> list[Receipt | Refusal]:
     """All that was asked under a consent, oldest first: what was permitted and what was denied."""
     found: list[Receipt | Refusal] = []
     for entry in OF_CONSENT.items(reader, consent):
-        record = RECEIPTS.get(reader, entry) or REFUSALS.get(reader, entry)
-        if record is not None:
-            found.append(record)
+        known = RECEIPTS.get(reader, entry) or REFUSALS.get(reader, entry)
+        if known is not None:
+            found.append(known)
     return found
+
+
+def of_stream(reader: Reader, stream: StreamId) -> list[Record]:
+    """All that was asked of a stream, oldest first."""
+    found = [record(reader, entry) for entry in OF_STREAM.items(reader, stream)]
+    return [entry for entry in found if entry is not None]
+
+
+def of_requester(reader: Reader, requester: Did) -> list[Record]:
+    """All that someone asked, oldest first."""
+    found = [record(reader, entry) for entry in OF_REQUESTER.items(reader, requester.encode())]
+    return [entry for entry in found if entry is not None]
+
+
+def visits(reader: Reader, consent: ConsentId) -> Count:
+    """How many visits a consent has had."""
+    return GIVEN.get(reader, consent) or 0
+
+
+def dispute(reader: Reader, receipt_id: ReceiptId) -> Disputed | None:
+    """What the subject asked about an access and what the member answered, or None."""
+    return DISPUTES.get(reader, receipt_id)
+
+
+def is_open(given: Emergency, at: Seconds) -> bool:
+    """Whether an emergency access was permitted and still authorises a release at a time."""
+    return given.why is None and given.at <= at < given.expires
 
 
 def is_alive(given: Receipt, at: Seconds) -> bool:
@@ -66,3 +134,8 @@ def receipt_key(receipt_id: ReceiptId) -> bytes:
 def count_key(consent: ConsentId) -> bytes:
     """The state key of how many receipts and refusals a consent has led to, for proofs that a list is complete."""
     return OF_CONSENT.count_key(consent)
+
+
+def stream_count_key(stream: StreamId) -> bytes:
+    """The state key of how often a stream was asked for, for proofs that a list is complete."""
+    return OF_STREAM.count_key(stream)

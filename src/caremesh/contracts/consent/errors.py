@@ -14,7 +14,11 @@ GRANTEE_IS_CUSTODIAN = ErrorCode(
     "consent.07", "The grantee is a custodian of this stream.", "Change the stream's custodians first."
 )
 UNKNOWN_PURPOSE = ErrorCode("consent.08", "A purpose is unknown, or named twice.", "Use codes of PurposeOfUse.")
-WRONG_KEY = ErrorCode("consent.09", "The stream's own key has not signed this.", "Sign with the stream's current key.")
+WRONG_KEY = ErrorCode(
+    "consent.09",
+    "Neither the stream's key nor a controller's within its powers has signed this.",
+    "Sign with such a key.",
+)
 ALREADY_REVOKED = ErrorCode("consent.10", "This consent is revoked already.", "Nothing: it opens nothing any more.")
 UNKNOWN_CONSENT = ErrorCode("consent.11", "There is no such consent.", "Check its id.")
 NOT_WHOLE_DAYS = ErrorCode("consent.12", "A period begins and ends at midnight UTC.", "Round to whole days.")
@@ -34,3 +38,13 @@ SALT_REUSED = ErrorCode("consent.21", "A consent with this salt exists.", "Draw 
 BAD_KEY = ErrorCode("consent.22", "The verifying key is no compressed public key.", "Make the fragments anew.")
 OTHER_STREAM = ErrorCode("consent.23", "The permit is for another stream.", "Send the permit of this stream.")
 BAD_CONDITIONS = ErrorCode("consent.24", "A condition can never be met.", "Allow at least one receipt.")
+CLOSED = ErrorCode("consent.25", "The stream is closed.", "Open another.")
+NOT_IN_FORCE = ErrorCode("consent.26", "This consent is over.", "Grant anew.")
+NOT_NARROWER = ErrorCode("consent.27", "This allows something that the consent does not, or changes nothing.", "Grant.")
+NOT_LONGER = ErrorCode("consent.28", "The new end is not after the old one.", "Narrow it, to end it sooner.")
+SAME_FRAGMENTS = ErrorCode("consent.29", "These are the fragments that the consent has.", "Make new ones.")
+UNKNOWN_OFFER = ErrorCode("consent.30", "There is no such offer.", "Check its id.")
+OFFER_OVER = ErrorCode("consent.31", "The offer was answered, or has expired.", "Ask for a new one.")
+BEYOND_OFFER = ErrorCode("consent.32", "This grants another, or more, than the offer asks for.", "Grant as offered.")
+OFFER_WAITING = ErrorCode("consent.33", "An offer of this member is waiting for an answer.", "Wait for it.")
+BAD_OFFER = ErrorCode("consent.34", "An offer expires on a whole day, at most 92 days ahead.", "Change its end.")

@@ -1,167 +1,56 @@
-"""A subject grants, and takes back."""
+"""A subject grants, changes what it granted, and takes it back."""
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from caremesh.contracts.consent import errors
-from caremesh.contracts.consent.messages import Conditions, Grant, Revoke, Scope
-from caremesh.contracts.consent.queries import consent_id, is_active, of_stream
+from caremesh.contracts.consent.messages import (
+    Conditions,
+    Extend,
+    FragmentCommitment,
+    Grant,
+    Narrow,
+    OfferId,
+    Redelegate,
+    Revoke,
+    Scope,
+)
+from caremesh.contracts.consent.needs import MemberLike, Needs, StreamLike
+from caremesh.contracts.consent.queries import consent_id, covers, ended_by, is_over, of_stream
 from caremesh.contracts.consent.state import CONSENTS, OF_STREAM, Consent
 from caremesh.errors import Refused
 from caremesh.ledger.machine import Context
-from caremesh.ledger.state import Reader
-from caremesh.types import (
-    DAY_S,
-    Code,
-    Count,
-    CountryCode,
-    Did,
-    Height,
-    Multikey,
-    ReencryptionKey,
-    Seconds,
-    SignedPermit,
-    StreamId,
-)
+from caremesh.types import DAY_S, Code, ConsentId, Count, Did, ReencryptionKey, Seconds, StreamId
 
 MAX_PERIOD_S: Final[dict[Code, Seconds]] = {"TREAT": 3_653 * DAY_S, "HRESCH": 3_653 * DAY_S, "HPAYMT": 731 * DAY_S}
 """How long a purpose may be granted for; ``DEFAULT_MAX_PERIOD_S`` for those not named."""
 DEFAULT_MAX_PERIOD_S: Final[Seconds] = 366 * DAY_S
+MAX_AGED: Final = 4
+"""How many consents that are over for longer than audits last leave the state with each new one."""
 
 
-class StreamLike(Protocol):
-    """What this contract needs to know of a stream."""
-
-    @property
-    def id(self) -> StreamId: ...
-    @property
-    def key(self) -> Multikey: ...
-    @property
-    def source(self) -> Did: ...
-    @property
-    def epoch(self) -> Count: ...
-    @property
-    def custodians(self) -> list[Did]: ...
-
-
-class MemberLike(Protocol):
-    """What this contract needs to know of a member."""
-
-    @property
-    def roles(self) -> list[Code]: ...
-    @property
-    def jurisdiction(self) -> CountryCode: ...
-    @property
-    def status(self) -> str: ...
-
-
-class Needs(Protocol):
-    """What this contract needs of others."""
-
-    def permitted(self, ctx: Context, permit: SignedPermit, /) -> StreamLike:
-        """The stream of a valid permit, opened or renewed by it. Raises Refused."""
-        ...
-
-    def stream(self, reader: Reader, stream: StreamId, /) -> StreamLike | None:
-        """An open stream, or None."""
-        ...
-
-    def segment_count(self, reader: Reader, stream: StreamId, /) -> Count:
-        """How many segments a stream has ever had."""
-        ...
-
-    def member(self, reader: Reader, did: Did, /) -> MemberLike | None:
-        """A member, or None."""
-        ...
-
-    def receiving_key(self, reader: Reader, did: Did, /) -> ReencryptionKey | None:
-        """The key that grants to a member are made to."""
-        ...
-
-    def brake_on(self, reader: Reader, at: Seconds, /) -> bool:
-        """Whether the emergency brake is on."""
-        ...
-
-    def purpose_is_known(self, code: Code, /) -> bool:
-        """Whether the regulations can speak of a purpose."""
-        ...
-
-    def action_is_known(self, code: Code, /) -> bool:
-        """Whether the regulations can speak of an action."""
-        ...
-
-    def may_grant(
-        self,
-        reader: Reader,
-        /,
-        *,
-        height: Height,
-        at: Seconds,
-        action: Code,
-        purpose: Code,
-        member_roles: list[Code],
-        source_jurisdiction: CountryCode,
-        grantee_jurisdiction: CountryCode,
-        explicit: bool,
-        entire: bool,
-        starts: Seconds,
-        ends: Seconds,
-    ) -> tuple[bool, list[str]]:
-        """Whether the regulations permit the grant, and which policies decide."""
-        ...
-
-
-def grant(ctx: Context, msg: Grant, needs: Needs) -> None:  # noqa: PLR0912 - one branch per rule reads as the rules do
+def grant(ctx: Context, msg: Grant, needs: Needs, offer: OfferId | None = None) -> None:
     """The subject allows a member what the message says, as far as the law lets them."""
-    if not ctx.alone:
-        raise Refused(errors.NOT_ALONE)
-    if needs.brake_on(ctx.state, ctx.time):
-        raise Refused(errors.BRAKE_ON)
     stream = needs.permitted(ctx, msg.permit) if msg.permit is not None else needs.stream(ctx.state, msg.stream)
     if stream is None:
         raise Refused(errors.INVALID_PATIENT)
     if stream.id != msg.stream:
         raise Refused(errors.OTHER_STREAM)
-    if not ctx.signed_by(stream.key):
-        raise Refused(errors.WRONG_KEY)
-    if msg.from_ % DAY_S or msg.until % DAY_S:
+    _check_giving(ctx, stream, needs)
+    if msg.from_ % DAY_S:
         raise Refused(errors.NOT_WHOLE_DAYS)
-    if msg.until <= msg.from_ or msg.until <= ctx.time:
-        raise Refused(errors.EMPTY_PERIOD)
-    _check_codes(msg, needs)
-    if any(
-        msg.until - max(msg.from_, ctx.time) > MAX_PERIOD_S.get(code, DEFAULT_MAX_PERIOD_S) for code in msg.purposes
-    ):
-        raise Refused(errors.PERIOD_TOO_LONG)
+    check_codes(msg.actions, msg.purposes, needs)
     _check_scope(ctx, msg.stream, msg.scope, needs)
-    grantee = needs.member(ctx.state, msg.grantee)
-    if grantee is None:
-        raise Refused(errors.UNKNOWN_GRANTEE)
-    if grantee.status != "active":
-        raise Refused(errors.GRANTEE_SUSPENDED)
-    if msg.grantee in stream.custodians:
-        raise Refused(errors.GRANTEE_IS_CUSTODIAN)
-    if msg.epoch != stream.epoch:
-        raise Refused(errors.WRONG_EPOCH)
-    if msg.receiving_key != needs.receiving_key(ctx.state, msg.grantee):
-        raise Refused(errors.WRONG_RECEIVING_KEY)
-    if msg.verifying_key[0] not in (2, 3):
-        raise Refused(errors.BAD_KEY)
-    if [entry.custodian for entry in msg.fragments] != stream.custodians:
-        raise Refused(errors.WRONG_CUSTODIANS)
+    grantee = _grantee(ctx, msg.grantee, stream, needs)
+    _check_delegation(ctx, stream, msg.grantee, msg.epoch, msg.receiving_key, msg.verifying_key, msg.fragments, needs)
     if msg.conditions is not None and msg.conditions.max_receipts == 0:
         raise Refused(errors.BAD_CONDITIONS)
     identity = consent_id(msg.stream, msg.salt)
     if CONSENTS.get(ctx.state, identity) is not None:
         raise Refused(errors.SALT_REUSED)
-    same = _same(ctx, msg)
-    if same is not None:
-        raise Refused(errors.ALREADY_HAS_ACCESS, same.id.hex())
-    policies = _check_law(ctx, msg, stream, grantee, needs)
-
     consent = Consent(
         id=identity,
         stream=msg.stream,
@@ -178,38 +67,168 @@ def grant(ctx: Context, msg: Grant, needs: Needs) -> None:  # noqa: PLR0912 - on
         fragments=msg.fragments,
         explicit=msg.explicit,
         granted=ctx.height,
-        policies=policies,
+        policies=[],
         status="granted",
+        threshold=stream.threshold,
         conditions=msg.conditions or Conditions(),
+        offer=offer,
     )
-    CONSENTS.put(ctx.state, consent, identity)
+    policies = _check_terms(ctx, consent, grantee, needs)
+
+    _age_out(ctx, msg.stream, needs)
+    CONSENTS.put(ctx.state, msgspec.structs.replace(consent, policies=policies), identity)
     OF_STREAM.append(ctx.state, identity, msg.stream)
     ctx.emit("consent/granted", consent=identity, stream=msg.stream, grantee=msg.grantee)
 
 
+def extend(ctx: Context, msg: Extend, needs: Needs) -> None:
+    """The subject allows the same for longer, under the same checks as a grant."""
+    consent, stream = _in_force(ctx, msg.consent, needs)
+    _check_giving(ctx, stream, needs)
+    if msg.until <= consent.ends:
+        raise Refused(errors.NOT_LONGER)
+    grantee = _grantee(ctx, consent.grantee, stream, needs)
+    longer = msgspec.structs.replace(consent, ends=msg.until)
+    policies = _check_terms(ctx, longer, grantee, needs)
+
+    CONSENTS.put(ctx.state, msgspec.structs.replace(longer, policies=policies), consent.id)
+    ctx.emit("consent/extended", consent=consent.id, stream=consent.stream, grantee=consent.grantee)
+
+
+def redelegate(ctx: Context, msg: Redelegate, needs: Needs) -> None:
+    """New fragments for a consent in force, under the same checks as at its grant."""
+    consent, stream = _in_force(ctx, msg.consent, needs)
+    _check_giving(ctx, stream, needs)
+    _grantee(ctx, consent.grantee, stream, needs)
+    _check_delegation(
+        ctx, stream, consent.grantee, msg.epoch, msg.receiving_key, msg.verifying_key, msg.fragments, needs
+    )
+    if msg.verifying_key == consent.verifying_key or msg.fragments == consent.fragments:
+        raise Refused(errors.SAME_FRAGMENTS)
+
+    delegated = msgspec.structs.replace(
+        consent,
+        epoch=msg.epoch,
+        receiving_key=msg.receiving_key,
+        verifying_key=msg.verifying_key,
+        fragments=msg.fragments,
+        threshold=stream.threshold,
+    )
+    CONSENTS.put(ctx.state, delegated, consent.id)
+    ctx.emit("consent/redelegated", consent=consent.id, stream=consent.stream, grantee=consent.grantee)
+
+
+def narrow(ctx: Context, msg: Narrow, needs: Needs) -> None:
+    """The subject takes a part back. Like revoking, it asks for the subject's key and nothing else."""
+    consent, _ = _in_force(ctx, msg.consent, needs)
+    _check_taking(ctx, consent, needs)
+    narrower = msgspec.structs.replace(
+        consent,
+        scope=consent.scope if msg.scope is None else msg.scope,
+        actions=consent.actions if msg.actions is None else msg.actions,
+        purposes=consent.purposes if msg.purposes is None else msg.purposes,
+        ends=consent.ends if msg.until is None else msg.until,
+    )
+    if narrower == consent or not _lies_within(ctx, narrower, consent, needs):
+        raise Refused(errors.NOT_NARROWER)
+    check_codes(narrower.actions, narrower.purposes, needs)
+    _check_period(ctx, narrower)
+
+    CONSENTS.put(ctx.state, narrower, consent.id)
+    ctx.emit("consent/narrowed", consent=consent.id, stream=consent.stream, grantee=consent.grantee)
+
+
 def revoke(ctx: Context, msg: Revoke, needs: Needs) -> None:
     """The subject takes a consent back. Nothing but the subject's key is asked for: not quota, brake or law."""
-    consent = CONSENTS.get(ctx.state, msg.consent)
-    if consent is None:
-        raise Refused(errors.UNKNOWN_CONSENT)
-    stream = needs.stream(ctx.state, consent.stream)
-    if stream is None or not ctx.signed_by(stream.key):
-        raise Refused(errors.WRONG_KEY)
-    if not ctx.alone:
-        raise Refused(errors.NOT_ALONE)
+    consent = _known(ctx, msg.consent)
+    _check_taking(ctx, consent, needs)
     if consent.status == "revoked":
         raise Refused(errors.ALREADY_REVOKED)
 
-    CONSENTS.put(ctx.state, msgspec.structs.replace(consent, status="revoked"), msg.consent)
+    revoked = msgspec.structs.replace(consent, status="revoked", revoked=ctx.time - ctx.time % DAY_S)
+    CONSENTS.put(ctx.state, revoked, msg.consent)
     ctx.emit("consent/revoked", consent=msg.consent, stream=consent.stream, grantee=consent.grantee)
 
 
-def _check_codes(msg: Grant, needs: Needs) -> None:
-    purposes, actions = msg.purposes, msg.actions
+def check_codes(actions: list[Code], purposes: list[Code], needs: Needs) -> None:
+    """Raises Refused consent.08, consent.13."""
     if not purposes or len(set(purposes)) != len(purposes) or not all(map(needs.purpose_is_known, purposes)):
         raise Refused(errors.UNKNOWN_PURPOSE)
     if not actions or len(set(actions)) != len(actions) or not all(map(needs.action_is_known, actions)):
         raise Refused(errors.UNKNOWN_ACTION)
+
+
+def _known(ctx: Context, identity: ConsentId) -> Consent:
+    consent = CONSENTS.get(ctx.state, identity)
+    if consent is None:
+        raise Refused(errors.UNKNOWN_CONSENT)
+    return consent
+
+
+def _in_force(ctx: Context, identity: ConsentId, needs: Needs) -> tuple[Consent, StreamLike]:
+    """A consent that is neither revoked nor over, and its stream."""
+    consent = _known(ctx, identity)
+    if consent.status == "revoked":
+        raise Refused(errors.ALREADY_REVOKED)
+    if is_over(consent, ctx.time):
+        raise Refused(errors.NOT_IN_FORCE)
+    stream = needs.stream(ctx.state, consent.stream)
+    if stream is None:
+        raise Refused(errors.INVALID_PATIENT)
+    return consent, stream
+
+
+def _check_giving(ctx: Context, stream: StreamLike, needs: Needs) -> None:
+    """What gives something is signed by the subject, alone, while the brake is off and the stream open."""
+    if not ctx.alone:
+        raise Refused(errors.NOT_ALONE)
+    if needs.brake_on(ctx.state, ctx.time):
+        raise Refused(errors.BRAKE_ON)
+    if not needs.signed_for(ctx, stream.id, "grant"):
+        raise Refused(errors.WRONG_KEY)
+    if stream.closed:
+        raise Refused(errors.CLOSED)
+
+
+def _check_taking(ctx: Context, consent: Consent, needs: Needs) -> None:
+    """What takes something back is signed by the subject, alone."""
+    if not needs.signed_for(ctx, consent.stream, "revoke"):
+        raise Refused(errors.WRONG_KEY)
+    if not ctx.alone:
+        raise Refused(errors.NOT_ALONE)
+
+
+def _grantee(ctx: Context, did: Did, stream: StreamLike, needs: Needs) -> MemberLike:
+    """An active member that is no custodian of the stream."""
+    grantee = needs.member(ctx.state, did)
+    if grantee is None:
+        raise Refused(errors.UNKNOWN_GRANTEE)
+    if grantee.status != "active":
+        raise Refused(errors.GRANTEE_SUSPENDED)
+    if did in stream.custodians:
+        raise Refused(errors.GRANTEE_IS_CUSTODIAN)
+    return grantee
+
+
+def _check_delegation(
+    ctx: Context,
+    stream: StreamLike,
+    grantee: Did,
+    epoch: Count,
+    receiving_key: ReencryptionKey,
+    verifying_key: ReencryptionKey,
+    fragments: list[FragmentCommitment],
+    needs: Needs,
+) -> None:
+    """The fragments are for this epoch, the grantee's key, and each custodian of the stream."""
+    if epoch != stream.epoch:
+        raise Refused(errors.WRONG_EPOCH)
+    if receiving_key != needs.receiving_key(ctx.state, grantee):
+        raise Refused(errors.WRONG_RECEIVING_KEY)
+    if verifying_key[0] not in (2, 3):
+        raise Refused(errors.BAD_KEY)
+    if [entry.custodian for entry in fragments] != stream.custodians:
+        raise Refused(errors.WRONG_CUSTODIANS)
 
 
 def _check_scope(ctx: Context, stream: StreamId, scope: Scope, needs: Needs) -> None:
@@ -223,32 +242,27 @@ def _check_scope(ctx: Context, stream: StreamId, scope: Scope, needs: Needs) -> 
         raise Refused(errors.BAD_SCOPE)
 
 
-def _same(ctx: Context, msg: Grant) -> Consent | None:
-    """A consent in force or to come that overlaps in grantee, purpose, action, time and segments."""
-    for consent in of_stream(ctx.state, msg.stream):
-        if (
-            consent.grantee == msg.grantee
-            and (is_active(consent, ctx.time) or (consent.status == "granted" and ctx.time < consent.starts))
-            and consent.starts < msg.until
-            and msg.from_ < consent.ends
-            and set(consent.purposes).intersection(msg.purposes)
-            and set(consent.actions).intersection(msg.actions)
-            and (consent.scope.kind != "listed" or msg.scope.kind != "listed" or _overlap(consent.scope, msg.scope))
-        ):
-            return consent
-    return None
+def _check_period(ctx: Context, consent: Consent) -> None:
+    """Whole days, not empty, not over, and not longer than each purpose bears."""
+    if consent.ends % DAY_S:
+        raise Refused(errors.NOT_WHOLE_DAYS)
+    if consent.ends <= consent.starts or consent.ends <= ctx.time:
+        raise Refused(errors.EMPTY_PERIOD)
+    length = consent.ends - max(consent.starts, ctx.time)
+    if any(length > MAX_PERIOD_S.get(code, DEFAULT_MAX_PERIOD_S) for code in consent.purposes):
+        raise Refused(errors.PERIOD_TOO_LONG)
 
 
-def _overlap(one: Scope, other: Scope) -> bool:
-    return bool(set(one.segments).intersection(other.segments))
-
-
-def _check_law(ctx: Context, msg: Grant, stream: StreamLike, grantee: MemberLike, needs: Needs) -> list[str]:
-    """Every pair of action and purpose is asked; all must be permitted. Returns the policies cited, sorted."""
-    source = needs.member(ctx.state, stream.source)
+def _check_terms(ctx: Context, consent: Consent, grantee: MemberLike, needs: Needs) -> list[str]:
+    """The period is possible, nothing in force covers the same, and the law permits it. Returns the policies cited."""
+    _check_period(ctx, consent)
+    same = _same(ctx, consent)
+    if same is not None:
+        raise Refused(errors.ALREADY_HAS_ACCESS, same.id.hex())
+    source = needs.member(ctx.state, consent.source)
     cited: list[str] = []
-    for action in msg.actions:
-        for purpose in msg.purposes:
+    for action in consent.actions:
+        for purpose in consent.purposes:
             permit, policies = needs.may_grant(
                 ctx.state,
                 height=ctx.height,
@@ -258,12 +272,74 @@ def _check_law(ctx: Context, msg: Grant, stream: StreamLike, grantee: MemberLike
                 member_roles=sorted(grantee.roles),
                 source_jurisdiction=source.jurisdiction if source is not None else "ZZ",
                 grantee_jurisdiction=grantee.jurisdiction,
-                explicit=msg.explicit,
-                entire=msg.scope.kind != "listed",
-                starts=msg.from_,
-                ends=msg.until,
+                explicit=consent.explicit,
+                entire=consent.scope.kind != "listed",
+                starts=consent.starts,
+                ends=consent.ends,
             )
             if not permit:
                 raise Refused(errors.NOT_PERMITTED, ", ".join(policies))
             cited += policies
     return sorted(set(cited))
+
+
+def _same(ctx: Context, new: Consent) -> Consent | None:
+    """Another consent, in force or to come, that overlaps in grantee, purpose, action, time and segments."""
+    for consent in of_stream(ctx.state, new.stream):
+        if (
+            consent.id != new.id
+            and consent.grantee == new.grantee
+            and not is_over(consent, ctx.time)
+            and consent.starts < new.ends
+            and new.starts < consent.ends
+            and set(consent.purposes).intersection(new.purposes)
+            and set(consent.actions).intersection(new.actions)
+            and (
+                consent.scope.kind != "listed"
+                or new.scope.kind != "listed"
+                or set(consent.scope.segments).intersection(new.scope.segments)
+            )
+        ):
+            return consent
+    return None
+
+
+def _lies_within(ctx: Context, new: Consent, old: Consent, needs: Needs) -> bool:
+    """Whether one consent allows nothing that the other does not."""
+    return (
+        set(new.actions).issubset(old.actions)
+        and set(new.purposes).issubset(old.purposes)
+        and new.ends <= old.ends
+        and _scope_within(ctx, new, old, needs)
+    )
+
+
+def _scope_within(ctx: Context, new: Consent, old: Consent, needs: Needs) -> bool:
+    """Future contains existing, and both contain the lists of what they cover now.
+
+    A superseded segment is covered by lists alone, so a list made of another scope cannot name one.
+    """
+    if new.scope == old.scope:
+        return True
+    _check_scope(ctx, new.stream, new.scope, needs)
+    if new.scope.kind == "listed":
+        if old.scope.kind == "listed":
+            return set(new.scope.segments).issubset(old.scope.segments)
+        named = [(index, needs.segment(ctx.state, new.stream, index)) for index in new.scope.segments]
+        return all(segment is not None and covers(old, index, segment) for index, segment in named)
+    if new.scope.kind == "existing":
+        return old.scope.kind == "future" or (old.scope.kind == "existing" and new.scope.height <= old.scope.height)
+    return False
+
+
+def _age_out(ctx: Context, stream: StreamId, needs: Needs) -> None:
+    """Consents at the head of the list that have been over for longer than audits last leave the state."""
+    before = ctx.time - needs.audit_s(ctx.state)
+    for _ in range(MAX_AGED):
+        first, count = OF_STREAM.bounds(ctx.state, stream)
+        identity = OF_STREAM.get(ctx.state, first, stream) if first < count else None
+        consent = None if identity is None else CONSENTS.get(ctx.state, identity)
+        if identity is None or (consent is not None and not ended_by(consent, before)):
+            return
+        CONSENTS.delete(ctx.state, identity)
+        OF_STREAM.drop_first(ctx.state, stream)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
@@ -21,6 +21,8 @@ from caremesh.types import (
     SignedPermit,
     StreamId,
 )
+
+OfferId: TypeAlias = Digest
 
 
 class Scope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -41,10 +43,16 @@ class FragmentCommitment(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Conditions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Further limits. ``jurisdiction``: the grantee's; ``max_receipts``: at most so many, renewals not counted."""
+    """Further limits on every access."""
 
     jurisdiction: CountryCode | None = None
+    """The grantee's."""
     max_receipts: Count | None = None
+    """At most so many, renewals not counted."""
+    second_signature: bool = False
+    """A second practitioner of the grantee signs too."""
+    notify: bool = False
+    """The subject is told at once, not at the next look."""
 
 
 class Grant(Message, frozen=True, kw_only=True, tag="consent/grant"):
@@ -75,3 +83,56 @@ class Revoke(Message, frozen=True, kw_only=True, tag="consent/revoke"):
     """End a consent at once. Signed by the stream's key; costs no quota, and every member must relay it."""
 
     consent: ConsentId
+
+
+class Narrow(Message, frozen=True, kw_only=True, tag="consent/narrow"):
+    """Allow less from now on: what is given replaces what was, and must lie within it. Signed by the stream's key."""
+
+    consent: ConsentId
+    scope: Scope | None = None
+    actions: list[Code] | None = None
+    purposes: list[Code] | None = None
+    until: Seconds | None = None
+
+
+class Extend(Message, frozen=True, kw_only=True, tag="consent/extend"):
+    """Allow the same for longer. Signed by the stream's key; checked like a grant."""
+
+    consent: ConsentId
+    until: Seconds
+
+
+class Redelegate(Message, frozen=True, kw_only=True, tag="consent/redelegate"):
+    """New fragments, after the grantee's key, the epoch or the custodians have changed. Signed by the stream's key."""
+
+    consent: ConsentId
+    epoch: Count
+    receiving_key: ReencryptionKey
+    verifying_key: ReencryptionKey
+    fragments: list[FragmentCommitment]
+
+
+class Offer(Message, frozen=True, kw_only=True, tag="consent/offer"):
+    """A provider or study asks for a consent. Signed by the member."""
+
+    stream: StreamId
+    actions: list[Code]
+    purposes: list[Code]
+    until: Seconds
+    """How long the consent would last at most; a whole day."""
+    text: Digest
+    """Salted hash of what is asked, in plain language; the text itself goes to the subject off the ledger."""
+    expires: Seconds
+    """A whole day, at most 92 days ahead."""
+
+
+class Accept(Grant, frozen=True, kw_only=True, tag="consent/accept"):
+    """Grant what an offer asks for, or less. Signed by the stream's key; checked like a grant."""
+
+    offer: OfferId
+
+
+class Decline(Message, frozen=True, kw_only=True, tag="consent/decline"):
+    """Say no to an offer. Signed by the stream's key."""
+
+    offer: OfferId

@@ -1,11 +1,26 @@
-"""What anyone may ask of the consent contract. ``is_active`` and ``covers`` are the only spelling of their rules."""
+"""What anyone may ask of the consent contract.
+
+``is_active``, ``is_over``, ``covers`` and ``allows`` are the only spelling of their rules.
+"""
 
 from __future__ import annotations
 
-from caremesh.contracts.consent.state import CONSENTS, OF_STREAM, Consent
+from typing import Protocol
+
+from caremesh.contracts.consent.messages import OfferId
+from caremesh.contracts.consent.state import CONSENTS, OF_STREAM, OFFERS, OFFERS_OF_STREAM, OPEN, Asked, Consent
 from caremesh.crypto.hashes import tagged_hash
 from caremesh.ledger.state import Reader
-from caremesh.types import ConsentId, Count, Did, Digest, Height, Seconds, StreamId
+from caremesh.types import Code, ConsentId, Count, Did, Digest, Height, Seconds, StreamId
+
+
+class SegmentLike(Protocol):
+    """What this contract needs to know of a segment."""
+
+    @property
+    def registered(self) -> Height: ...
+    @property
+    def status(self) -> str: ...
 
 
 def consent(reader: Reader, consent_id: ConsentId) -> Consent | None:
@@ -24,11 +39,66 @@ def is_active(granted: Consent, at: Seconds) -> bool:
     return granted.status == "granted" and granted.starts <= at < granted.ends
 
 
-def covers(granted: Consent, segment: Count, registered: Height) -> bool:
-    """Whether a segment, registered at a height, is within the consent's scope."""
+def is_over(granted: Consent, at: Seconds) -> bool:
+    """Whether a consent never opens anything again: revoked, or its time has passed."""
+    return granted.status == "revoked" or granted.ends <= at
+
+
+def ended_by(granted: Consent, at: Seconds) -> bool:
+    """Whether a consent was over by a time, to the day."""
+    return min(granted.ends, granted.ends if granted.revoked is None else granted.revoked) <= at
+
+
+def covers(granted: Consent, index: Count, segment: SegmentLike) -> bool:
+    """Whether a segment, which has this number in its stream, is within the consent's scope.
+
+    One that was superseded is readable only where the consent names it; one that was erased, nowhere.
+    """
+    if segment.status == "erased":
+        return False
     if granted.scope.kind == "listed":
-        return segment in granted.scope.segments
-    return granted.scope.kind == "future" or registered <= granted.scope.height
+        return index in granted.scope.segments
+    if segment.status == "superseded":
+        return False
+    return granted.scope.kind == "future" or segment.registered <= granted.scope.height
+
+
+def allows(granted: Consent, action: Code, purpose: Code) -> bool:
+    """Whether a consent is for an action and a purpose."""
+    return action in granted.actions and purpose in granted.purposes
+
+
+def is_grantee(reader: Reader, stream: StreamId, member: Did, at: Seconds) -> bool:
+    """Whether a member has a consent of a stream that is in force at a time, or begins later."""
+    return any(entry.grantee == member and not is_over(entry, at) for entry in of_stream(reader, stream))
+
+
+def offer(reader: Reader, offer_id: OfferId) -> Asked | None:
+    """An offer, answered ones too, or None."""
+    return OFFERS.get(reader, offer_id)
+
+
+def offers_to(reader: Reader, stream: StreamId) -> list[Asked]:
+    """All offers made to a stream, oldest first."""
+    found = [offer(reader, offer_id) for offer_id in OFFERS_OF_STREAM.items(reader, stream)]
+    return [entry for entry in found if entry is not None]
+
+
+def open_offer(reader: Reader, stream: StreamId, member: Did, at: Seconds) -> Asked | None:
+    """The offer of a member to a stream that waits for an answer, or None."""
+    waiting = OPEN.get(reader, stream, member.encode())
+    found = None if waiting is None else offer(reader, waiting)
+    return found if found is not None and is_open(found, at) else None
+
+
+def is_open(asked: Asked, at: Seconds) -> bool:
+    """Whether an offer may still be answered."""
+    return asked.status == "open" and at < asked.expires
+
+
+def offer_id(tx_id: bytes, index: Count) -> OfferId:
+    """The id of the offer that a message of a transaction makes."""
+    return tagged_hash("caremesh/v1/offer", tx_id, index.to_bytes(4))
 
 
 def consent_id(stream: StreamId, salt: bytes) -> ConsentId:
@@ -44,3 +114,8 @@ def fragment_commitment(consent: ConsentId, custodian: Did, epoch: Count, fragme
 def consent_key(consent_id: ConsentId) -> bytes:
     """The state key of a consent, for proofs."""
     return CONSENTS.key(consent_id)
+
+
+def count_key(stream: StreamId) -> bytes:
+    """The state key of how many consents a stream has ever had, for proofs that a list is complete."""
+    return OF_STREAM.count_key(stream)

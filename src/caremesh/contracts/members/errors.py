@@ -10,6 +10,6 @@ WRONG_SIGNER = ErrorCode("members.05", "Only the member itself may do this.", "S
 NOT_A_PRACTITIONER = ErrorCode("members.06", "This DID is not that of a practitioner.", "Register it as one.")
 NOT_APPOINTED = ErrorCode("members.07", "This practitioner does not act for this member.", "Appoint them first.")
 LICENCE_OVER = ErrorCode("members.08", "The licence ends before it begins to count.", "Give a date in the future.")
-BAD_KEY = ErrorCode("members.09", "A key of the member is unusable.", "Generate the keys anew.")
+BAD_KEY = ErrorCode("members.09", "The receiving key is no compressed public key.", "Generate the keys anew.")
 UNKNOWN_ROLE = ErrorCode("members.10", "A role is unknown or named twice.", "Name roles of the glossary, each once.")
 SAME_STATE = ErrorCode("members.11", "It is so already.", "Nothing.")

@@ -54,7 +54,7 @@ def admit_at(state: View, msg: messages.Admit, height: Height, needs: Needs) -> 
     if MEMBERS.get(state, msg.member.encode()) is not None:
         raise Refused(errors.ALREADY_MEMBER)
     _check_roles(msg.roles)
-    signatures.check_key(msg.keys.node)
+    _check_keys(msg.keys)
 
     needs.enrol_member(state, msg.member, msg.key, height)
     member = Member(
@@ -93,13 +93,36 @@ def reinstate(ctx: Context, msg: messages.Reinstate, needs: Needs) -> None:
 
 def set_keys(ctx: Context, msg: messages.SetKeys) -> None:
     """A member replaces what it is reached by. Grants made to the old receiving key are delegated anew."""
-    if ctx.sponsor != msg.member:
-        raise Refused(errors.WRONG_SIGNER)
-    member = _member(ctx.state, msg.member)
-    signatures.check_key(msg.keys.node)
+    member = _own(ctx, msg.member)
+    _check_keys(msg.keys)
 
     MEMBERS.put(ctx.state, msgspec.structs.replace(member, keys=msg.keys), msg.member.encode())
     ctx.emit("members/keys-set", member=msg.member)
+
+
+def set_endpoints(ctx: Context, msg: messages.SetEndpoints) -> None:
+    """A member says where its node is."""
+    member = _own(ctx, msg.member)
+
+    MEMBERS.put(ctx.state, msgspec.structs.replace(member, endpoints=msg.endpoints), msg.member.encode())
+    ctx.emit("members/endpoints-set", member=msg.member)
+
+
+def set_role(ctx: Context, msg: messages.SetRole, needs: Needs) -> None:
+    """The authorities say what a member is; what it was granted before is judged by its new roles."""
+    member = _with_quorum(ctx, msg.member, needs)
+    _check_roles(msg.roles)
+
+    MEMBERS.put(ctx.state, msgspec.structs.replace(member, roles=msg.roles), msg.member.encode())
+    ctx.emit("members/role-set", member=msg.member)
+
+
+def leave(ctx: Context, msg: messages.Leave) -> None:
+    """A member goes, and does not come back under this DID."""
+    member = _own(ctx, msg.member)
+
+    MEMBERS.put(ctx.state, msgspec.structs.replace(member, status="left"), msg.member.encode())
+    ctx.emit("members/left", member=msg.member)
 
 
 def appoint(ctx: Context, msg: messages.Appoint, needs: Needs) -> None:
@@ -155,6 +178,18 @@ def _member(reader: Reader, did: Did) -> Member:
     if member is None:
         raise Refused(errors.NOT_A_MEMBER)
     return member
+
+
+def _own(ctx: Context, did: Did) -> Member:
+    if ctx.sponsor != did:
+        raise Refused(errors.WRONG_SIGNER)
+    return _member(ctx.state, did)
+
+
+def _check_keys(keys: messages.Keys) -> None:
+    signatures.check_key(keys.node)
+    if keys.receiving[0] not in (2, 3):
+        raise Refused(errors.BAD_KEY)
 
 
 def _check_roles(roles: list[Code]) -> None:

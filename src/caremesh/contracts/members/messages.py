@@ -54,6 +54,26 @@ class SetKeys(Message, frozen=True, kw_only=True, tag="members/set-keys"):
     keys: Keys
 
 
+class SetEndpoints(Message, frozen=True, kw_only=True, tag="members/set-endpoints"):
+    """Replace the addresses of a member's node. Signed by the member."""
+
+    member: Did
+    endpoints: list[Endpoint]
+
+
+class SetRole(Message, frozen=True, kw_only=True, tag="members/set-role"):
+    """Replace what a member is in the mesh. Signed by a quorum of the authorities."""
+
+    member: Did
+    roles: list[Code]
+
+
+class Leave(Message, frozen=True, kw_only=True, tag="members/leave"):
+    """Leave the mesh for good. Signed by the member."""
+
+    member: Did
+
+
 class Appoint(Message, frozen=True, kw_only=True, tag="members/appoint"):
     """A practitioner acts for the member in these functional roles (ISO 22600). Signed by the member."""
 

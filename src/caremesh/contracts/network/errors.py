@@ -7,3 +7,12 @@ BAD_PARAMS = ErrorCode("network.02", "A parameter is out of its range.", "Keep t
 BRAKE_TOO_LONG = ErrorCode("network.03", "A brake ends by itself within seven days.", "Ask for a shorter time.")
 BRAKE_NOT_ON = ErrorCode("network.04", "The brake is not on.", "Nothing.")
 BRAKE_ON = ErrorCode("network.05", "The emergency brake is on.", "Wait until it ends; revocations still work.")
+BAD_VALIDATORS = ErrorCode(
+    "network.06", "Validators are active members, sorted by key, each key named once.", "Name others, or sort them."
+)
+WRONG_VERSION = ErrorCode("network.07", "Rules are upgraded one version at a time.", "Name the next version.")
+TOO_EARLY = ErrorCode("network.08", "An upgrade counts from a later block on.", "Name a later height.")
+NO_UPGRADE = ErrorCode("network.09", "No upgrade is waiting.", "Nothing.")
+UNKNOWN_RULES = ErrorCode(
+    "network.10", "This software does not know the rules that count from this height on.", "Install the next version."
+)

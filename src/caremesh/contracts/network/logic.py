@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol, TypeAlias
 
 from caremesh.contracts.network import errors, messages
-from caremesh.contracts.network.queries import brake
-from caremesh.contracts.network.state import AUTHORITIES, BRAKE, PARAMS, BrakeState
-from caremesh.errors import Refused
+from caremesh.contracts.network.queries import brake, rules
+from caremesh.contracts.network.state import (
+    AUTHORITIES,
+    BRAKE,
+    PARAMS,
+    RULES,
+    VALIDATORS,
+    BrakeState,
+    Rules,
+    ValidatorSet,
+)
+from caremesh.crypto import signatures
+from caremesh.errors import Refused, Unavailable
 from caremesh.ledger.machine import Context
-from caremesh.ledger.state import Reader
+from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import Signer
-from caremesh.types import DAY_S, Did, Multikey, Seconds
+from caremesh.types import DAY_S, Count, Did, Multikey, Seconds
 
 MAX_BRAKE_S: Final[Seconds] = 7 * DAY_S
+
+Migration: TypeAlias = Callable[[View], None]
+"""What turns the state of one version of the rules into that of the next."""
 
 
 class Needs(Protocol):
@@ -22,6 +35,10 @@ class Needs(Protocol):
 
     def is_current_key(self, reader: Reader, did: Did, key: Multikey, /) -> bool:
         """Whether a key acts for a DID now."""
+        ...
+
+    def is_active_member(self, reader: Reader, did: Did, /) -> bool:
+        """Whether a member may act now."""
         ...
 
 
@@ -60,6 +77,9 @@ def check_params(params: messages.Params) -> None:
         and 10 <= params.max_age_s <= 3_600
         and params.deposit_ttl_s >= 600
         and params.batch_min >= 1
+        and DAY_S <= params.recovery_wait_s <= 90 * DAY_S
+        and DAY_S <= params.answer_s <= 92 * DAY_S
+        and DAY_S <= params.review_s <= 92 * DAY_S
     ):
         raise Refused(errors.BAD_PARAMS)
 
@@ -85,3 +105,70 @@ def end_brake(ctx: Context, msg: messages.EndBrake, needs: Needs) -> None:
 
     BRAKE.delete(ctx.state)
     ctx.emit("network/brake-off")
+
+
+def set_validators(ctx: Context, msg: messages.SetValidators, needs: Needs) -> None:
+    """The authorities say who orders blocks."""
+    if not is_quorum(ctx.state, ctx.signers, needs):
+        raise Refused(errors.NO_QUORUM)
+    put_validators(ctx.state, msg.validators, needs)
+
+    ctx.emit("network/validators-set", count=len(msg.validators))
+
+
+def put_validators(state: View, validators: list[messages.Validator], needs: Needs) -> None:
+    """Write a set of validators; used here and at genesis. Raises Refused network.06, signatures.01, signatures.02."""
+    keys = [validator.key for validator in validators]
+    if keys != sorted(set(keys)) or not all(
+        needs.is_active_member(state, validator.member) for validator in validators
+    ):
+        raise Refused(errors.BAD_VALIDATORS)
+    for key in keys:
+        signatures.check_key(key)
+
+    VALIDATORS.put(state, ValidatorSet(validators))
+
+
+def upgrade(ctx: Context, msg: messages.Upgrade, needs: Needs) -> None:
+    """The authorities set the height from which the next version of the rules counts."""
+    if not is_quorum(ctx.state, ctx.signers, needs):
+        raise Refused(errors.NO_QUORUM)
+    now = rules(ctx.state)
+    if msg.version != now.version + 1:
+        raise Refused(errors.WRONG_VERSION)
+    if msg.height <= ctx.height:
+        raise Refused(errors.TOO_EARLY)
+
+    RULES.put(ctx.state, Rules(version=now.version, following=msg.version, height=msg.height))
+    ctx.emit("network/upgrade-set", version=msg.version, height=msg.height)
+
+
+def cancel_upgrade(ctx: Context, msg: messages.CancelUpgrade, needs: Needs) -> None:
+    """The authorities call an upgrade off."""
+    del msg
+    if not is_quorum(ctx.state, ctx.signers, needs):
+        raise Refused(errors.NO_QUORUM)
+    now = rules(ctx.state)
+    if now.following is None:
+        raise Refused(errors.NO_UPGRADE)
+
+    RULES.put(ctx.state, Rules(version=now.version))
+    ctx.emit("network/upgrade-cancelled", version=now.following)
+
+
+def migrate(ctx: Context, migrations: Mapping[Count, Migration]) -> None:
+    """Before the first message at an upgrade's height takes effect, bring the state to the new rules.
+
+    Raises Unavailable network.10 when this software lacks them: that stops the ledger here, before anything is
+    committed, rather than letting it go on under rules that no longer count.
+    """
+    now = rules(ctx.state)
+    if now.following is None or ctx.height < now.height:
+        return
+    migration = migrations.get(now.following)
+    if migration is None:
+        raise Unavailable(errors.UNKNOWN_RULES, str(now.following))
+
+    migration(ctx.state)
+    RULES.put(ctx.state, Rules(version=now.following))
+    ctx.emit("network/upgraded", version=now.following)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from caremesh.ledger.transactions import Message
-from caremesh.types import Count, Did, Seconds
+from caremesh.types import Count, Did, Height, Multikey, Seconds
 
 BrakeScope: TypeAlias = Literal["receipts", "all"]
 """``receipts``: no new receipts and no releases; ``all``: nothing but reads, revocations and erasures."""
@@ -28,6 +28,12 @@ class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deposit_ttl_s: Seconds = 86_400
     batch_min: Count = 16
     batch_wait_s: Seconds = 30
+    recovery_wait_s: Seconds = 259_200
+    """How long the current key may stop a recovery by guardians."""
+    answer_s: Seconds = 2_592_000
+    """Within which a member answers a dispute (GDPR Art. 12(3): one month)."""
+    review_s: Seconds = 604_800
+    """Within which an emergency access is reviewed."""
 
 
 class Authorities(Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +41,14 @@ class Authorities(Struct, frozen=True, forbid_unknown_fields=True):
 
     dids: list[Did]
     quorum: Count
+
+
+class Validator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A node that orders blocks. ``key``: of its engine; ``power``: its weight in votes."""
+
+    member: Did
+    key: Multikey
+    power: Annotated[int, Meta(ge=1, le=2**40)]
 
 
 class SetParams(Message, frozen=True, kw_only=True, tag="network/set-params"):
@@ -53,3 +67,21 @@ class Brake(Message, frozen=True, kw_only=True, tag="network/brake"):
 
 class EndBrake(Message, frozen=True, kw_only=True, tag="network/end-brake"):
     """Go on before the brake ends by itself. Signed by a quorum of the authorities."""
+
+
+class SetValidators(Message, frozen=True, kw_only=True, tag="network/set-validators"):
+    """Replace those who order blocks. Signed by a quorum of the authorities."""
+
+    validators: Annotated[list[Validator], Meta(min_length=1, max_length=100)]
+    """In ascending order of keys."""
+
+
+class Upgrade(Message, frozen=True, kw_only=True, tag="network/upgrade"):
+    """From a later block on, the next version of the rules counts. Signed by a quorum of the authorities."""
+
+    version: Count
+    height: Height
+
+
+class CancelUpgrade(Message, frozen=True, kw_only=True, tag="network/cancel-upgrade"):
+    """Call an upgrade off before its height. Signed by a quorum of the authorities."""

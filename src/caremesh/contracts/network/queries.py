@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from caremesh.contracts.network.messages import Authorities, Params
-from caremesh.contracts.network.state import AUTHORITIES, BRAKE, PARAMS, BrakeState
+from caremesh.contracts.network.messages import Authorities, Params, Validator
+from caremesh.contracts.network.state import AUTHORITIES, BRAKE, PARAMS, RULES, VALIDATORS, BrakeState, Rules
 from caremesh.ledger.state import Reader
 from caremesh.types import Seconds
 
@@ -22,3 +22,14 @@ def brake(reader: Reader, at: Seconds) -> BrakeState | None:
     """The brake, if it is on at a time. Any brake stops receipts and releases."""
     found = BRAKE.get(reader)
     return found if found is not None and at < found.until else None
+
+
+def validators(reader: Reader) -> list[Validator]:
+    """Those who order blocks, in ascending order of keys."""
+    found = VALIDATORS.get(reader)
+    return [] if found is None else found.validators
+
+
+def rules(reader: Reader) -> Rules:
+    """The version of the rules that counts; the first one until an upgrade."""
+    return RULES.get(reader) or Rules(version=1)

@@ -12,3 +12,6 @@ NO_LEGAL_DUTY = ErrorCode("records.07", "A source erases only under a legal duty
 BAD_SIZE_CLASS = ErrorCode("records.08", "A size class is the exponent of a power of two, at most 63.", "Round up.")
 OTHER_STREAM = ErrorCode("records.09", "The permit is for another stream.", "Send the permit of this stream.")
 BAD_DESCRIPTOR = ErrorCode("records.10", "A descriptor is named by a dag-cbor CID.", "Name the descriptor.")
+NOT_CURRENT = ErrorCode("records.11", "This segment is superseded or retracted already.", "Name the one in its place.")
+MAY_NOT_READ = ErrorCode("records.12", "Who attests a segment may read it, and is not its source.", "Ask for access.")
+ALREADY_ATTESTED = ErrorCode("records.13", "This member has attested the segment as it is sealed.", "Nothing.")

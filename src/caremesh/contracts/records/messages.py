@@ -19,6 +19,21 @@ class Register(Message, frozen=True, kw_only=True, tag="records/register"):
     """Needed while the stream is not open, or to renew its permit."""
 
 
+class Supersede(Message, frozen=True, kw_only=True, tag="records/supersede"):
+    """A corrected segment takes the place of another, which stays readable only where a consent names it.
+
+    Signed by the source, under the subject's write permit.
+    """
+
+    stream: StreamId
+    segment: Count
+    """The one that is superseded."""
+    descriptor: CID
+    seal: Digest
+    size_class: Count
+    permit: SignedPermit | None = None
+
+
 class Retract(Message, frozen=True, kw_only=True, tag="records/retract"):
     """The segment was entered in error. Signed by the source."""
 
@@ -32,3 +47,20 @@ class Erase(Message, frozen=True, kw_only=True, tag="records/erase"):
     stream: StreamId
     segment: Count
     duty: Code | None = None
+
+
+class Reseal(Message, frozen=True, kw_only=True, tag="records/reseal"):
+    """Another descriptor and seal for a segment: after a new epoch, or to drop a record. Signed by the stream's key."""
+
+    stream: StreamId
+    segment: Count
+    descriptor: CID
+    seal: Digest
+    size_class: Count
+
+
+class Attest(Message, frozen=True, kw_only=True, tag="records/attest"):
+    """A second party has verified a segment as it is sealed now. Signed by a member that may read it."""
+
+    stream: StreamId
+    segment: Count

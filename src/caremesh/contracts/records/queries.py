@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from caremesh.codec import CID
-from caremesh.contracts.records.state import SEGMENTS, TAKEN, Segment, tombstone
+from caremesh.contracts.records.state import ATTESTATIONS, SEGMENTS, TAKEN, Attestation, Segment, tombstone
 from caremesh.ledger.state import Reader
 from caremesh.types import Count, StreamId
 
@@ -26,3 +26,18 @@ def index_of(reader: Reader, stream: StreamId, descriptor: CID) -> Count | None:
 def count(reader: Reader, stream: StreamId) -> Count:
     """How many segments a stream has ever had."""
     return SEGMENTS.bounds(reader, stream)[1]
+
+
+def attestations(reader: Reader, stream: StreamId, index: Count) -> list[Attestation]:
+    """Who has verified a segment, and as sealed in which version, oldest first."""
+    return ATTESTATIONS.items(reader, stream, index.to_bytes(8))
+
+
+def segment_key(stream: StreamId, index: Count) -> bytes:
+    """The state key of a segment, for proofs."""
+    return SEGMENTS.key(index, stream)
+
+
+def count_key(stream: StreamId) -> bytes:
+    """The state key of how many segments a stream has ever had, for proofs that a list is complete."""
+    return SEGMENTS.count_key(stream)

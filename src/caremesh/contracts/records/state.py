@@ -19,15 +19,29 @@ class Segment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     epoch: Count
     registered: Height
     size_class: Count
-    status: Literal["current", "retracted", "erased"]
+    status: Literal["current", "superseded", "retracted", "erased"]
+    version: Count = 0
+    """How often it was sealed again."""
+    successor: Count | None = None
+    """The segment that superseded it."""
     descriptor: CID | None = None
     seal: Digest | None = None
+
+
+class Attestation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A member has verified a segment as sealed in a version."""
+
+    member: Did
+    version: Count
+    height: Height
 
 
 SEGMENTS: Final = CountedList(b"records/segment/", Segment)
 """By stream; the index is the segment's number."""
 TAKEN: Final = Table(b"records/taken/", int)
 """By stream and tombstone hash of a descriptor's CID or a seal's hash: the segment that has, or had, it."""
+ATTESTATIONS: Final = CountedList(b"records/attested/", Attestation)
+"""By stream and segment (8 bytes)."""
 
 
 def tombstone(stream: StreamId, name: bytes) -> Digest:

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from caremesh import codec
 from caremesh.contracts.streams import errors
-from caremesh.contracts.streams.messages import PERMIT_DOMAIN, Permit, RenewPermit, RevokePermit, SignedPermit
-from caremesh.contracts.streams.state import STREAMS, Stream
+from caremesh.contracts.streams.messages import (
+    PERMIT_DOMAIN,
+    AddController,
+    Close,
+    NewEpoch,
+    Permit,
+    Power,
+    RemoveController,
+    RenewPermit,
+    RevokePermit,
+    RotateKey,
+    SetCustodians,
+    SignedPermit,
+)
+from caremesh.contracts.streams.queries import controllers, may_sign
+from caremesh.contracts.streams.state import CONTROLLERS, KEYS, STREAMS, Controller, Controllers, Stream
 from caremesh.crypto import signatures
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import BadInput, Refused, Tampered
 from caremesh.ledger.machine import Context
 from caremesh.ledger.state import Reader
-from caremesh.types import Did, StreamId
+from caremesh.types import DAY_S, Count, Did, Multikey, Seconds, StreamId
+
+MAX_CONTROLLER_S: Final[Seconds] = 366 * DAY_S
+MAX_CONTROLLERS: Final = 8
 
 
 class Needs(Protocol):
@@ -27,6 +44,14 @@ class Needs(Protocol):
 
     def is_custodian(self, reader: Reader, did: Did, /) -> bool:
         """Whether an active member has the role of custodian."""
+        ...
+
+    def is_grantee(self, reader: Reader, stream: StreamId, did: Did, at: Seconds, /) -> bool:
+        """Whether a member has a consent of a stream that is active at a time, or begins later."""
+        ...
+
+    def is_known_key(self, reader: Reader, key: Multikey, /) -> bool:
+        """Whether a key is, or was, that of a DID."""
         ...
 
 
@@ -41,7 +66,7 @@ def revoke_permit(ctx: Context, msg: RevokePermit, needs: Needs) -> None:
     stream = permitted(ctx, msg.permit, needs) if msg.permit is not None else of_subject(ctx, msg.stream)
     if stream.id != msg.stream:
         raise Refused(errors.OTHER_STREAM)
-    if not ctx.signed_by(stream.key):
+    if not signed_for(ctx, stream, "revoke"):
         raise Refused(errors.WRONG_KEY)
     if not ctx.alone:
         raise Refused(errors.NOT_ALONE)
@@ -52,10 +77,99 @@ def revoke_permit(ctx: Context, msg: RevokePermit, needs: Needs) -> None:
     ctx.emit("streams/permit-revoked", stream=stream.id)
 
 
+def rotate_key(ctx: Context, msg: RotateKey, needs: Needs) -> None:
+    """Old and new key both sign. Permits by the old key end: whoever stole it writes no more."""
+    stream = _own(ctx, msg.stream)
+    if not ctx.signed_by(msg.key):
+        raise Refused(errors.WRONG_KEY)
+    _check_new(ctx, msg.key, needs)
+
+    KEYS.put(ctx.state, stream.id, msg.key)
+    changed = msgspec.structs.replace(stream, key=msg.key, rotation=stream.rotation + 1, permit_revoked=True)
+    _put(ctx, changed, msg.permit, needs)
+    ctx.emit("streams/key-rotated", stream=stream.id, rotation=changed.rotation)
+
+
+def new_epoch(ctx: Context, msg: NewEpoch, needs: Needs) -> None:
+    """A new reading key. Permits of the old epoch end, so that nothing is sealed to the old key any more."""
+    stream = _own(ctx, msg.stream)
+    if msg.reading_key[0] not in (2, 3):
+        raise Refused(errors.BAD_READING_KEY)
+    if msg.reading_key == stream.reading_key:
+        raise Refused(errors.SAME_KEY)
+
+    changed = msgspec.structs.replace(stream, epoch=stream.epoch + 1, reading_key=msg.reading_key, permit_revoked=True)
+    _put(ctx, changed, msg.permit, needs)
+    ctx.emit("streams/epoch-begun", stream=stream.id, epoch=changed.epoch)
+
+
+def set_custodians(ctx: Context, msg: SetCustodians, needs: Needs) -> None:
+    """Other custodians from now on; who is granted the stream cannot be one. Permits of the old set end."""
+    stream = _own(ctx, msg.stream)
+    _check_custodians(ctx, msg.custodians, msg.threshold, needs)
+    if any(needs.is_grantee(ctx.state, stream.id, custodian, ctx.time) for custodian in msg.custodians):
+        raise Refused(errors.GRANTEE_IN_SET)
+
+    changed = msgspec.structs.replace(stream, custodians=msg.custodians, threshold=msg.threshold, permit_revoked=True)
+    _put(ctx, changed, msg.permit, needs)
+    ctx.emit("streams/custodians-set", stream=stream.id)
+
+
+def add_controller(ctx: Context, msg: AddController, needs: Needs) -> None:
+    """The subject lets another key act in its place, or renews that."""
+    stream = _own(ctx, msg.stream)
+    if msg.powers != sorted(set(msg.powers)) or not msg.powers or msg.until % DAY_S:
+        raise Refused(errors.BAD_CONTROLLER)
+    if not ctx.time < msg.until <= ctx.time + MAX_CONTROLLER_S:
+        raise Refused(errors.BAD_CONTROLLER)
+    others = [entry for entry in controllers(ctx.state, stream.id) if entry.key != msg.key]
+    renewed = len(others) < len(controllers(ctx.state, stream.id))
+    if not renewed:
+        _check_new(ctx, msg.key, needs)
+    if len(others) >= MAX_CONTROLLERS:
+        raise Refused(errors.TOO_MANY_CONTROLLERS)
+
+    entry = Controller(key=msg.key, powers=msg.powers, until=msg.until)
+    KEYS.put(ctx.state, stream.id, msg.key)
+    CONTROLLERS.put(ctx.state, Controllers(sorted([*others, entry], key=lambda each: each.key)), stream.id)
+    ctx.emit("streams/controller-added", stream=stream.id)
+
+
+def remove_controller(ctx: Context, msg: RemoveController) -> None:
+    """The subject, or the controller itself, ends its powers; closed streams too."""
+    stream = of_subject(ctx, msg.stream)
+    if not ctx.signed_by(stream.key) and not ctx.signed_by(msg.key):
+        raise Refused(errors.WRONG_KEY)
+    if not ctx.alone:
+        raise Refused(errors.NOT_ALONE)
+    known = controllers(ctx.state, stream.id)
+    others = [entry for entry in known if entry.key != msg.key]
+    if len(others) == len(known):
+        raise Refused(errors.NO_CONTROLLER)
+
+    CONTROLLERS.put(ctx.state, Controllers(others), stream.id)
+    ctx.emit("streams/controller-removed", stream=stream.id)
+
+
+def close(ctx: Context, msg: Close) -> None:
+    """The subject ends the stream. Revoking and erasing go on working."""
+    stream = _own(ctx, msg.stream)
+
+    STREAMS.put(ctx.state, msgspec.structs.replace(stream, closed=True), stream.id)
+    ctx.emit("streams/closed", stream=stream.id)
+
+
+def signed_for(ctx: Context, stream: Stream, power: Power) -> bool:
+    """Whether the stream's key, or a controller's within its powers, signed."""
+    return any(
+        signer.did is None and may_sign(ctx.state, stream, signer.key, power, ctx.time) for signer in ctx.signers
+    )
+
+
 def permitted(ctx: Context, signed: SignedPermit, needs: Needs) -> Stream:
     """The stream as this permit has it: opened by it, renewed by it, or held to it.
 
-    The permit's own validity is checked here; whether it may still be written under is ``may_write``.
+    The permit's own validity is checked here; whether it may still be written under is ``write``.
     """
     permit = _read(signed)
     if permit.chain != ctx.chain:
@@ -112,13 +226,9 @@ def _opened(ctx: Context, permit: Permit, signed: SignedPermit, needs: Needs) ->
         raise Refused(errors.NOT_SELF_CERTIFYING)
     if permit.reading_key[0] not in (2, 3):
         raise Refused(errors.BAD_READING_KEY)
-    custodians = permit.custodians
-    if (
-        custodians != sorted(set(custodians))
-        or not 1 <= permit.threshold <= len(custodians)
-        or not all(needs.is_custodian(ctx.state, custodian) for custodian in custodians)
-    ):
-        raise Refused(errors.BAD_CUSTODIANS)
+    if KEYS.get(ctx.state, permit.key) is not None or needs.is_known_key(ctx.state, permit.key):
+        raise Refused(errors.KEY_REUSED)
+    _check_custodians(ctx, permit.custodians, permit.threshold, needs)
     ctx.emit("streams/opened", stream=permit.stream)
     return Stream(
         id=permit.stream,
@@ -127,7 +237,7 @@ def _opened(ctx: Context, permit: Permit, signed: SignedPermit, needs: Needs) ->
         source=permit.source,
         epoch=permit.epoch,
         reading_key=permit.reading_key,
-        custodians=custodians,
+        custodians=permit.custodians,
         threshold=permit.threshold,
         serial=permit.serial,
         permit=sha256(signed.permit),
@@ -137,6 +247,45 @@ def _opened(ctx: Context, permit: Permit, signed: SignedPermit, needs: Needs) ->
         opened=ctx.height,
         closed=False,
     )
+
+
+def _own(ctx: Context, stream_id: StreamId) -> Stream:
+    """An open stream whose own key signed, alone, and that is not closed."""
+    stream = of_subject(ctx, stream_id)
+    if not ctx.signed_by(stream.key):
+        raise Refused(errors.WRONG_KEY)
+    if not ctx.alone:
+        raise Refused(errors.NOT_ALONE)
+    if stream.closed:
+        raise Refused(errors.CLOSED)
+    return stream
+
+
+def _put(ctx: Context, stream: Stream, permit: SignedPermit | None, needs: Needs) -> None:
+    """Write a changed stream, and let the permit that came along follow at once."""
+    STREAMS.put(ctx.state, stream, stream.id)
+    if permit is not None and permitted(ctx, permit, needs).id != stream.id:
+        raise Refused(errors.OTHER_STREAM)
+
+
+def _check_new(ctx: Context, key: Multikey, needs: Needs) -> None:
+    """A key that is sound and serves nothing else: one key in two streams would tie them together."""
+    signatures.check_key(key)
+    if (
+        KEYS.get(ctx.state, key) is not None
+        or STREAMS.get(ctx.state, signatures.stream_of(key)) is not None
+        or needs.is_known_key(ctx.state, key)
+    ):
+        raise Refused(errors.KEY_REUSED)
+
+
+def _check_custodians(ctx: Context, custodians: list[Did], threshold: Count, needs: Needs) -> None:
+    if (
+        custodians != sorted(set(custodians))
+        or not 1 <= threshold <= len(custodians)
+        or not all(needs.is_custodian(ctx.state, custodian) for custodian in custodians)
+    ):
+        raise Refused(errors.BAD_CUSTODIANS)
 
 
 def _check_follows(stream: Stream, permit: Permit, signed: SignedPermit) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from caremesh.contracts.streams.state import STREAMS, Stream
+from caremesh.contracts.streams.messages import Power
+from caremesh.contracts.streams.state import CONTROLLERS, STREAMS, Controller, Stream
 from caremesh.ledger.state import Reader
-from caremesh.types import StreamId
+from caremesh.types import Multikey, Seconds, StreamId
 
 
 def stream(reader: Reader, stream_id: StreamId) -> Stream | None:
@@ -15,3 +16,21 @@ def stream(reader: Reader, stream_id: StreamId) -> Stream | None:
 def stream_key(stream_id: StreamId) -> bytes:
     """The state key of a stream, for proofs."""
     return STREAMS.key(stream_id)
+
+
+def controllers(reader: Reader, stream_id: StreamId) -> list[Controller]:
+    """All controllers of a stream, those whose time is over too."""
+    found = CONTROLLERS.get(reader, stream_id)
+    return [] if found is None else found.controllers
+
+
+def may_sign(reader: Reader, of: Stream, key: Multikey, power: Power, at: Seconds) -> bool:
+    """Whether a key has a power over a stream at a time: the stream's own has every one, a controller's its own."""
+    return key == of.key or any(
+        entry.key == key and power in entry.powers and at < entry.until for entry in controllers(reader, of.id)
+    )
+
+
+def controllers_key(stream_id: StreamId) -> bytes:
+    """The state key of a stream's controllers, for proofs."""
+    return CONTROLLERS.key(stream_id)

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from caremesh.contracts.streams.messages import Power
 from caremesh.ledger.state import Table
 from caremesh.types import Count, Did, Digest, Height, Multikey, ReencryptionKey, Seconds, StreamId
 
@@ -31,5 +32,23 @@ class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     closed: bool
 
 
+class Controller(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key that acts in the subject's place, within its powers, until a day."""
+
+    key: Multikey
+    powers: list[Power]
+    until: Seconds
+
+
+class Controllers(Struct, frozen=True, forbid_unknown_fields=True):
+    """All controllers of a stream, those whose time is over too, in ascending order of keys."""
+
+    controllers: list[Controller]
+
+
 STREAMS: Final = Table(b"streams/stream/", Stream)
 """By id."""
+CONTROLLERS: Final = Table(b"streams/controllers/", Controllers)
+"""By stream; one record, so that one proof shows them all."""
+KEYS: Final = Table(b"streams/key/", bytes)
+"""By key that a stream was given later on: that stream. A first key is known by the stream's id."""
