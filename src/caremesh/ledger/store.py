@@ -221,17 +221,19 @@ class Store:
         readonly: bool = False,
         gate: Gate | None = None,
         map_bytes: int = MAP_BYTES,
+        moved: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Open or create. Raises WrongLedger ledger.31, StorageFailed ledger.30 and 33, Tampered ledger.32."""
+        """Open or create. ``moved``: whether another file is in the place of the one that was opened.
+
+        Raises WrongLedger ledger.31, StorageFailed ledger.30 and 33, Tampered ledger.32.
+        """
         self.chain: Final = chain
         self.gate: Final[Gate] = gate or OneThread()
-        with _translated("data.mdb", StorageFailed(NOT_READ)):
-            self._env = lmdb.open(
-                folder, map_size=map_bytes, max_dbs=len(_DATABASES), max_readers=_MAX_READERS, readonly=readonly
-            )
-            self._databases: dict[str, Any] = {
-                name: self._env.open_db(name.encode(), create=not readonly) for name in _DATABASES
-            }
+        self._folder: Final = folder
+        self._readonly: Final = readonly
+        self._moved: Final = moved
+        self._databases: dict[str, Any] = {}
+        self._open(map_bytes)
         with self.read() as read:
             head = read.head()
         if head is not None and head.chain != chain:
@@ -247,6 +249,8 @@ class Store:
     def read(self) -> Iterator[Read]:
         """The database as of now. Keep it short: a reader pins pages, and growth waits for it."""
         with self.gate.shared(), _translated("data.mdb", StorageFailed(NOT_READ)):
+            if self._moved():
+                self.reopen()
             try:
                 txn = self._env.begin()
             except lmdb.MapResizedError:  # the writer of another process has grown the map
@@ -305,9 +309,31 @@ class Store:
         with self.gate.shared(), _translated("data.mdb", StorageFailed(NOT_WRITTEN)):
             self._env.copy(folder, compact=True)
 
+    def reopen(self, between: Callable[[], None] = lambda: None) -> None:
+        """Let go of the files, do what ``between`` does to them, and open them again; the caller holds the gate."""
+        map_bytes = self._env.info()["map_size"]
+        self._env.close()
+        try:
+            between()
+        finally:
+            self._open(map_bytes)
+
     def size_bytes(self) -> int:
         """How much of the map is in use."""
         return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
+
+    def _open(self, map_bytes: int) -> None:
+        with _translated("data.mdb", StorageFailed(NOT_READ)):
+            self._env = lmdb.open(
+                self._folder,
+                map_size=map_bytes,
+                max_dbs=len(_DATABASES),
+                max_readers=_MAX_READERS,
+                readonly=self._readonly,
+            )
+            self._databases.update(
+                (name, self._env.open_db(name.encode(), create=not self._readonly)) for name in _DATABASES
+            )
 
     def _put_block(self, txn: lmdb.Transaction, commit: Commit) -> None:
         height = height_key(commit.head.height)

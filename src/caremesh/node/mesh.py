@@ -20,10 +20,12 @@ from caremesh.blobs.durable import write_durably
 from caremesh.blobs.interface import BlockStore
 from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.interface import Committed
+from caremesh.consensus.outbox import Batching, Outbox
 from caremesh.consensus.replica import Replica
 from caremesh.contracts import Contracts, Genesis
 from caremesh.contracts.identity.messages import Register
 from caremesh.contracts.members.messages import Appoint
+from caremesh.contracts.network import queries as network
 from caremesh.contracts.network.messages import Authorities, Params
 from caremesh.contracts.policy.library import shipped
 from caremesh.custodian.custodian import Custodian
@@ -64,29 +66,44 @@ class _Ledger:
     def __init__(self, engine: Embedded, copy: Embedded | Replica) -> None:
         self._engine = engine
         self.copy = copy
+        self.outbox = Outbox(engine.submit_many, self._batching)
 
     def submit(self, raw: bytes) -> Committed:
+        """See ``gateway.ask.Ledger``."""
         return self._engine.submit(raw)
 
+    def submit_batch(self, subject: bytes, transactions: Sequence[bytes]) -> list[Committed]:
+        """See ``source.importer.Ledger``."""
+        return [future.result() for future in self.outbox.put(subject, transactions)]
+
     def reader(self) -> Reader:
+        """The state that this member has verified."""
         return self.copy.reader()
+
+    def _batching(self) -> Batching:
+        params = network.params(self.copy.reader())
+        return Batching(params.batch_min, params.batch_wait_s)
 
 
 class SubjectLedger:
-    """The ledger as a wallet sees it: many transactions at once."""
+    """The ledger as one wallet sees it, through the member that relays for it."""
 
-    def __init__(self, engine: Embedded, copy: Embedded | Replica) -> None:
+    def __init__(self, engine: Embedded, relay: _Ledger) -> None:
         self._engine = engine
-        self._copy = copy
+        self._relay = relay
+        self._subject = os.urandom(16)
 
     def submit(self, transactions: Sequence[bytes]) -> list[Committed]:
         """See ``wallet.ports.Ledger``."""
-        futures = [self._engine.submit_soon(raw) for raw in transactions]
-        return [future.result() for future in futures]
+        return [future.result() for future in self._engine.submit_many(transactions)]
+
+    def submit_batch(self, transactions: Sequence[bytes]) -> list[Committed]:
+        """See ``wallet.ports.Ledger``."""
+        return self._relay.submit_batch(self._subject, transactions)
 
     def reader(self) -> Reader:
         """See ``wallet.ports.Ledger``."""
-        return self._copy.reader()
+        return self._relay.reader()
 
 
 class Member:
@@ -193,6 +210,8 @@ class LocalMesh:
 
     def close(self) -> None:
         """Let go of everything."""
+        for member in self.members.values():
+            member.ledger.outbox.close()
         self.engine.close()
         for replica in self.replicas:
             replica.close()
@@ -230,7 +249,7 @@ class LocalMesh:
 
     def subject_ledger(self) -> SubjectLedger:
         """The ledger for a wallet, which reads the hospital's copy."""
-        return SubjectLedger(self.engine, self.members["hospital"].ledger.copy)
+        return SubjectLedger(self.engine, self.members["hospital"].ledger)
 
     def deposit(self, custodian: Did, sealed: bytes) -> bytes:
         """The way of a wallet to the custodians. Raises Unavailable node.04."""
@@ -287,7 +306,7 @@ class LocalMesh:
         genesis = Genesis(
             chain=CHAIN,
             time=self.clock(),
-            params=Params(),
+            params=Params(batch_wait_s=0),  # one subject at a time is at work here: nobody to hide among
             authorities=Authorities([homes[OPERATOR].did], 1),
             members=[home.admission() for home in homes.values()],
             regulations=shipped(*REGULATIONS),

@@ -1,17 +1,16 @@
 """Import a bundle: read, classify, seal, store, deposit, register. Nothing on the ledger before all else is durable.
 
 Order, and why: blocks go to every store, then seals to at least *t* custodians of each stream, and only then do the
-registrations go to the ledger, one transaction a stream (one transaction over several would tie them together) and in
-random order. What fails before leaves nothing behind that anyone could see; what fails after is completed by
-importing again, since records that are in a stream already are left alone.
+registrations go to the ledger, one transaction a stream (one transaction over several would tie them together), in a
+shuffled batch with those of other patients where there are any. What fails before leaves nothing behind that anyone
+could see; what fails after is completed by importing again, since records that are in a stream already are left alone.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -43,6 +42,7 @@ _TX_LIFE_S: Final[Seconds] = 300
 
 Progress = Callable[[str, int, int], None]
 """(what is being done, how much is done, of how much)"""
+Sealed: TypeAlias = tuple[ProfileEntry, list[Resource], SealedSegment]
 
 
 class SealCustodian(Protocol):
@@ -56,8 +56,11 @@ class SealCustodian(Protocol):
 class Ledger(Protocol):
     """The way to the ledger."""
 
-    def submit(self, raw: bytes) -> Committed:
-        """Put a transaction into a block and wait until it is durable."""
+    def submit_batch(self, subject: bytes, transactions: Sequence[bytes], /) -> list[Committed]:
+        """Send what is not urgent among that of other subjects; what became of each, in order.
+
+        ``subject`` tells the member's subjects apart; it goes nowhere. Raises what ``Engine.submit`` raises.
+        """
         ...
 
     def reader(self) -> Reader:
@@ -125,7 +128,7 @@ class Source:
             raise Refused(errors.NO_PROFILE)
         profile = codec.decode_as(stored, SealingProfile)
         by_category, unchanged = self._sort(bundle.records, profile)
-        sealed: list[tuple[ProfileEntry, list[Resource], SealedSegment]] = []
+        sealed: list[Sealed] = []
         done, total = 0, sum(len(resources) for _, resources in by_category.values())
         for entry, resources in by_category.values():
             for start in range(0, len(resources), MAX_RECORDS_PER_SEGMENT):
@@ -138,10 +141,9 @@ class Source:
                 store.put_all(entry.stream, {**segment.blocks, segment.descriptor_cid: segment.descriptor})
             self._deposit(entry, segment)
             progress("storing", number, len(sealed))
-        secrets.SystemRandom().shuffle(sealed)
-        for number, (entry, part, segment) in enumerate(sealed, 1):
-            self._register(entry, part, segment)
-            progress("registering", number, len(sealed))
+        progress("registering", 0, len(sealed))
+        self._register(patient, sealed)
+        progress("registering", len(sealed), len(sealed))
         return ImportReport(
             records={category: len(resources) for category, (_, resources) in sorted(by_category.items())},
             unchanged=unchanged,
@@ -202,8 +204,32 @@ class Source:
         if len(permit.custodians) - len(failures) < permit.threshold:
             raise Unavailable(errors.TOO_FEW_DEPOSITS, "; ".join(failures))
 
-    def _register(self, entry: ProfileEntry, part: list[Resource], segment: SealedSegment) -> None:
-        opened = streams.stream(self._ledger.reader(), entry.stream)
+    def _register(self, patient: str, sealed: Sequence[Sealed]) -> None:
+        """Register segments in one shuffled batch; what was registered is indexed even when another was refused."""
+        reader = self._ledger.reader()
+        batch = [self._registration(reader, entry, segment) for entry, _, segment in sealed]
+        outcomes = self._ledger.submit_batch(patient.encode(), batch)
+        reader = self._ledger.reader()
+        self.index.add(
+            [
+                IndexedSegment(
+                    stream=entry.stream,
+                    segment=records.index_of(reader, entry.stream, segment.descriptor_cid) or 0,
+                    descriptor=segment.descriptor_cid,
+                    key=segment.segment_key,
+                    records=[sha256(resource.data) for resource in part],
+                )
+                for (entry, part, segment), outcome in zip(sealed, outcomes, strict=True)
+                if not outcome.code
+            ]
+        )
+        refused = [outcome.code for outcome in outcomes if outcome.code]
+        if refused:
+            raise Refused(errors.NOT_REGISTERED, refused[0])
+
+    def _registration(self, reader: Reader, entry: ProfileEntry, segment: SealedSegment) -> bytes:
+        """A signed transaction; it carries the permit while the ledger has not seen it, since a batch has no order."""
+        opened = streams.stream(reader, entry.stream)
         permit = codec.decode_as(entry.permit.permit, Permit)
         message = Register(
             stream=entry.stream,
@@ -221,21 +247,7 @@ class Source:
                 msgs=[message],
             )
         )
-        committed = self._ledger.submit(sign(tx, [self._key]))
-        if committed.result.code:
-            raise Refused(errors.NOT_REGISTERED, committed.result.code)
-        number = records.index_of(self._ledger.reader(), entry.stream, segment.descriptor_cid)
-        self.index.add(
-            [
-                IndexedSegment(
-                    stream=entry.stream,
-                    segment=0 if number is None else number,
-                    descriptor=segment.descriptor_cid,
-                    key=segment.segment_key,
-                    records=[sha256(resource.data) for resource in part],
-                )
-            ]
-        )
+        return sign(tx, [self._key])
 
 
 def _seal(entry: ProfileEntry, source: Did, part: list[Resource]) -> SealedSegment:

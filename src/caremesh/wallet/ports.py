@@ -28,11 +28,14 @@ class Ledger(Protocol):
         """Committed state: proven by a light client, or of a replica of one's own."""
 
     def submit(self, transactions: Sequence[bytes], /) -> list[Committed]:
-        """Put signed transactions into blocks; what became of each, in order, once the blocks are durable.
+        """Put signed transactions into blocks at once; what became of each, in order, once the blocks are durable.
 
         They are independent of one another: they may go in any order and at the same time.
         Raises Unavailable when the ledger takes none.
         """
+
+    def submit_batch(self, transactions: Sequence[bytes], /) -> list[Committed]:
+        """Like ``submit``, for what is not urgent: shuffled among those of other subjects, when there are enough."""
 
 
 class Custodians(Protocol):

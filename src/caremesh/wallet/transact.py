@@ -51,11 +51,12 @@ def expiry(now: Seconds, ttl_s: Seconds) -> Seconds:
     return (now + 3 * step) // step * step
 
 
-def submit(ledger: Ledger, signed_transactions: Sequence[bytes]) -> list[Committed]:
+def submit(ledger: Ledger, signed_transactions: Sequence[bytes], *, urgent: bool) -> list[Committed]:
     """Submit in random order, and give the outcomes in the order of the arguments."""
     order = list(range(len(signed_transactions)))
     _SHUFFLE.shuffle(order)
-    outcomes = ledger.submit([signed_transactions[index] for index in order])
+    send = ledger.submit if urgent else ledger.submit_batch
+    outcomes = send([signed_transactions[index] for index in order])
     by_index = dict(zip(order, outcomes, strict=True))
     return [by_index[index] for index in range(len(order))]
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.consensus.interface import Committed
-from caremesh.errors import Refused, WrongLedger
+from caremesh.errors import WrongLedger
 from caremesh.ledger.state import Reader
 from caremesh.sealing import channel
 from caremesh.sealing.channel import Share, SharedStream
@@ -112,7 +112,7 @@ class Wallet:
             )
         )
         txs = [transact.signed(reader, self.state.chain, grant, key, sponsor, now) for key, grant in prepared.grants]
-        outcomes = transact.submit(ledger, txs)
+        outcomes = transact.submit(ledger, txs, urgent=False)
         refused = [outcome for outcome in outcomes if outcome.result.code]
         if refused:
             self._take_back(prepared.record, outcomes, ledger, sponsor)
@@ -157,7 +157,9 @@ class Wallet:
         """Take back a share, whole. Raises Refused wallet.12, and the ledger's refusal."""
         record = states.share_record(self.state, share)
         txs = revocation.revocations(self.state, record, ledger.reader(), sponsor, self._clock())
-        self._submitted(ledger, txs)
+        refusals = [transact.refusal(outcome) for outcome in transact.submit(ledger, txs, urgent=True) if outcome.code]
+        if refusals:
+            raise refusals[0]
         return record
 
     def audit(self, reader: Reader, logs: Sequence[StreamLog]) -> Audit:
@@ -178,13 +180,6 @@ class Wallet:
         )
         if taken:
             self.revoke(record.id, ledger, sponsor)
-
-    def _submitted(self, ledger: Ledger, txs: Sequence[bytes]) -> None:
-        refusals: list[Refused] = [
-            transact.refusal(outcome) for outcome in transact.submit(ledger, txs) if outcome.result.code
-        ]
-        if refusals:
-            raise refusals[0]
 
     def _save(self, state: WalletState) -> None:
         self._file.save(codec.encode(state))

@@ -94,13 +94,13 @@ def test_a_share_is_a_consent_a_stream_with_a_fragment_at_every_custodian(patien
 @pytest.mark.promise("P1")
 def test_nothing_on_the_ledger_or_at_a_custodian_joins_two_streams_of_one_person(patient: Patient) -> None:
     seen: list[bytes] = []
-    submit = patient.ledger.submit
+    submit = patient.ledger.submit_batch
 
     class Watched:
         def reader(self) -> Reader:
             return patient.ledger.reader()
 
-        def submit(self, transactions: Sequence[bytes]) -> list[Committed]:
+        def submit_batch(self, transactions: Sequence[bytes]) -> list[Committed]:
             seen.extend(transactions)
             return submit(transactions)
 
@@ -320,8 +320,8 @@ def test_a_crash_after_saving_leaves_a_share_that_can_be_revoked(patient: Patien
         def reader(self) -> Reader:
             return patient.ledger.reader()
 
-        def submit(self, transactions: Sequence[bytes], /) -> list[Committed]:
-            patient.ledger.submit(transactions)
+        def submit_batch(self, transactions: Sequence[bytes], /) -> list[Committed]:
+            patient.ledger.submit_batch(transactions)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -339,7 +339,7 @@ def test_a_crash_before_the_ledger_leaves_no_fragment_to_be_left_again(patient: 
         def reader(self) -> Reader:
             return patient.ledger.reader()
 
-        def submit(self, _: Sequence[bytes]) -> list[Committed]:
+        def submit_batch(self, _: Sequence[bytes]) -> list[Committed]:
             raise KeyboardInterrupt
 
     way = Way(patient.mesh, {sorted(patient.mesh.custodians)[0]: "silent"})
@@ -358,9 +358,9 @@ def test_consents_are_sent_in_random_order(patient: Patient) -> None:
         def reader(self) -> Reader:
             return patient.ledger.reader()
 
-        def submit(self, transactions: Sequence[bytes]) -> list[Committed]:
+        def submit_batch(self, transactions: Sequence[bytes]) -> list[Committed]:
             seen.extend(transactions)
-            return patient.ledger.submit(transactions)
+            return patient.ledger.submit_batch(transactions)
 
     terms = patient.terms(*ALL[:12])
     shared = patient.wallet.share(terms, Watched(), patient.height, patient.sponsor, Way(patient.mesh))
