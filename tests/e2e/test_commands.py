@@ -41,6 +41,31 @@ def told(result: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(result.stdout)
 
 
+@pytest.mark.promise("P5")
+def test_a_damaged_copy_of_the_ledger_is_made_anew_from_a_snapshot(run: Run, tmp_path: Path) -> None:
+    told(run("wallet", "create", "--json"))
+    file = str(tmp_path / "today.snapshot")
+    taken = told(run("ledger", "snapshot", "--out", file, "--json"))
+    assert taken["size_bytes"] == Path(file).stat().st_size
+    told(run("import", "sample", "--json"))
+    data = tmp_path / "home" / "mesh" / "hospital" / "ledger" / "data.mdb"
+    damaged = bytearray(data.read_bytes())
+    for at in range(8_192, len(damaged), 512):
+        damaged[at] ^= 0xFF
+    data.write_bytes(damaged)
+    noticed = run("ledger", "show")
+    assert noticed.returncode in (5, 6)
+    assert "ledger.3" in noticed.stderr
+    done = told(run("ledger", "restore", file, "--member", "hospital", "--json"))
+    assert done["from"] == taken["height"] < done["height"]
+    assert told(run("ledger", "show", "--json"))["replicas_agreeing"] == 4
+    assert told(run("ledger", "verify", "--json"))["from"] == 0
+    assert "every app hash is the same" in run("ledger", "verify").stdout
+    again = run("ledger", "restore", str(data), "--member", "hospital")
+    assert (again.returncode, "node.08" in again.stderr) == (5, True)
+    assert run("ledger", "restore", "nothing").returncode == 3
+
+
 @pytest.mark.promise("P9")
 def test_from_wallet_to_revocation_and_back_from_the_phrase(run: Run, tmp_path: Path) -> None:
     phrase = told(run("wallet", "create", "--json"))["phrase"]
@@ -157,7 +182,7 @@ def test_every_command_has_help_with_an_example(run: Run) -> None:
     for words in (
         ["demo"], ["import"], ["read"], ["doctor"], ["wallet"], ["ledger"],
         *(["wallet", name] for name in ("create", "restore", "share", "revoke", "audit")),
-        *(["ledger", name] for name in ("show", "prove", "verify")),
+        *(["ledger", name] for name in ("show", "prove", "verify", "snapshot", "restore")),
     ):  # fmt: skip
         result = run(*words, "--help")
         assert result.returncode == 0

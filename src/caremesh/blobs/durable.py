@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from caremesh.errors import ErrorCode, StorageFailed
@@ -21,8 +22,8 @@ STORAGE_FAILED = ErrorCode(
 TEMPORARY_PREFIX = ".writing-"
 
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Put ``data`` at ``path``: durable when this returns, untouched when it raises.
+def write_durably(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o600) -> None:
+    """Put ``data`` (in parts, if it is large) at ``path``: durable when this returns, untouched when it raises.
 
     Raises StorageFailed storage.01 (full, read-only or broken disk); the place is the file's name.
     """
@@ -31,7 +32,7 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                file.writelines([data] if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)

@@ -1,15 +1,18 @@
-"""``caremesh ledger``: show, prove, verify."""
+"""``caremesh ledger``: show, prove, verify, snapshot, restore."""
 
 from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
 from caremesh.cli.output import AsJson, Home, console, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,8 +57,8 @@ def show(
     at = datetime.fromtimestamp(status.time, UTC).isoformat(sep=" ")
     console().print(f"[bold]{status.chain}[/bold]  height {status.height}  {at}")
     console().print(f"app hash {status.app_hash.hex()}, the same on {same} of {copies} replicas\n")
-    rows = [[cursor, event.type, _short(event.attributes)] for cursor, event in events]
-    print_table("Last events", ["height", "event", "what"], rows)
+    rows = [[str(event.height), event.type, _short(event.attributes)] for _, event in events]
+    print_table("Last events", ["height ", "event", "what"], rows)
 
 
 @app.command("prove")
@@ -119,26 +122,80 @@ def verify(
     from caremesh.node.reexecute import reexecute
 
     with LocalMesh(_existing(home)) as mesh, progress("Executing every block again", quiet=as_json) as bar:
-
-        def tell(height: int, total: int) -> None:
-            if bar is not None:
-                bar.update(bar.task_ids[0], completed=height, total=total)
-
-        height, app_hash = reexecute(mesh, tell)
+        done = reexecute(mesh, lambda height, total: _tell(bar, height, total))
     if as_json:
-        print_json({"height": height, "app_hash": app_hash.hex(), "verified": True})
+        print_json(
+            {"from": done.start, "height": done.height, "app_hash": done.app_hash.hex(), "verified": True},
+        )
     else:
-        console().print(f"All {height} blocks executed again from genesis: every app hash is the same.")
+        began = f"the snapshot of height {done.start}" if done.start else "genesis"
+        console().print(f"All blocks up to {done.height} executed again from {began}: every app hash is the same.")
+
+
+@app.command("snapshot")
+def snapshot(
+    home: Home,
+    out: Annotated[Path | None, typer.Option(help="The file to write; HEIGHT.snapshot without it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the whole state of now into a file that proves itself to whoever trusts the ledger's validators.
+
+    Example: caremesh ledger snapshot --out today.snapshot
+    """
+    from caremesh.node import snapshots
+    from caremesh.node.mesh import LocalMesh
+
+    with LocalMesh(_existing(home)) as mesh, progress("Writing the state", quiet=as_json) as bar:
+        height = mesh.engine.status().height
+        path = out or Path(snapshots.path_of(Path(), height).name)
+        snapshots.write(mesh.engine, path, lambda done, of: _tell(bar, done, of))
+    size = path.stat().st_size
+    if as_json:
+        print_json({"file": str(path), "height": height, "size_bytes": size})
+    else:
+        console().print(f"{path} holds the state at height {height} ({size / 1e6:.1f} MB).")
+
+
+@app.command("restore")
+def restore(
+    home: Home,
+    file: Annotated[Path, typer.Argument(help="A snapshot, as `caremesh ledger snapshot` writes it.")],
+    member: Annotated[str, typer.Option(help="Whose copy of the ledger is damaged or lost.")] = "hospital",
+    as_json: AsJson = False,
+) -> None:
+    """Make one member's copy of the ledger anew: from a snapshot, then from the blocks that others have.
+
+    Nothing of the old copy goes before every part of the snapshot has proven itself.
+
+    Example: caremesh ledger restore today.snapshot --member hospital
+    """
+    import time
+
+    from caremesh.cli.errors import NOT_READABLE
+    from caremesh.errors import BadInput
+    from caremesh.node.repair import repair
+
+    if not file.is_file():
+        raise BadInput(NOT_READABLE, file.name)
+    folder = _existing(home)
+    with progress("Restoring", quiet=as_json) as bar:
+        done = repair(folder, member, file, lambda: int(time.time()), lambda at, of: _tell(bar, at, of))
+    if as_json:
+        print_json({"member": member, "from": done.start, "height": done.height})
+    else:
+        console().print(
+            f"The copy of {member} was made from height {done.start}, and every block up to {done.height} executed."
+        )
 
 
 def _verify_file(home: Path, file: Path, *, as_json: bool) -> None:
     import time
 
     from caremesh import codec
-    from caremesh.cli.errors import NOT_A_PROOF, NOT_READABLE
+    from caremesh.cli.errors import NO_MESH, NOT_A_PROOF, NOT_READABLE
     from caremesh.errors import BadInput
     from caremesh.ledger.light import check_answer
-    from caremesh.node.mesh import founding_client
+    from caremesh.node.founding import load
     from caremesh.node.proof_file import ProofFile
 
     try:
@@ -147,7 +204,10 @@ def _verify_file(home: Path, file: Path, *, as_json: bool) -> None:
         raise BadInput(NOT_READABLE, file.name) from error
     except BadInput as error:
         raise BadInput(NOT_A_PROOF, file.name) from error
-    header = founding_client(_existing(home)).verify(proof.block, int(time.time()))
+    founding = load(_existing(home))
+    if founding is None:
+        raise BadInput(NO_MESH, str(home))
+    header = founding.light_client().verify(proof.block, int(time.time()))
     value = check_answer(header, proof.answer)
     at = datetime.fromtimestamp(header.time, UTC).isoformat(sep=" ")
     if as_json:
@@ -166,6 +226,11 @@ def _verify_file(home: Path, file: Path, *, as_json: bool) -> None:
         console().print(
             f"True: at height {header.height} ({at}) this {proof.kind} {there} on the ledger {header.chain}."
         )
+
+
+def _tell(bar: Progress | None, done: int, total: int) -> None:
+    if bar is not None:
+        bar.update(bar.task_ids[0], completed=done, total=total)
 
 
 def _existing(home: Path) -> Path:

@@ -74,7 +74,8 @@ def read(
     import msgspec
 
     from caremesh.gateway.ask import Asked
-    from caremesh.node.mesh import CHAIN, LocalMesh
+    from caremesh.node.founding import CHAIN
+    from caremesh.node.mesh import LocalMesh
 
     with LocalMesh(home / "mesh") as mesh, progress("Asking, gathering, opening", quiet=as_json):
         gateway = mesh.member(member).gateway(mesh)

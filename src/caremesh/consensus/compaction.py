@@ -28,15 +28,17 @@ def compact(store: Store, folder: Path) -> None:
             store.compact(str(copy))
             _sync(copy / "data.mdb")
 
-            def put_in_place() -> None:
-                (folder / "lock.mdb").unlink(missing_ok=True)
-                (copy / "data.mdb").replace(folder / "data.mdb")
-                _sync(folder)
-
-            store.reopen(put_in_place)
+            store.reopen(lambda: put_in_place(copy, folder))
             shutil.rmtree(copy, ignore_errors=True)
     except OSError as error:
         raise StorageFailed(NOT_WRITTEN, folder.name) from error
+
+
+def put_in_place(copy: Path, folder: Path) -> None:
+    """Put the database of the folder ``copy``, which nobody has open, in the place of ``folder``'s. Raises OSError."""
+    (folder / "lock.mdb").unlink(missing_ok=True)
+    (copy / "data.mdb").replace(folder / "data.mdb")
+    _sync(folder)
 
 
 def open_for_reading(folder: Path, chain: str) -> Store:

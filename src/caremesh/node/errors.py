@@ -7,3 +7,10 @@ IN_USE = ErrorCode("node.03", "Another command is using this mesh.", "Run this a
 UNKNOWN_MEMBER = ErrorCode("node.04", "This mesh has no such member.", "Choose one of those named here.")
 BROKEN_GENESIS = ErrorCode("node.05", "The genesis file is damaged.", "Restore it; every member has the same.")
 NOT_WRITABLE = ErrorCode("node.06", "The folder of the mesh cannot be made or written.", "Choose another with --home.")
+PRUNED = ErrorCode(
+    "node.07",
+    "Blocks in between are no longer kept anywhere, so that they cannot be executed again.",
+    "Use a newer snapshot, or check the replicas.",
+)
+NOT_A_SNAPSHOT = ErrorCode("node.08", "This file is not a snapshot of a ledger, or ends too early.", "Get it again.")
+NO_BLOCKS = ErrorCode("node.09", "There is no block yet, so there is nothing to take a snapshot of.", "Try later.")

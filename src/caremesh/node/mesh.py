@@ -9,11 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Final
-
-from msgspec import Struct
 
 from caremesh import codec
 from caremesh.blobs.durable import write_durably
@@ -30,34 +29,30 @@ from caremesh.contracts.network.messages import Authorities, Params
 from caremesh.contracts.policy.library import shipped
 from caremesh.custodian.custodian import Custodian
 from caremesh.custodian.log import ReleaseLog
-from caremesh.errors import BadInput, Refused, StorageFailed, Tampered, Unavailable
+from caremesh.errors import BadInput, Refused, StorageFailed, Unavailable
 from caremesh.gateway.ask import Requester
 from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.ledger.blocks import Block, Validator
-from caremesh.ledger.light import FOREVER_S, LightClient
+from caremesh.ledger.light import LightClient
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Message, Signer, Tx, encode, sign
 from caremesh.node import errors
+from caremesh.node.founding import CHAIN, FILE, Clock, Founding, load
 from caremesh.node.member import FOUNDERS, MemberHome
+from caremesh.node.upkeep import Upkeep
 from caremesh.source.importer import Source
 from caremesh.types import DAY_S, Did, Seconds
 
-CHAIN: Final = "caremesh-local"
 OPERATOR: Final = "regulator"
+LEDGER: Final = "ledger"
+SNAPSHOTS: Final = "snapshots"
 REGULATIONS: Final = ("gdpr", "hipaa", "house", "iso22600")
 THRESHOLD: Final = 2
+PARAMS: Final = Params(batch_wait_s=0)
+"""One subject at a time is at work on this machine: there is nobody to hide among."""
 _TX_LIFE_S: Final[Seconds] = 300
 _YEAR_S: Final[Seconds] = 365 * DAY_S
-
-Clock = Callable[[], Seconds]
-
-
-class _Founding(Struct, frozen=True):
-    """What every member keeps of how the mesh began."""
-
-    genesis: bytes
-    validators: list[Validator]
 
 
 class _Ledger:
@@ -157,50 +152,18 @@ class Member:
 class LocalMesh:
     """Five members, one process. Use as a context manager, or ``close`` it."""
 
-    def __init__(self, folder: Path, clock: Clock = lambda: int(time.time())) -> None:
-        """Open, or found. Raises Refused node.03 (in use), StorageFailed, Tampered, WrongLedger."""
+    def __init__(self, folder: Path, clock: Clock = lambda: int(time.time()), params: Params = PARAMS) -> None:
+        """Open, or found with ``params``. Raises Refused node.03 (in use), StorageFailed, Tampered, WrongLedger."""
         self.clock = clock
         self.folder = folder
-        self._lock = _hold(folder)
-        homes = {profile.name: MemberHome(folder / profile.name, CHAIN, profile) for profile in FOUNDERS}
-        founding, is_new = self._founding(homes)
-        genesis = codec.decode_as(founding.genesis, Genesis)
-        self.validators = founding.validators
-        self.genesis = founding.genesis
-        self.genesis_time = genesis.time
-        self.engine = Embedded(
-            folder / OPERATOR / "ledger",
-            Contracts(),
-            chain=CHAIN,
-            genesis=founding.genesis,
-            genesis_time=genesis.time,
-            key=homes[OPERATOR].node_key,
-            clock=clock,
-        )
+        self.confirmations: list[bytes] = []
         self.members: dict[str, Member] = {}
         self.replicas: list[Replica] = []
-        for name, home in homes.items():
-            copy: Embedded | Replica = self.engine
-            if name != OPERATOR:
-                copy = Replica(
-                    folder / name / "ledger",
-                    Contracts(),
-                    chain=CHAIN,
-                    genesis=founding.genesis,
-                    genesis_time=genesis.time,
-                    validators=founding.validators,
-                    clock=clock,
-                    monotonic=time.monotonic,
-                )
-                for block in self.engine.blocks(copy.height() + 1):
-                    copy.apply(block)
-                self.replicas.append(copy)
-            self.members[name] = Member(home, _Ledger(self.engine, copy), clock)
-        self.confirmations: list[bytes] = []
-        self.engine.on_block(self._follow)
-        self.tick()
-        if is_new:
-            self._appoint()
+        self._upkeep: list[Upkeep] = []
+        with ExitStack() as opened:
+            opened.enter_context(hold(folder))
+            self._open(opened, params)
+            self._closing = opened.pop_all()
 
     def __enter__(self) -> LocalMesh:
         return self
@@ -210,14 +173,7 @@ class LocalMesh:
 
     def close(self) -> None:
         """Let go of everything."""
-        for member in self.members.values():
-            member.ledger.outbox.close()
-        self.engine.close()
-        for replica in self.replicas:
-            replica.close()
-        for member in self.members.values():
-            member.log.close()
-        self._lock.close()
+        self._closing.close()
 
     def member(self, name: str) -> Member:
         """One member by its short name. Raises BadInput node.04."""
@@ -259,7 +215,7 @@ class LocalMesh:
 
     def light_client(self) -> LightClient:
         """A client that trusts the founding validators, and nobody else."""
-        return _founding_client(_Founding(self.genesis, self.validators))
+        return self.founding.light_client()
 
     def tick(self) -> None:
         """A block of its own, so that the newest header is fresh."""
@@ -287,33 +243,62 @@ class LocalMesh:
             if count:
                 self.send([member.home.requester], Report(root=root, count=count))
 
+    def _open(self, opened: ExitStack, params: Params) -> None:
+        folder, clock = self.folder, self.clock
+        homes = {profile.name: MemberHome(folder / profile.name, CHAIN, profile) for profile in FOUNDERS}
+        known = load(folder)
+        self.founding = known or self._found(homes, params)
+        self.snapshots = folder / OPERATOR / SNAPSHOTS
+        self.engine = Embedded(
+            folder / OPERATOR / LEDGER,
+            Contracts(),
+            chain=CHAIN,
+            genesis=self.founding.genesis,
+            genesis_time=self.founding.time,
+            key=homes[OPERATOR].node_key,
+            clock=clock,
+        )
+        opened.callback(self.engine.close)
+        for name, home in homes.items():
+            copy = self.engine if name == OPERATOR else self._follower(name, opened)
+            member = Member(home, _Ledger(self.engine, copy), clock)
+            opened.callback(member.log.close)
+            opened.callback(member.ledger.outbox.close)
+            self.members[name] = member
+            self._upkeep.append(Upkeep(copy, folder / name / LEDGER, folder / name / SNAPSHOTS))
+        self.engine.on_block(self._follow)
+        self.tick()
+        if known is None:
+            self._appoint()
+
+    def _follower(self, name: str, opened: ExitStack) -> Replica:
+        copy = self.founding.replica(self.folder / name / LEDGER, self.clock)
+        opened.callback(copy.close)
+        for block in self.engine.blocks(copy.height() + 1):
+            copy.apply(block)
+        self.replicas.append(copy)
+        return copy
+
     def _follow(self, block: Block) -> None:
         for replica in self.replicas:
             replica.apply(block)
         for custodian in self.custodians.values():
             self.confirmations += custodian.follow()
+        for upkeep in self._upkeep:
+            upkeep.after(block.signed.content().height)
 
-    def _founding(self, homes: dict[str, MemberHome]) -> tuple[_Founding, bool]:
-        path = self.folder / "founding.cbor"
-        try:
-            return codec.decode_as(path.read_bytes(), _Founding), False
-        except FileNotFoundError:
-            pass
-        except BadInput as error:
-            raise Tampered(errors.BROKEN_GENESIS, path.name) from error
-        except OSError as error:
-            raise StorageFailed(errors.NOT_WRITABLE, path.name) from error
+    def _found(self, homes: dict[str, MemberHome], params: Params) -> Founding:
         genesis = Genesis(
             chain=CHAIN,
             time=self.clock(),
-            params=Params(batch_wait_s=0),  # one subject at a time is at work here: nobody to hide among
+            params=params,
             authorities=Authorities([homes[OPERATOR].did], 1),
             members=[home.admission() for home in homes.values()],
             regulations=shipped(*REGULATIONS),
         )
-        founding = _Founding(codec.encode(genesis), [Validator(homes[OPERATOR].node_key.public, 1)])
-        write_durably(path, codec.encode(founding))
-        return founding, True
+        founding = Founding(codec.encode(genesis), [Validator(homes[OPERATOR].node_key.public, 1)])
+        write_durably(self.folder / FILE, codec.encode(founding))
+        return founding
 
     def _appoint(self) -> None:
         """The practice registers and appoints its physician."""
@@ -327,21 +312,7 @@ class LocalMesh:
                 raise Refused(errors.BROKEN_GENESIS, committed.result.code)
 
 
-def founding_client(folder: Path) -> LightClient:
-    """A light client of the mesh in ``folder``, from its founding file alone. Raises Tampered node.05."""
-    try:
-        return _founding_client(codec.decode_as((folder / "founding.cbor").read_bytes(), _Founding))
-    except BadInput as error:
-        raise Tampered(errors.BROKEN_GENESIS, "founding.cbor") from error
-
-
-def _founding_client(founding: _Founding) -> LightClient:
-    """The embedded engine has one key for good, so trust in it, given by the founding file, does not end."""
-    began = codec.decode_as(founding.genesis, Genesis).time
-    return LightClient(CHAIN, founding.validators, trusted_at=began, trust_period_s=FOREVER_S)
-
-
-def _hold(folder: Path) -> IO[bytes]:
+def hold(folder: Path) -> IO[bytes]:
     """One process at a time. Raises Refused node.03, StorageFailed node.06."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

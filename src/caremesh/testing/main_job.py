@@ -30,7 +30,8 @@ from caremesh.gateway.ask import Asked
 from caremesh.gateway.gateway import Gateway, Opened
 from caremesh.gateway.gather import ReleaseCustodian, Wanted, gather
 from caremesh.ledger.light import check_answer
-from caremesh.node.mesh import CHAIN, LocalMesh
+from caremesh.node.founding import CHAIN
+from caremesh.node.mesh import LocalMesh
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.faults import LyingCustodian, damaged_blocks
 from caremesh.testing.person import Person

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caremesh.fhir.categories import ALL
+from caremesh.node.founding import CHAIN
 from caremesh.node.member import MemberHome
-from caremesh.node.mesh import CHAIN, THRESHOLD, LocalMesh
+from caremesh.node.mesh import THRESHOLD, LocalMesh
 from caremesh.types import DAY_S, Code, Did
 from caremesh.wallet import state as states
 from caremesh.wallet.audit import Audit, StreamLog

@@ -23,7 +23,8 @@ from caremesh.errors import Refused, Tampered
 from caremesh.fhir import samples
 from caremesh.fhir.bundle import read_bundle
 from caremesh.gateway.ask import Asked
-from caremesh.node.mesh import CHAIN, LocalMesh
+from caremesh.node.founding import CHAIN
+from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import custody
 from caremesh.sealing.custody import FragmentDeposit, ReleaseRequest, SealDeposit
 from caremesh.testing.clock import SettableClock
