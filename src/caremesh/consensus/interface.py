@@ -59,7 +59,7 @@ class Engine(Protocol):
         """Put a signed transaction into a block and wait until the block is durable.
 
         What no block may hold is refused at once: BadInput tx.NN and codec.NN, Tampered signatures.03, Refused
-        ledger.06 to ledger.09 and .14, and what the application says of its sponsor. What a contract refuses is
+        ledger.06 to ledger.10 and .14, and what the application says of its sponsor. What a contract refuses is
         committed with its code. Raises Unavailable consensus.01 and consensus.04, StorageFailed.
         """
         ...

@@ -76,8 +76,7 @@ class Quotas:
             return
         used = self._used.get(sponsor)
         if used is None:
-            quota = QUOTA.get(self._reader, sponsor.encode())
-            used = quota.used if quota is not None and quota.window == self._window else 0
+            used = used_quota(self._reader, sponsor, self._window)
         if used + cost > self._limit:
             raise Refused(QUOTA_USED_UP)
         self._used[sponsor] = used + cost
@@ -86,6 +85,12 @@ class Quotas:
         """Put what was spent into the state."""
         for sponsor in sorted(self._used):
             QUOTA.put(view, Quota(self._window, self._used[sponsor]), sponsor.encode())
+
+
+def used_quota(reader: Reader, sponsor: Did, window: int) -> int:
+    """How many messages a sponsor has sent in a window."""
+    quota = QUOTA.get(reader, sponsor.encode())
+    return quota.used if quota is not None and quota.window == window else 0
 
 
 def refusal(error: CareMeshError, place: str = "") -> Result:

@@ -15,7 +15,7 @@ from caremesh import codec
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import BadInput, ErrorCode, Refused, Tampered, Unavailable, WrongLedger
 from caremesh.ledger import history, replays
-from caremesh.ledger.admission import Admission
+from caremesh.ledger.admission import QUOTA_USED_UP, Admission, used_quota
 from caremesh.ledger.application import Application, Context, Event, Params, Result
 from caremesh.ledger.execution import Execution, Results
 from caremesh.ledger.past import StateAt, undo_record
@@ -70,7 +70,8 @@ class Machine:
         self._admission: Final = Admission(store.chain, app)
         self._head: Head | None = None
         self._params = Params()
-        self._sponsors: set[Signer] = set()
+        self._sponsors: dict[tuple[Signer, int], int] = {}
+        """(a sponsor, a quota window) → what it may still send, as of the head."""
         self._failed: BaseException | None = None
         self._load()
 
@@ -101,16 +102,19 @@ class Machine:
     def check(self, checked: CheckedTx, time: Seconds) -> None:
         """Refuse, before it costs anybody a block, what would be refused in one whatever its messages say.
 
-        Raises Refused ledger.06 to ledger.09, ledger.14, and what the application says of its sponsor.
+        Raises Refused ledger.06 to ledger.10, ledger.14, and what the application says of its sponsor.
         """
         self._admission.envelope(checked, time, self._params)
         if replays.digest_of(bytes(checked.id)) in self._replays:
             raise Refused(replays.REPLAYED)
-        sponsor = checked.tx.signers[-1]
+        signer, window = checked.tx.signers[-1], time // self._params.quota_window_s
         sponsors = self._sponsors
-        if sponsor not in sponsors:
-            self._app.sponsor(self.reader(), sponsor)
-            sponsors.add(sponsor)
+        if (signer, window) not in sponsors:
+            reader = self.reader()
+            used = used_quota(reader, self._app.sponsor(reader, signer), window)
+            sponsors[signer, window] = self._params.quota_messages - used
+        if sponsors[signer, window] < self._admission.cost(checked.tx):
+            raise Refused(QUOTA_USED_UP)
 
     def execute(self, height: Height, time: Seconds, txs: Sequence[bytes | CheckedTx]) -> Executed:
         """What a block does. Changes nothing that is committed.
@@ -150,7 +154,7 @@ class Machine:
             self.store.commit(commit)
             self._map.apply(done.tree)
             self._replays.apply(done.ids)
-            self._head, self._params, self._sponsors = head, done.params, set()
+            self._head, self._params, self._sponsors = head, done.params, {}
         return head
 
     def prove(self, key: bytes, height: Height | None = None) -> tuple[bytes | None, Proof, Height]:

@@ -30,6 +30,7 @@ from tests.support.kv import (
     Kv,
     Put,
     Refuse,
+    Revoke,
     engine,
     transaction,
 )
@@ -101,6 +102,21 @@ def test_a_member_that_is_one_no_longer_is_noticed(tmp_path: Path) -> None:
     made.make_block()
     with pytest.raises(Refused, match=r"kv\.02"):
         made.submit(put(b"b"))
+    made.close()
+
+
+def test_what_is_over_quota_costs_no_block_but_revocation_goes_on(tmp_path: Path, clock: Clock) -> None:
+    made = engine(tmp_path, Kv([MEMBER], Params(quota_messages=2, quota_window_s=3_600)), clock=clock)
+    made.submit(put(b"a"))
+    with pytest.raises(Refused, match=r"ledger\.10"):
+        made.submit(transaction(Put(key=b"b", value=b"1"), Put(key=b"c", value=b"1")))
+    assert made.submit(put(b"b")).height == 2
+    with pytest.raises(Refused, match=r"ledger\.10"):
+        made.submit(put(b"c"))
+    assert made.submit(transaction(Revoke(key=b"a"))).code == ""
+    assert made.status().height == 3
+    clock.now += 3_600
+    assert made.submit(transaction(Put(key=b"c", value=b"1"), expires_at=clock.now + 60)).code == "", "a new window"
     made.close()
 
 
