@@ -183,6 +183,7 @@ def test_every_command_has_help_with_an_example(run: Run) -> None:
         ["demo"], ["import"], ["read"], ["doctor"], ["wallet"], ["ledger"],
         *(["wallet", name] for name in ("create", "restore", "share", "revoke", "audit")),
         *(["ledger", name] for name in ("show", "prove", "verify", "snapshot", "restore")),
+        ["evidence"], ["evidence", "verify"],
     ):  # fmt: skip
         result = run(*words, "--help")
         assert result.returncode == 0

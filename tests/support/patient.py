@@ -13,7 +13,7 @@ from caremesh.fhir import samples
 from caremesh.fhir.bundle import read_bundle
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import custody
-from caremesh.sealing.custody import HeldSeal, SealAnswer, SealDeposit, SealRequest
+from caremesh.sealing.custody import HeldSeal, SealAnswer
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import MemberSponsor, Person
 from caremesh.types import DAY_S, Code, Did
@@ -99,27 +99,12 @@ class Way:
         fault = self.faults.get(custodian, "")
         if fault == "silent":
             raise Unavailable(SILENT, custodian)
-        signed = custody.read_signed(request)
-        asked = codec.decode_as(signed.payload, SealRequest)
-        custody.open_signed(custody.SEAL_REQUEST, signed, SealRequest, signed.key)
-        vault = next(member.home.vault for member in self.mesh.members.values() if member.home.did == custodian)
-        stored = [vault.get(name) for name in vault.names(f"seal/{asked.stream.hex()}/")]
-        deposits = [codec.decode_as(data, SealDeposit) for data in stored if data is not None]
-        seals = [HeldSeal(descriptor=entry.descriptor, seal=entry.seal) for entry in deposits]
-        if fault == "none":
-            seals = []
+        answer = codec.decode_as(custody.read_signed(self.mesh.own_seals(custodian, request)).payload, SealAnswer)
+        seals = [] if fault == "none" else answer.seals
         if fault == "swapped":
-            seals = [
-                HeldSeal(
-                    descriptor=entry.descriptor,
-                    seal=custody.Seal(
-                        entry.seal.capsule, entry.seal.ciphertext[:-1] + bytes([entry.seal.ciphertext[-1] ^ 1])
-                    ),
-                )
-                for entry in seals
-            ]
-        nonce = bytes(16) if fault == "replayed" else asked.nonce
-        answer = SealAnswer(stream=asked.stream, custodian=custodian, nonce=nonce, seals=seals)
+            seals = [HeldSeal(descriptor=entry.descriptor, seal=_swapped(entry.seal)) for entry in seals]
+        nonce = bytes(16) if fault == "replayed" else answer.nonce
+        answer = SealAnswer(stream=answer.stream, custodian=custodian, nonce=nonce, seals=seals)
         key = self._homes()[custodian]
         if fault == "other key":
             key = next(member for did, member in self._homes().items() if did != custodian)

@@ -34,6 +34,16 @@ Home = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
+def existing_mesh(home: Path) -> Path:
+    """The folder of the mesh under ``home``. Raises BadInput when there is none."""
+    from caremesh.cli.errors import NO_MESH
+    from caremesh.errors import BadInput
+
+    if not (home / "mesh" / "founding.cbor").exists():
+        raise BadInput(NO_MESH, str(home))
+    return home / "mesh"
+
+
 def console() -> Console:
     """The terminal, for people."""
     from rich.console import Console

@@ -74,6 +74,7 @@ def read(
     import msgspec
 
     from caremesh.gateway.ask import Asked
+    from caremesh.node import evidence
     from caremesh.node.founding import CHAIN
     from caremesh.node.mesh import LocalMesh
 
@@ -85,6 +86,8 @@ def read(
         opened = gateway.open(receipt, who)
         mesh.anchor_logs()
         released_by = [mesh.name_of(did) for did in opened.released_by]
+        claims = [fault.claim for fault in opened.faults if fault.claim is not None]
+        files = evidence.write(mesh, claims, home / "evidence")
     resources: list[dict[str, Any]] = [msgspec.json.decode(record.data) for record in opened.records]
     if as_json:
         print_json({"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in resources]})
@@ -95,6 +98,8 @@ def read(
     )
     for fault in opened.faults:
         console().print(f"[yellow]{fault.custodian} did not do its part: {fault.error.code}[/yellow]")
+    for path in files:
+        console().print(f"[yellow]{path} shows it: `caremesh evidence verify`.[/yellow]")
     for error in opened.damaged:
         console().print(f"[yellow]A damaged block was passed over: {error.place}[/yellow]")
 

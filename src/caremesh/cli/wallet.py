@@ -139,8 +139,12 @@ def revoke(
 def audit(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None:
     """Who looked, when, why, by which rule, and what was released; and whatever is not as it should be.
 
+    What a custodian can be shown to have done is written to files that `caremesh evidence verify` checks.
+
     Example: caremesh wallet audit
     """
+    from caremesh.node import evidence
+
     with _mesh(home, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         found = person.audit()
@@ -163,8 +167,10 @@ def audit(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> Non
             {"kind": f.kind, "custodian": mesh.name_of(f.custodian), "category": f.category, "place": f.place}
             for f in found.findings
         ]
+        claims = [finding.claim for finding in found.findings if finding.claim is not None]
+        files = [str(path) for path in evidence.write(mesh, claims, home / "evidence")]
     if as_json:
-        print_json({"accesses": rows, "findings": findings})
+        print_json({"accesses": rows, "findings": findings, "evidence": files})
         return
     columns = ["when (UTC)", "who", "what", "why", "answer", "released", "rules"]
     print_table(
@@ -189,6 +195,8 @@ def audit(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> Non
             ["what", "custodian", "category"],
             [[f["kind"], f["custodian"], f["category"]] for f in findings],
         )
+        for path in files:
+            console().print(f"{path} shows it to others.")
     else:
         console().print("Nothing is missing: every custodian's log is there and holds together.")
 

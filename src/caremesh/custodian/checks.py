@@ -29,10 +29,11 @@ from caremesh.contracts.records import queries as records
 from caremesh.contracts.records.state import Segment
 from caremesh.contracts.streams import queries as streams
 from caremesh.crypto.reencryption import Seal, seal_hash
+from caremesh.crypto.signatures import stream_of
 from caremesh.custodian import errors
 from caremesh.errors import Refused
 from caremesh.ledger.state import Reader
-from caremesh.sealing.custody import FragmentDeposit, ReleaseRequest
+from caremesh.sealing.custody import FragmentDeposit, ReleaseRequest, StreamRequest
 from caremesh.types import Did, Multikey, ReceiptId, Seconds
 
 MAX_AGE_S: Final[Seconds] = 30
@@ -142,3 +143,20 @@ def check_addressed(request: ReleaseRequest, receipt: Receipt, me: Did) -> None:
         raise Refused(errors.WRONG_RECIPIENT)
     if request.stream != receipt.stream:
         raise Refused(errors.OUT_OF_SCOPE)
+
+
+def check_stream_request(reader: Reader, asked: StreamRequest, key: Multikey, me: Did, *, fellows: bool) -> None:
+    """By the stream's current key, or (``fellows``) by the node key of one of its custodians.
+
+    Raises Refused custodian.18, custodian.22.
+    """
+    if asked.custodian != me:
+        raise Refused(errors.WRONG_RECIPIENT)
+    stream = streams.stream(reader, asked.stream)
+    if stream is None or key == stream.key:
+        if stream is None and stream_of(key) != asked.stream:
+            raise Refused(errors.NOT_THE_STREAM)
+        return
+    keepers = [members.member(reader, custodian) for custodian in stream.custodians] if fellows else []
+    if all(keeper is None or keeper.status != "active" or keeper.keys.node != key for keeper in keepers):
+        raise Refused(errors.NOT_THE_STREAM)

@@ -8,22 +8,26 @@ What it promises:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from caremesh import codec
 from caremesh.blobs.vault import Vault
 from caremesh.codec import CID
-from caremesh.contracts.consent import queries as consents
+from caremesh.contracts.access import queries as access
 from caremesh.contracts.members import queries as members
+from caremesh.contracts.records import queries as records
 from caremesh.contracts.streams import queries as streams
 from caremesh.contracts.streams.messages import PERMIT_DOMAIN, Permit
 from caremesh.crypto import signatures
 from caremesh.crypto.reencryption import check_fragment, reencrypt, seal_hash
 from caremesh.custodian import checks, errors
 from caremesh.custodian.checks import Head
+from caremesh.custodian.keeping import Destroyed, Keeping
 from caremesh.custodian.log import ReleaseLog
-from caremesh.errors import BadInput, Refused, Tampered
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
+from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Header
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Signs
@@ -31,20 +35,36 @@ from caremesh.sealing import custody
 from caremesh.sealing.custody import (
     Acknowledgement,
     DestroyConfirmation,
+    ErasureConfirmation,
     FragmentDeposit,
+    FragmentKeys,
+    HeldSeal,
+    LogAnswer,
     LogPosition,
     Release,
     ReleaseRequest,
+    SealAnswer,
     SealDeposit,
     Signed,
+    StreamRequest,
 )
 from caremesh.sealing.descriptor import read_descriptor
-from caremesh.sealing.release_log import LogEntry, LogHead, link_of
-from caremesh.types import ConsentId, Did, Seconds, StreamId
+from caremesh.sealing.release_log import link_of
+from caremesh.types import ConsentId, Count, Did, Digest, Height, Seconds, StreamId
 
-T = TypeVar("T", SealDeposit, ReleaseRequest)
+T = TypeVar("T", SealDeposit, ReleaseRequest, StreamRequest)
 
 REQUEST_WINDOW_S: Final[Seconds] = 60
+_REMEMBERED_S: Final = 2 * REQUEST_WINDOW_S
+_LAST: Final = 2**31
+
+
+class Fellow(Protocol):
+    """The way to another custodian."""
+
+    def seals(self, data: bytes) -> bytes:
+        """Its signed ``SealAnswer`` to a signed ``StreamRequest``. Raises CareMeshError."""
+        ...
 
 
 class OwnCopy(Protocol):
@@ -60,6 +80,10 @@ class OwnCopy(Protocol):
 
     def reader(self) -> Reader:
         """The state under it."""
+        ...
+
+    def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
+        """Events after a cursor. Raises BadInput ledger.11 when some of them have gone."""
         ...
 
 
@@ -81,8 +105,10 @@ class Custodian:
         self.did = did
         self._key = key
         self._hpke_private = hpke_private
-        self._vault = vault
+        self._keeping = Keeping(vault, did)
         self._log = log
+        self._fellows: Mapping[Did, Fellow] = {}
+        self._wanted: set[tuple[StreamId, CID]] = set()
         self._ledger = ledger
         self._clock = clock
         self._answered: dict[bytes, Seconds] = {}
@@ -96,7 +122,7 @@ class Custodian:
         if not owner or deposit.custodian != self.did:
             raise Refused(errors.NOT_DEPOSITABLE)
         check_fragment(deposit.fragment, deposit.verifying, deposit.delegating, deposit.receiving)
-        self._vault.put({_fragment_name(deposit.consent): codec.encode(deposit)})
+        self._keeping.put_fragment(deposit, self._clock())
         return self._acknowledge(signed)
 
     def deposit_seal(self, data: bytes) -> bytes:
@@ -119,7 +145,7 @@ class Custodian:
         descriptor = read_descriptor(deposit.descriptor)
         if descriptor.stream != deposit.stream or descriptor.seal != seal_hash(deposit.seal):
             raise Refused(errors.SEAL_MISMATCH)
-        self._vault.put({_seal_name(deposit.stream, codec.cid_of_cbor(deposit.descriptor)): codec.encode(deposit)})
+        self._keeping.put_seal(deposit, self._clock())
         return self._acknowledge(signed)
 
     def release(self, data: bytes) -> list[bytes]:
@@ -139,21 +165,19 @@ class Custodian:
         seals = []
         for cid in request.descriptors:
             segment = checks.check_segment(head, receipt, consent, cid)
-            stored = self._vault.get(_seal_name(request.stream, cid))
-            if stored is None:
+            deposit = self._keeping.seal(request.stream, cid) or self._from_fellows(head.reader, request.stream, cid)
+            if deposit is None:
                 raise Refused(errors.NO_SEAL)
-            deposit = codec.decode_as(stored, SealDeposit)
             checks.check_seal(segment, deposit.descriptor, deposit.seal)
             seals.append(deposit.seal)
-        kept = self._vault.get(_fragment_name(consent.id))
-        if kept is None:
+        fragment = self._keeping.fragment(consent)
+        if fragment is None:
             raise Refused(errors.NO_FRAGMENT)
-        fragment = codec.decode_as(kept, FragmentDeposit)
         checks.check_fragment_keys(head, consent, fragment, self.did)
         custody.open_signed(
             custody.RELEASE_REQUEST, signed, ReleaseRequest, checks.key_of_requester(head, receipt), "release request"
         )
-        self._answer_once(request, now)
+        self._answer_once(request.nonce, request.at, now)
 
         entries = self._log.append(request.stream, receipt.id, request.descriptors, now)
         return [
@@ -165,6 +189,12 @@ class Custodian:
                         stream=request.stream,
                         descriptor=cid,
                         custodian=self.did,
+                        at=entry.at,
+                        keys=FragmentKeys(
+                            verifying=fragment.verifying,
+                            delegating=fragment.delegating,
+                            receiving=fragment.receiving,
+                        ),
                         seal=seal,
                         reencryption=reencrypt(
                             seal, fragment.fragment, fragment.verifying, fragment.delegating, fragment.receiving
@@ -178,55 +208,177 @@ class Custodian:
         ]
 
     def follow(self) -> list[bytes]:
-        """After a block: destroy the fragments whose consents are over; signed confirmations, one for each."""
-        reader, now = self._ledger.reader(), max(self._clock(), self._ledger.header().time)
-        over = []
-        for name in self._vault.names(_FRAGMENT):
-            consent_id = bytes.fromhex(name.removeprefix(_FRAGMENT))
-            consent = consents.consent(reader, consent_id)
-            if consent is not None and (consent.status == "revoked" or consent.ends <= now):
-                over.append(consent_id)
-        self._vault.destroy([_fragment_name(consent_id) for consent_id in over])
-        return [
-            codec.encode(
-                custody.sign_payload(
-                    custody.DESTROY_CONFIRMATION,
-                    DestroyConfirmation(consent=consent_id, custodian=self.did, at=now),
-                    self._key,
-                )
+        """After a block: destroy what its events and the time have ended, fetch seals that are missing.
+
+        Gives signed confirmations: a ``DestroyConfirmation`` for each consent without a fragment left, an
+        ``ErasureConfirmation`` for each segment of which a seal went. Raises StorageFailed.
+        """
+        header, reader = self._ledger.header(), self._ledger.reader()
+        now = max(self._clock(), header.time)
+        destroyed = self._sweep(reader, now)
+        for stream, cid in sorted(self._wanted, key=lambda item: (item[0], bytes(item[1]))):
+            if self._keeping.seal(stream, cid) is not None or self._from_fellows(reader, stream, cid) is not None:
+                self._wanted.discard((stream, cid))
+        confirmed = [
+            custody.sign_payload(
+                custody.DESTROY_CONFIRMATION, DestroyConfirmation(consent=ended, custodian=self.did, at=now), self._key
             )
-            for consent_id in over
+            for ended in destroyed.consents
         ]
+        confirmed += [
+            custody.sign_payload(
+                custody.ERASURE_CONFIRMATION,
+                ErasureConfirmation(stream=stream, segment=segment, custodian=self.did, at=now),
+                self._key,
+            )
+            for stream, segment in destroyed.segments
+        ]
+        self._log.put_cursor(_end_of(header.height))
+        return [codec.encode(signed) for signed in confirmed]
 
-    def stream_log(self, stream: StreamId) -> tuple[list[LogEntry], LogHead]:
-        """All that was released of a stream, for its subject. Raises Tampered custody.04."""
-        return self._log.entries(stream)
+    def seals(self, data: bytes) -> bytes:
+        """The signed ``SealAnswer`` to a stream's own key, or to a fellow custodian of the stream.
 
-    def log_root(self) -> tuple[bytes, int]:
-        """What to anchor with ``access/report``: root and number of entries."""
-        return self._log.root()
+        Raises Refused custodian.01, custodian.02, custodian.18, custodian.19, custodian.22; Tampered custody.NN.
+        """
+        asked, reader = self._asked(custody.SEAL_REQUEST, data, fellows=True)
+        held = [
+            HeldSeal(descriptor=deposit.descriptor, seal=deposit.seal)
+            for segment in records.segments(reader, asked.stream)
+            if segment.descriptor is not None
+            and (deposit := self._keeping.seal(asked.stream, segment.descriptor)) is not None
+        ]
+        answer = SealAnswer(stream=asked.stream, custodian=self.did, nonce=asked.nonce, seals=held)
+        return codec.encode(custody.sign_payload(custody.SEAL_ANSWER, answer, self._key))
 
-    def _answer_once(self, request: ReleaseRequest, now: Seconds) -> None:
+    def stream_log(self, data: bytes) -> bytes:
+        """The signed ``LogAnswer`` to a stream's own key: all that was released of it, and what is anchored of that.
+
+        Raises Refused custodian.01, custodian.02, custodian.18, custodian.19, custodian.22; Tampered custody.NN.
+        """
+        asked, reader = self._asked(custody.LOG_REQUEST, data, fellows=False)
+        entries, head = self._log.entries(asked.stream)
+        reported = access.anchor(reader, self.did)
+        anchor = None if reported is None else self._log.anchored(reported.root)
+        answer = LogAnswer(
+            stream=asked.stream,
+            custodian=self.did,
+            nonce=asked.nonce,
+            at=self._clock(),
+            entries=entries,
+            head=head,
+            anchor=None if anchor is None else anchor.prove(asked.stream),
+        )
+        return codec.encode(custody.sign_payload(custody.LOG_ANSWER, answer, self._key))
+
+    def log_root(self) -> tuple[Digest, Count]:
+        """What to anchor with ``access/report``: root and number of entries. Raises StorageFailed storage.01."""
+        anchor = self._log.anchor()
+        return anchor.root, anchor.count
+
+    def meet(self, fellows: Mapping[Did, Fellow]) -> None:
+        """The ways to other custodians, from whom a missing seal is fetched."""
+        self._fellows = fellows
+
+    def _sweep(self, reader: Reader, now: Seconds) -> Destroyed:
+        """Look at what the events since the last time name; at everything when some of them have gone."""
+        cursor = self._log.cursor()
+        found = Touched([], [], [])
+        try:
+            if not cursor:
+                return self._keeping.sweep_all(reader, now)
+            for _, event in self._ledger.subscribe(cursor):
+                found.add(event)
+        except BadInput:
+            return self._keeping.sweep_all(reader, now)
+        for stream in found.registered:
+            known = streams.stream(reader, stream)
+            if known is not None and self.did in known.custodians:
+                named = [segment.descriptor for segment in records.segments(reader, stream)]
+                self._wanted |= {(stream, cid) for cid in named if cid and self._keeping.seal(stream, cid) is None}
+        return self._keeping.sweep(
+            reader, now, changed=found.consents, redelegated=found.redelegated, streams=found.streams
+        )
+
+    def _from_fellows(self, reader: Reader, stream: StreamId, cid: CID) -> SealDeposit | None:
+        """A seal that this custodian lacks, kept from now on; checked against the ledger, whoever hands it over."""
+        known, index = streams.stream(reader, stream), records.index_of(reader, stream, cid)
+        segment = None if index is None else records.segment(reader, stream, index)
+        if known is None or segment is None or segment.descriptor != cid:
+            return None
+        for fellow in known.custodians:
+            if fellow == self.did or fellow not in self._fellows:
+                continue
+            request = StreamRequest(stream=stream, custodian=fellow, nonce=os.urandom(16), at=self._clock())
+            asked = codec.encode(custody.sign_payload(custody.SEAL_REQUEST, request, self._key))
+            try:
+                answer = custody.read_signed(self._fellows[fellow].seals(asked), fellow)
+                held = codec.decode_as(answer.payload, SealAnswer).seals
+            except CareMeshError:
+                continue  # the next may have it
+            for entry in held:
+                if codec.cid_of_cbor(entry.descriptor) == cid and seal_hash(entry.seal) == segment.seal:
+                    deposit = SealDeposit(
+                        stream=stream,
+                        source=segment.source,
+                        descriptor=entry.descriptor,
+                        seal=entry.seal,
+                        permit=b"",
+                        permit_signature=bytes(64),
+                    )
+                    self._keeping.put_seal(deposit, self._clock())
+                    return deposit
+        return None
+
+    def _asked(self, domain: str, data: bytes, *, fellows: bool) -> tuple[StreamRequest, Reader]:
+        """A request of the stream's key (or of a custodian of the stream), on a fresh copy of the ledger, once."""
+        signed = custody.read_signed(data, "request")
+        asked = _peek(signed, StreamRequest)
+        now, header, reader = self._clock(), self._ledger.header(), self._ledger.reader()
+        checks.check_fresh(Head(reader, header.time, self._ledger.seen_s()), now)
+        checks.check_stream_request(reader, asked, signed.key, self.did, fellows=fellows)
+        custody.open_signed(domain, signed, StreamRequest, signed.key, "request")
+        self._answer_once(asked.nonce, asked.at, now)
+        return asked, reader
+
+    def _answer_once(self, nonce: bytes, at: Seconds, now: Seconds) -> None:
         """A request is answered once, and only near its time."""
-        self._answered = {nonce: at for nonce, at in self._answered.items() if abs(now - at) <= 2 * REQUEST_WINDOW_S}
-        if abs(now - request.at) > REQUEST_WINDOW_S or request.nonce in self._answered:
+        self._answered = {known: when for known, when in self._answered.items() if abs(now - when) <= _REMEMBERED_S}
+        if abs(now - at) > REQUEST_WINDOW_S or nonce in self._answered:
             raise Refused(errors.REPLAYED)
-        self._answered[request.nonce] = request.at
+        self._answered[nonce] = at
 
     def _acknowledge(self, signed: Signed) -> bytes:
         said = Acknowledgement(custodian=self.did, what=custody.deposit_digest(signed))
         return codec.encode(custody.sign_payload(custody.ACKNOWLEDGEMENT, said, self._key))
 
 
-_FRAGMENT: Final = "fragment/"
+class Touched(NamedTuple):
+    """What events name that a custodian may keep something of."""
+
+    consents: list[ConsentId]
+    redelegated: list[ConsentId]
+    streams: list[StreamId]
+
+    @property
+    def registered(self) -> list[StreamId]:
+        """Streams with something new or changed, each once."""
+        return sorted(set(self.streams))
+
+    def add(self, event: Event) -> None:
+        """Take in one event."""
+        about = event.attributes
+        if event.type == "consent/redelegated":
+            self.redelegated.append(about["consent"])
+        elif event.type.startswith("consent/") and "consent" in about:
+            self.consents.append(about["consent"])
+        elif event.type.startswith("records/"):
+            self.streams.append(about["stream"])
 
 
-def _fragment_name(consent: ConsentId) -> str:
-    return _FRAGMENT + consent.hex()
-
-
-def _seal_name(stream: StreamId, descriptor: CID) -> str:
-    return f"seal/{stream.hex()}/{descriptor.encode()}"
+def _end_of(height: Height) -> str:
+    """The cursor after everything of a height."""
+    return f"{height}.{_LAST}"
 
 
 def _peek(signed: Signed, kind: type[T]) -> T:

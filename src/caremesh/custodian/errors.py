@@ -47,3 +47,6 @@ NOT_DEPOSITABLE = ErrorCode(
     "custodian.20", "The deposit is not signed by the one who may make it, or names another custodian.", "Deposit anew."
 )
 LOG_BROKEN = ErrorCode("custodian.21", "The release log does not hold together.", "Restore it from a backup.")
+NOT_THE_STREAM = ErrorCode(
+    "custodian.22", "The request is not signed by the key of this stream.", "Sign with the stream's current key."
+)

@@ -1,7 +1,7 @@
 """The release log as this custodian keeps it: one counted hash chain per stream, in an LMDB environment of its own.
 
-Format and checks are in ``sealing/release_log.py``. The root, anchored with ``access/report``, is the RFC 6962 root
-over (stream, head) of all streams, sorted. An entry is durable before anything is released (see ``custodian.py``).
+Format and checks are in ``sealing/release_log.py``. An entry is durable before anything is released (``custodian.py``).
+Beside the log are the heads of the last roots that were made to be anchored, and how far the ledger was followed.
 """
 
 from __future__ import annotations
@@ -10,20 +10,27 @@ from pathlib import Path
 from typing import Final
 
 import lmdb
+from msgspec import Struct
 
 from caremesh import codec
 from caremesh.blobs.durable import STORAGE_FAILED
 from caremesh.codec import CID
 from caremesh.custodian.errors import LOG_BROKEN
 from caremesh.errors import StorageFailed, Tampered
-from caremesh.ledger import history
-from caremesh.sealing.release_log import START, LogEntry, LogHead, check_chain, link_of
+from caremesh.sealing.release_log import START, Anchor, LogEntry, LogHead, check_chain, link_of
 from caremesh.types import Digest, ReceiptId, Seconds, StreamId
 
 _HEAD_PREFIX: Final = b"head/"
 _ENTRY_PREFIX: Final = b"entry/"
+_ANCHORS: Final = (b"anchor/0", b"anchor/1")
+_CURSOR: Final = b"cursor"
 _MAP_SIZE_BYTES: Final = 1 << 34
 """Address space reserved, not disk used."""
+
+
+class _Row(Struct, frozen=True):
+    stream: StreamId
+    head: LogHead
 
 
 class ReleaseLog:
@@ -33,6 +40,7 @@ class ReleaseLog:
         """Open or create. Raises StorageFailed storage.01."""
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._cached: dict[Digest, Anchor] = {}
             self._env = lmdb.open(str(folder), map_size=_MAP_SIZE_BYTES, max_dbs=0)
         except (OSError, lmdb.Error) as error:
             raise StorageFailed(STORAGE_FAILED, folder.name) from error
@@ -75,15 +83,54 @@ class ReleaseLog:
                     found[bytes(key[len(_HEAD_PREFIX) :])] = codec.decode_as(bytes(value), LogHead)
             return found
 
-    def root(self) -> tuple[Digest, int]:
-        """What ``access/report`` anchors: the root over all heads, and how many entries they hold."""
-        heads = sorted(self.heads().items())
-        leaves = [history.leaf_hash(codec.encode([stream, head])) for stream, head in heads]
-        return history.tree_root(leaves), sum(head.count for _, head in heads)
+    def anchor(self) -> Anchor:
+        """All heads of now, whose root is to be anchored; kept, with those before. Raises StorageFailed storage.01."""
+        made = Anchor(self.heads())
+        if self._kept(0) != made.heads():
+            self._put(
+                {
+                    _ANCHORS[1]: self._stored(_ANCHORS[0]),
+                    _ANCHORS[0]: codec.encode([_Row(*row) for row in sorted(made.heads().items())]),
+                }
+            )
+        return made
+
+    def anchored(self, root: Digest) -> Anchor | None:
+        """The heads under a root that was anchored; None when it is not one of the last two made."""
+        for number in range(len(_ANCHORS)):
+            found = self._cached.get(root) or Anchor(self._kept(number))
+            if found.root == root:
+                self._cached = {root: found}
+                return found
+        return None
+
+    def cursor(self) -> str:
+        """How far the ledger's events were followed; empty at first."""
+        return self._stored(_CURSOR).decode()
+
+    def put_cursor(self, cursor: str) -> None:
+        """Remember it. Raises StorageFailed storage.01."""
+        self._put({_CURSOR: cursor.encode()})
 
     def close(self) -> None:
         """Let go of the files."""
         self._env.close()
+
+    def _kept(self, number: int) -> dict[StreamId, LogHead]:
+        stored = self._stored(_ANCHORS[number])
+        return {row.stream: row.head for row in codec.decode_as(stored, list[_Row])} if stored else {}
+
+    def _stored(self, key: bytes) -> bytes:
+        with self._env.begin() as txn:
+            return bytes(txn.get(key, b""))
+
+    def _put(self, values: dict[bytes, bytes]) -> None:
+        try:
+            with self._env.begin(write=True) as txn:
+                for key, value in values.items():
+                    txn.put(key, value)
+        except lmdb.Error as error:
+            raise StorageFailed(STORAGE_FAILED, "release log") from error
 
 
 def _head(txn: lmdb.Transaction, stream: StreamId) -> LogHead:

@@ -23,7 +23,8 @@ from caremesh.gateway import errors
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Signs
 from caremesh.sealing import custody
-from caremesh.sealing.custody import Release, ReleaseRequest
+from caremesh.sealing.custody import FragmentKeys, Release, ReleaseRequest, Signed
+from caremesh.sealing.evidence import Claim
 from caremesh.types import Did, Seconds
 
 
@@ -36,10 +37,14 @@ class ReleaseCustodian(Protocol):
 
 
 class Fault(NamedTuple):
-    """A custodian that did not do its part, and the code of what it said or did."""
+    """A custodian that did not do its part, and the code of what it said or did.
+
+    ``claim``: what it signed, where that shows to others too that it lied.
+    """
 
     custodian: Did
     error: CareMeshError
+    claim: Claim | None = None
 
 
 class Gathered(NamedTuple):
@@ -78,8 +83,8 @@ def gather(
                 lambda did: _one(wanted, did, receiving, request_key, custodians[did], reader, clock()), batch
             )
             for did, answer in zip(batch, answers, strict=True):
-                if isinstance(answer, CareMeshError):
-                    faults.append(Fault(did, answer))
+                if isinstance(answer, Fault):
+                    faults.append(answer)
                 else:
                     good[did] = answer
     if len(good) < wanted.consent.threshold:
@@ -111,7 +116,7 @@ def _one(
     custodian: ReleaseCustodian,
     reader: Reader,
     now: Seconds,
-) -> list[Release] | CareMeshError:
+) -> list[Release] | Fault:
     """One custodian's releases, verified; or what was wrong with them."""
     descriptors = [segment.descriptor for segment in wanted.segments if segment.descriptor is not None]
     request = ReleaseRequest(
@@ -124,33 +129,35 @@ def _one(
     )
     signed = codec.encode(custody.sign_payload(custody.RELEASE_REQUEST, request, request_key))
     try:
-        answers = custodian.release(signed)
-        return _checked(wanted, did, receiving, descriptors, answers, reader)
+        answers = [custody.read_signed(answer, did) for answer in custodian.release(signed)]
     except CareMeshError as error:
-        return error
+        return Fault(did, error)
+    return _checked(wanted, did, receiving, descriptors, answers, reader)
 
 
 def _checked(
-    wanted: Wanted, did: Did, receiving: ReadingKey, descriptors: list[CID], answers: list[bytes], reader: Reader
-) -> list[Release]:
+    wanted: Wanted, did: Did, receiving: ReadingKey, descriptors: list[CID], answers: list[Signed], reader: Reader
+) -> list[Release] | Fault:
     member = members.member(reader, did)
     if member is None or len(answers) != len(descriptors):
-        raise Tampered(errors.OTHER_RELEASE, did)
+        return Fault(did, Tampered(errors.OTHER_RELEASE, did))
+    keys = FragmentKeys(
+        verifying=wanted.consent.verifying_key, delegating=wanted.stream.reading_key, receiving=receiving.public
+    )
     checked = []
-    for answer, descriptor, segment in zip(answers, descriptors, wanted.segments, strict=True):
-        release = custody.open_signed(custody.RELEASE, custody.read_signed(answer, did), Release, member.keys.node, did)
-        asked = (wanted.receipt.id, wanted.stream.id, descriptor, did)
-        if (release.receipt, release.stream, release.descriptor, release.custodian) != asked:
-            raise Tampered(errors.OTHER_RELEASE, did)
-        _check_seal(release.seal, segment, did)
-        check_reencryption(
-            release.seal,
-            release.reencryption,
-            wanted.consent.verifying_key,
-            wanted.stream.reading_key,
-            receiving.public,
-            did,
-        )
+    for signed, descriptor, segment in zip(answers, descriptors, wanted.segments, strict=True):
+        try:
+            release = custody.open_signed(custody.RELEASE, signed, Release, member.keys.node, did)
+            asked = (wanted.receipt.id, wanted.stream.id, descriptor, did, keys)
+            if (release.receipt, release.stream, release.descriptor, release.custodian, release.keys) != asked:
+                raise Tampered(errors.OTHER_RELEASE, did)
+            _check_seal(release.seal, segment, did)
+        except Tampered as error:
+            return Fault(did, error)
+        try:
+            check_reencryption(release.seal, release.reencryption, keys.verifying, keys.delegating, keys.receiving, did)
+        except Tampered as error:
+            return Fault(did, error, Claim(kind="false-release", custodian=did, signed=[signed]))
         checked.append(release)
     return checked
 

@@ -209,9 +209,15 @@ class LocalMesh:
 
     def deposit(self, custodian: Did, sealed: bytes) -> bytes:
         """The way of a wallet to the custodians. Raises Unavailable node.04."""
-        if custodian not in self.custodians:
-            raise Unavailable(errors.UNKNOWN_MEMBER, custodian)
-        return self.custodians[custodian].deposit_fragment(sealed)
+        return self._custodian(custodian).deposit_fragment(sealed)
+
+    def own_seals(self, custodian: Did, request: bytes) -> bytes:
+        """The way of a wallet to the seals of its streams. Raises Unavailable node.04."""
+        return self._custodian(custodian).seals(request)
+
+    def own_log(self, custodian: Did, request: bytes) -> bytes:
+        """The way of a wallet to what was released of its streams. Raises Unavailable node.04."""
+        return self._custodian(custodian).stream_log(request)
 
     def light_client(self) -> LightClient:
         """A client that trusts the founding validators, and nobody else."""
@@ -266,6 +272,8 @@ class LocalMesh:
             opened.callback(member.ledger.outbox.close)
             self.members[name] = member
             self._upkeep.append(Upkeep(copy, folder / name / LEDGER, folder / name / SNAPSHOTS))
+        for custodian in self.custodians.values():
+            custodian.meet(self.custodians)
         self.engine.on_block(self._follow)
         self.tick()
         if known is None:
@@ -278,6 +286,11 @@ class LocalMesh:
             copy.apply(block)
         self.replicas.append(copy)
         return copy
+
+    def _custodian(self, did: Did) -> Custodian:
+        if did not in self.custodians:
+            raise Unavailable(errors.UNKNOWN_MEMBER, did)
+        return self.custodians[did]
 
     def _follow(self, block: Block) -> None:
         for replica in self.replicas:

@@ -10,8 +10,11 @@
     ReleaseRequest      requester → custodian  by the receipt's requester or visit key (asserted: the member's node key)
     Release             custodian → requester  by the custodian's node key
     DestroyConfirmation custodian → anybody    by the custodian's node key
-    SealRequest         wallet → custodian     by the stream's current key
-    SealAnswer          custodian → wallet     by the custodian's node key
+    ErasureConfirmation custodian → anybody    by the custodian's node key
+    StreamRequest       wallet → custodian     by the stream's current key
+                        custodian → custodian  by a node key, for seals of a stream that both keep
+    SealAnswer          custodian → either     by the custodian's node key
+    LogAnswer           custodian → wallet     by the custodian's node key
 
 Whether the key is the one that the ledger names is for the reader to say, by ``expected_key``.
 """
@@ -29,6 +32,7 @@ from caremesh.crypto.hashes import tagged_hash
 from caremesh.crypto.reencryption import FRAGMENT_BYTES, REENCRYPTION_BYTES, Seal
 from caremesh.errors import BadInput, ErrorCode, Tampered
 from caremesh.ledger.transactions import Signs
+from caremesh.sealing.release_log import HeadProof, LogEntry, LogHead
 from caremesh.types import (
     Bytes16,
     ConsentId,
@@ -53,6 +57,9 @@ RELEASE: Final = "caremesh/release/v1"
 DESTROY_CONFIRMATION: Final = "caremesh/destroy-confirmation/v1"
 SEAL_REQUEST: Final = "caremesh/seal-request/v1"
 SEAL_ANSWER: Final = "caremesh/seal-answer/v1"
+LOG_REQUEST: Final = "caremesh/log-request/v1"
+LOG_ANSWER: Final = "caremesh/log-answer/v1"
+ERASURE_CONFIRMATION: Final = "caremesh/erasure-confirmation/v1"
 
 MAX_PAYLOAD_BYTES: Final = 16 * 1024 * 1024
 MAX_DESCRIPTOR_BYTES: Final = 64 * 1024
@@ -131,13 +138,26 @@ class LogPosition(Struct, frozen=True, kw_only=True):
     entry: Digest
 
 
+class FragmentKeys(Struct, frozen=True, kw_only=True):
+    """The keys of a fragment: of its signer, of who gives, of who receives."""
+
+    verifying: ReencryptionKey
+    delegating: ReencryptionKey
+    receiving: ReencryptionKey
+
+
 class Release(Struct, frozen=True, kw_only=True):
-    """One segment released: its seal, this custodian's re-encryption, and where it is logged."""
+    """One segment released: its seal, this custodian's re-encryption under these keys, and where it is logged.
+
+    ``at``: seconds UTC, as in the log.
+    """
 
     receipt: ReceiptId
     stream: StreamId
     descriptor: CID
     custodian: Did
+    at: Seconds
+    keys: FragmentKeys
     seal: Seal
     reencryption: Annotated[bytes, Meta(min_length=REENCRYPTION_BYTES, max_length=REENCRYPTION_BYTES)]
     log: LogPosition
@@ -154,8 +174,20 @@ class DestroyConfirmation(Struct, frozen=True, kw_only=True):
     at: Seconds
 
 
-class SealRequest(Struct, frozen=True, kw_only=True):
-    """The subject asks for the seals of their own stream. No receipt: what they open is theirs. ``at``: seconds UTC."""
+class ErasureConfirmation(Struct, frozen=True, kw_only=True):
+    """The custodian destroyed what it kept of a segment's erased or replaced seal at this time (seconds UTC)."""
+
+    stream: StreamId
+    segment: Count
+    custodian: Did
+    at: Seconds
+
+
+class StreamRequest(Struct, frozen=True, kw_only=True):
+    """The subject asks for the seals, or the log, of their own stream; a fellow custodian for seals that it lacks.
+
+    No receipt: what a subject opens is theirs, and a custodian opens nothing. ``at``: seconds UTC.
+    """
 
     stream: StreamId
     custodian: Did
@@ -183,6 +215,18 @@ class SealAnswer(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"SealAnswer({self.stream.hex()}, {len(self.seals)} seals)"
+
+
+class LogAnswer(Struct, frozen=True, kw_only=True):
+    """All that was released of a stream. ``anchor``: its head under the root that the ledger has of this custodian."""
+
+    stream: StreamId
+    custodian: Did
+    nonce: Bytes16
+    at: Seconds
+    entries: list[LogEntry]
+    head: LogHead
+    anchor: HeadProof | None
 
 
 class Signed(Struct, frozen=True, kw_only=True):

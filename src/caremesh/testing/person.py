@@ -11,7 +11,7 @@ from caremesh.node.member import MemberHome
 from caremesh.node.mesh import THRESHOLD, LocalMesh
 from caremesh.types import DAY_S, Code, Did
 from caremesh.wallet import state as states
-from caremesh.wallet.audit import Audit, StreamLog
+from caremesh.wallet.audit import Audit, own_logs
 from caremesh.wallet.enrol import Custody, Writing
 from caremesh.wallet.share import Terms
 from caremesh.wallet.wallet import Shared, Wallet
@@ -92,9 +92,6 @@ class Person:
 
     def audit(self) -> Audit:
         """Who looked, from the ledger and all custodians' logs."""
-        logs = []
-        for located in states.streams(self.wallet.state):
-            for did, custodian in self._mesh.custodians.items():
-                entries, head = custodian.stream_log(located.stream.id)
-                logs.append(StreamLog(custodian=did, stream=located.stream.id, entries=entries, head=head))
+        reader = self._ledger.reader()
+        logs = own_logs(self.wallet.state, reader, self._mesh, self._mesh.clock())
         return self.wallet.audit(self._ledger.reader(), logs)

@@ -4,12 +4,14 @@ The ledger says what was allowed and refused; each custodian's log says what it 
 - an opening takes *t* custodians. While fewer than *t* are dishonest, at least one honest one took part, and its log
   shows it: no entry in any of *n* true logs means that nothing was opened;
 - a log that is missing, or does not hold together, is *unknown*, never *fine*;
+- what a custodian has anchored on the ledger must still be in its log;
 - an entry without a receipt of this stream, or outside its receipt's life, is a finding against its custodian.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -17,32 +19,46 @@ from msgspec import Struct
 from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.queries import Receipt
+from caremesh.contracts.access.state import Anchor
 from caremesh.contracts.consent import queries as consents
-from caremesh.contracts.records import queries as records
 from caremesh.contracts.streams import queries as streams
-from caremesh.errors import Tampered
+from caremesh.errors import CareMeshError, Tampered
 from caremesh.ledger.state import Reader
-from caremesh.sealing.release_log import LogEntry, LogHead, check_chain
+from caremesh.sealing import custody
+from caremesh.sealing.custody import LogAnswer, Signed
+from caremesh.sealing.evidence import Claim, Kind, why_not
+from caremesh.sealing.release_log import (
+    NOT_ANCHORED,
+    HeadProof,
+    LogEntry,
+    LogHead,
+    check_anchored,
+    check_chain,
+)
 from caremesh.types import Code, ConsentId, Count, Did, ReceiptId, Seconds, StreamId
 from caremesh.wallet import state as states
+from caremesh.wallet.asking import LogKeepers, ask
 from caremesh.wallet.state import Located, WalletState
 
 Released: TypeAlias = Literal["yes", "partly", "no", "unknown"]
 """``yes``: at least *t* logs show the release of a segment. ``partly``: fewer do, and with the missing ones they would
 still be fewer; it opened nothing unless custodians hide it. ``no``: all *n* logs are there and none does. ``unknown``:
 a log is missing or broken, and may hold what would make it *yes*, or the only trace."""
-CLOCK_SLACK_S: Final[Seconds] = 60
-"""How far a custodian's clock may be off before its log entry counts as outside the receipt."""
-FindingKind: TypeAlias = Literal["log-missing", "log-broken", "no-receipt", "outside-receipt"]
+FindingKind: TypeAlias = Literal["log-missing", "log-broken", "not-anchored", "no-receipt", "outside"]
 
 
 class StreamLog(Struct, frozen=True, kw_only=True):
-    """What one custodian hands out of its log: all entries of one stream, and the head that it stands by."""
+    """What one custodian hands out of its log: all entries of one stream, and the head that it stands by.
+
+    ``anchor``: the stream's head under the root that the ledger has. ``signed``: all that, by the custodian.
+    """
 
     custodian: Did
     stream: StreamId
     entries: list[LogEntry]
     head: LogHead
+    anchor: HeadProof | None = None
+    signed: Signed | None = None
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -78,13 +94,17 @@ class Access(Struct, frozen=True, kw_only=True):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """Something that is not as it should be, and whose log shows it (or does not)."""
+    """Something that is not as it should be, and whose log shows it (or does not).
+
+    ``claim``: what the custodian signed, where that shows it to others too.
+    """
 
     kind: FindingKind
     custodian: Did
     category: Code
     stream: StreamId
     place: str
+    claim: Claim | None = None
 
 
 class Audit(Struct, frozen=True, kw_only=True):
@@ -92,6 +112,31 @@ class Audit(Struct, frozen=True, kw_only=True):
 
     accesses: list[Access]
     findings: list[Finding]
+
+
+def own_log(reader: Reader, located: Located, custodian: Did, keepers: LogKeepers, now: Seconds) -> StreamLog:
+    """One custodian's log of one stream, under its signature. Raises what ``asking.ask`` raises."""
+    domains = custody.LOG_REQUEST, custody.LOG_ANSWER
+    said, signed = ask(reader, located, custodian, domains, LogAnswer, keepers.own_log, now)
+    return StreamLog(
+        custodian=custodian,
+        stream=said.stream,
+        entries=said.entries,
+        head=said.head,
+        anchor=said.anchor,
+        signed=signed,
+    )
+
+
+def own_logs(state: WalletState, reader: Reader, keepers: LogKeepers, now: Seconds) -> list[StreamLog]:
+    """The logs of all streams from all their custodians; those that are not to be had are left out."""
+    found = []
+    for located in states.streams(state):
+        stream = streams.stream(reader, located.stream.id)
+        for custodian in [] if stream is None else stream.custodians:
+            with suppress(CareMeshError):
+                found.append(own_log(reader, located, custodian, keepers, now))
+    return found
 
 
 def audit(state: WalletState, reader: Reader, logs: Sequence[StreamLog]) -> Audit:
@@ -137,28 +182,31 @@ def _judge_logs(reader: Reader, located: Located, logs: list[StreamLog]) -> _Jud
         try:
             check_chain(located.stream.id, log.entries, log.head)
         except Tampered as error:
-            findings.append(_finding("log-broken", custodian, located, error.place))
+            findings.append(_finding("log-broken", custodian, located, error.place, log.signed))
             continue
+        reported = access.anchor(reader, custodian)
+        try:
+            _check_anchor(log, reported)
+        except Tampered as error:
+            findings.append(
+                _finding("not-anchored", custodian, located, error.place, log.signed if log.anchor else None)
+            )
         for entry in log.entries:
-            receipt = access.receipt(reader, entry.receipt)
-            place = f"entry {entry.index}"
-            if receipt is None or receipt.stream != entry.stream:
-                findings.append(_finding("no-receipt", custodian, located, place))
-            elif not _within(reader, receipt, entry):
-                findings.append(_finding("outside-receipt", custodian, located, place))
+            wrong = why_not(reader, entry)
+            if wrong:
+                findings.append(_finding(wrong, custodian, located, f"entry {entry.index}", log.signed))
             found = Seen(custodian=custodian, descriptor=entry.descriptor, index=entry.index, at=entry.at)
             seen.append((entry.receipt, found))
-    silent = sum(finding.kind in ("log-missing", "log-broken") for finding in findings)
+    silent = sum(finding.kind in ("log-missing", "log-broken", "not-anchored") for finding in findings)
     return _Judged(findings=findings, seen=seen, silent=silent, threshold=0 if stream is None else stream.threshold)
 
 
-def _within(reader: Reader, receipt: Receipt, entry: LogEntry) -> bool:
-    """Whether a release was made in its receipt's life, and of a segment that the receipt is for."""
-    if not receipt.at - CLOCK_SLACK_S <= entry.at < receipt.expires + CLOCK_SLACK_S:
-        return False
-    index = records.index_of(reader, entry.stream, entry.descriptor)
-    segment = None if index is None else records.segment(reader, entry.stream, index)
-    return index is not None and segment is not None and access.covers(receipt, index, segment.registered)
+def _check_anchor(log: StreamLog, reported: Anchor | None) -> None:
+    if reported is None:
+        return  # nothing is anchored yet
+    if log.anchor is None:
+        raise Tampered(NOT_ANCHORED, "root")
+    check_anchored(log.stream, log.entries, reported.root, log.anchor)
 
 
 def _accesses(state: WalletState, reader: Reader, located: Located, judged: _Judged) -> list[Access]:
@@ -204,7 +252,20 @@ def _released(releases: list[Seen], judged: _Judged) -> Released:
     return "partly" if most else "no"
 
 
-def _finding(kind: FindingKind, custodian: Did, located: Located, place: str) -> Finding:
+_SHOWN: Final[dict[FindingKind, Kind]] = {
+    "log-broken": "forked-log",
+    "not-anchored": "forked-log",
+    "no-receipt": "no-receipt",
+    "outside": "outside",
+}
+
+
+def _finding(kind: FindingKind, custodian: Did, located: Located, place: str, signed: Signed | None = None) -> Finding:
     return Finding(
-        kind=kind, custodian=custodian, category=located.stream.category, stream=located.stream.id, place=place
+        kind=kind,
+        custodian=custodian,
+        category=located.stream.category,
+        stream=located.stream.id,
+        place=place,
+        claim=Claim(kind=_SHOWN[kind], custodian=custodian, signed=[signed]) if signed else None,
     )

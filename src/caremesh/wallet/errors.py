@@ -51,3 +51,4 @@ OWN_SEAL = ErrorCode(
     "wallet.28", "A custodian handed out a descriptor or a seal that is not the ledger's.", "Ask another custodian."
 )
 NO_OWN_SEAL = ErrorCode("wallet.29", "No custodian handed out the seal of this segment.", "Ask again later.")
+OTHER_ANSWER = ErrorCode("wallet.30", "A custodian answered another request.", "Ask again; keep its answer.")

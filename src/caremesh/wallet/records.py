@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -19,22 +18,13 @@ from caremesh.crypto.reencryption import open_original, seal_hash
 from caremesh.errors import CareMeshError, Tampered, Unavailable
 from caremesh.ledger.state import Reader
 from caremesh.sealing import custody
-from caremesh.sealing.custody import HeldSeal, SealAnswer, SealRequest
+from caremesh.sealing.custody import HeldSeal, SealAnswer
 from caremesh.sealing.segment import OpenedRecord, open_segment
 from caremesh.types import Count, Did, Seconds
+from caremesh.wallet.asking import SealKeepers, ask
 from caremesh.wallet.errors import NO_OWN_SEAL, OWN_SEAL
-from caremesh.wallet.members import active_member
-from caremesh.wallet.standing import Standing, standing
+from caremesh.wallet.standing import standing
 from caremesh.wallet.state import Located
-
-NONCE_BYTES = 16
-
-
-class SealKeepers(Protocol):
-    """The way to the custodians' seals."""
-
-    def own_seals(self, custodian: Did, request: bytes) -> bytes:
-        """The custodian's signed ``SealAnswer`` to a signed ``SealRequest``. Raises CareMeshError."""
 
 
 class OwnSegment(Struct, frozen=True, kw_only=True):
@@ -75,7 +65,9 @@ def own_seals(
         if len(found) == len(wanted):
             break
         try:
-            for held in _ask(reader, located, where, custodian, keepers, now, entropy):
+            domains = custody.SEAL_REQUEST, custody.SEAL_ANSWER
+            said, _ = ask(reader, located, custodian, domains, SealAnswer, keepers.own_seals, now, entropy)
+            for held in said.seals:
                 cid = codec.cid_of_cbor(held.descriptor)
                 if cid not in wanted or seal_hash(held.seal) != wanted[cid][2]:
                     raise Tampered(OWN_SEAL, custodian)
@@ -93,22 +85,3 @@ def open_own(located: Located, segment: OwnSegment, fetch: Callable[[CID], bytes
     """The records of one of one's own segments, byte for byte. Raises Tampered sealing.NN, reencryption.03."""
     secret = open_original(located.keys.reading(segment.epoch), segment.held.seal)
     return open_segment(secret, segment.held.descriptor, fetch)
-
-
-def _ask(
-    reader: Reader,
-    located: Located,
-    where: Standing,
-    custodian: Did,
-    keepers: SealKeepers,
-    now: Seconds,
-    entropy: Callable[[int], bytes],
-) -> list[HeldSeal]:
-    request = SealRequest(stream=located.stream.id, custodian=custodian, nonce=entropy(NONCE_BYTES), at=now)
-    signed = custody.sign_payload(custody.SEAL_REQUEST, request, located.keys.signing(where.rotation))
-    node_key = active_member(reader, custodian).keys.node
-    answer = custody.read_signed(keepers.own_seals(custodian, codec.encode(signed)), custodian)
-    said = custody.open_signed(custody.SEAL_ANSWER, answer, SealAnswer, node_key, custodian)
-    if (said.stream, said.custodian, said.nonce) != (request.stream, custodian, request.nonce):
-        raise Tampered(OWN_SEAL, custodian)
-    return said.seals

@@ -11,72 +11,21 @@ import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
-from caremesh.contracts.access.state import Receipt
-from caremesh.contracts.consent import queries as consents
+from caremesh.blobs.vault import Vault
 from caremesh.contracts.members.messages import Suspend, SuspendPerson
 from caremesh.contracts.network.messages import Brake
 from caremesh.contracts.records import queries as records
 from caremesh.crypto.keys import SigningKey
 from caremesh.custodian.checks import Head, check_fresh
-from caremesh.custodian.custodian import Custodian
+from caremesh.custodian.keeping import Keeping
 from caremesh.errors import Refused, Tampered
-from caremesh.fhir import samples
-from caremesh.fhir.bundle import read_bundle
-from caremesh.gateway.ask import Asked
-from caremesh.node.founding import CHAIN
-from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import custody
-from caremesh.sealing.custody import FragmentDeposit, ReleaseRequest, SealDeposit
-from caremesh.testing.clock import SettableClock
-from caremesh.testing.person import Person
-from caremesh.types import DAY_S
+from caremesh.sealing.custody import FragmentDeposit, SealDeposit
+from caremesh.types import DAY_S, Did
+from caremesh.wallet import state as states
+from tests.support.scene import Scene
 
 pytestmark = pytest.mark.slow
-
-
-class Scene:
-    """A patient with records at the hospital, shared with the practice, whose doctor holds a receipt."""
-
-    def __init__(self, folder: Path) -> None:
-        self.clock = SettableClock()
-        self.mesh = LocalMesh(folder / "mesh", self.clock)
-        self.person, _ = Person.create(self.mesh, folder / "wallet", "passphrase")
-        bundle = read_bundle(samples.patient())
-        assert bundle.patient is not None
-        self.person.enrol("hospital", bundle.patient.id)
-        self.mesh.member("hospital").source(self.mesh).import_bundle(samples.patient())
-        self.share = self.person.share("practice", ["laboratory"], days=30)
-        self.doctor = self.mesh.member("practice").home.practitioner(CHAIN)
-        self.receipt = self.ask()
-        self.consent = consents.consent(self.mesh.engine.reader(), self.receipt.consent)
-        assert self.consent is not None
-        self.custodian: Custodian = self.mesh.custodians[self.consent.fragments[0].custodian]
-
-    def ask(self) -> Receipt:
-        consent = self.share.record.items[0].consent
-        gateway = self.mesh.member("practice").gateway(self.mesh)
-        return gateway.ask(Asked(consent, "read", "TREAT", ["HIPAA:164.506.c.2"]), self.doctor)
-
-    def request(self, *, key: SigningKey | None = None, **changes: Any) -> bytes:
-        [segment] = records.segments(self.mesh.engine.reader(), self.receipt.stream)
-        given: dict[str, Any] = {
-            "receipt": self.receipt.id,
-            "stream": self.receipt.stream,
-            "descriptors": [segment.descriptor],
-            "custodian": self.custodian.did,
-            "nonce": os.urandom(16),
-            "at": self.clock(),
-        }
-        request = ReleaseRequest(**given | changes)
-        signer = key or self.doctor.key
-        return codec.encode(custody.sign_payload(custody.RELEASE_REQUEST, request, signer))
-
-    def refusal(self, **changes: Any) -> str:
-        before = self.custodian.log_root()
-        with pytest.raises((Refused, Tampered)) as caught:
-            self.custodian.release(self.request(**changes))
-        assert self.custodian.log_root() == before, "a refused release left a log entry"
-        return caught.value.code
 
 
 @pytest.fixture
@@ -90,7 +39,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 def test_a_release_is_logged_before_it_leaves(scene: Scene) -> None:
     [answer] = scene.custodian.release(scene.request())
     release = codec.decode_as(custody.read_signed(answer).payload, custody.Release)
-    entries, head = scene.custodian.stream_log(scene.receipt.stream)
+    log = scene.log()
+    entries, head = log.entries, log.head
     assert [entry.receipt for entry in entries] == [scene.receipt.id]
     assert head.link == release.log.entry
 
@@ -176,37 +126,121 @@ def test_a_request_is_answered_once_and_near_its_time(scene: Scene) -> None:
     assert scene.refusal(at=scene.clock() + 61) == "custodian.19"
 
 
+def vault_of(scene: Scene) -> Vault:
+    return next(member.home.vault for member in scene.mesh.members.values() if member.home.did == scene.custodian.did)
+
+
 def vault_names(scene: Scene, prefix: str) -> list[str]:
-    return scene.custodian._vault.names(prefix)
+    return vault_of(scene).names(prefix)
+
+
+def restart(scene: Scene) -> None:
+    """The custodian as after a restart: it finds what its vault holds now."""
+    scene.custodian._keeping = Keeping(vault_of(scene), scene.custodian.did)
+
+
+def kept(scene: Scene, name: str) -> Any:
+    return codec.decode(vault_of(scene).get(name) or b"")
 
 
 @pytest.mark.promise("P6")
 def test_seals_and_fragments_that_are_not_those_of_the_ledger(scene: Scene) -> None:
-    vault = scene.custodian._vault
+    vault = vault_of(scene)
     [segment] = records.segments(scene.mesh.engine.reader(), scene.receipt.stream)
     assert segment.descriptor is not None
     name = f"seal/{scene.receipt.stream.hex()}/{segment.descriptor.encode()}"
-    stored = vault.get(name)
-    assert stored is not None
-    deposit = codec.decode_as(stored, SealDeposit)
-    vault.put({name: codec.encode(replace(deposit, seal=replace(deposit.seal, ciphertext=b"other")))})
+    stored = kept(scene, name)
+    stored["deposit"]["seal"]["ciphertext"] = b"other"
+    vault.put({name: codec.encode(stored)})
     assert scene.refusal() == "custodian.13"
-    vault.destroy([name])
-    assert scene.refusal() == "custodian.12"
-    vault.put({name: stored})
 
     [fragment_name] = vault_names(scene, "fragment/")
-    kept = vault.get(fragment_name)
-    assert kept is not None
-    fragment = codec.decode_as(kept, FragmentDeposit)
-    flipped = fragment.fragment[:-1] + bytes([fragment.fragment[-1] ^ 1])
-    vault.put({fragment_name: codec.encode(replace(fragment, fragment=flipped))})
-    assert scene.refusal() == "custodian.16"
+    whole = kept(scene, fragment_name)
+    changed = kept(scene, fragment_name)
+    changed["deposit"]["fragment"] = changed["deposit"]["fragment"][:-1] + b"x"
+    vault.put({fragment_name: codec.encode(changed)})
+    vault.put({name: codec.encode(stored | {"deposit": stored["deposit"]})})
+    vault.destroy([name])
+    restart(scene)
+    assert scene.refusal() == "custodian.16", "the seal came from a fellow custodian"
     for field in ("delegating", "receiving", "verifying"):
-        vault.put({fragment_name: codec.encode(replace(fragment, **{field: b"\x02" + bytes(32)}))})
+        changed = whole | {"deposit": whole["deposit"] | {field: b"\x02" + bytes(32)}}
+        vault.put({fragment_name: codec.encode(changed)})
         assert scene.refusal() == "custodian.15"
     vault.destroy([fragment_name])
+    restart(scene)
     assert scene.refusal() == "custodian.14"
+
+
+@pytest.mark.promise("P10")
+def test_a_seal_that_is_missing_comes_from_a_fellow_custodian_and_only_a_true_one(scene: Scene) -> None:
+    [segment] = records.segments(scene.mesh.engine.reader(), scene.receipt.stream)
+    assert segment.descriptor is not None
+    name = f"seal/{scene.receipt.stream.hex()}/{segment.descriptor.encode()}"
+    vault_of(scene).destroy([name])
+    restart(scene)
+    fellows = dict(scene.mesh.custodians)
+
+    class Liar:
+        def __init__(self, did: Did) -> None:
+            self.did = did
+
+        def seals(self, data: bytes) -> bytes:
+            signed = custody.read_signed(fellows[self.did].seals(data))
+            answer = codec.decode_as(signed.payload, custody.SealAnswer)
+            other = [replace(held, seal=replace(held.seal, ciphertext=b"other")) for held in answer.seals]
+            return codec.encode(replace(signed, payload=codec.encode(replace(answer, seals=other))))
+
+    scene.custodian.meet({did: Liar(did) for did in fellows})
+    assert scene.refusal() == "custodian.12"
+    scene.custodian.meet({})
+    assert scene.refusal() == "custodian.12"
+    scene.custodian.meet(fellows)
+    assert scene.custodian.release(scene.request())
+    assert vault_names(scene, name) == [name], "and it keeps it"
+
+
+@pytest.mark.promise("P2")
+def test_seals_and_logs_are_for_the_streams_key_and_seals_for_fellow_custodians_too(scene: Scene) -> None:
+    stream, me = scene.receipt.stream, scene.custodian
+    located = states.locate(scene.person.wallet.state, stream)
+    owner = located.keys.signing(0)
+    fellow = next(
+        m.home.node_key for m in scene.mesh.members.values() if m.home.did in set(scene.mesh.custodians) - {me.did}
+    )
+    hospital = scene.mesh.member("hospital").home.node_key
+
+    def ask(domain: str, key: SigningKey, **changes: Any) -> bytes:
+        fields = {"stream": stream, "custodian": me.did, "nonce": os.urandom(16), "at": scene.clock()}
+        return codec.encode(custody.sign_payload(domain, custody.StreamRequest(**(fields | changes)), key))
+
+    assert me.seals(ask(custody.SEAL_REQUEST, owner))
+    assert me.seals(ask(custody.SEAL_REQUEST, fellow))
+    assert me.stream_log(ask(custody.LOG_REQUEST, owner))
+    refused = [
+        (me.seals, ask(custody.SEAL_REQUEST, hospital), r"custodian\.22"),
+        (me.seals, ask(custody.SEAL_REQUEST, scene.doctor.key), r"custodian\.22"),
+        (me.seals, ask(custody.SEAL_REQUEST, owner, stream=bytes(32)), r"custodian\.22"),
+        (
+            me.seals,
+            ask(custody.SEAL_REQUEST, owner, custodian=scene.mesh.member("hospital").home.did),
+            r"custodian\.18",
+        ),
+        (me.seals, ask(custody.SEAL_REQUEST, owner, at=scene.clock() - 61), r"custodian\.19"),
+        (me.seals, ask(custody.LOG_REQUEST, owner), r"custody\.01"),
+        (me.stream_log, ask(custody.SEAL_REQUEST, owner), r"custody\.01"),
+        (me.stream_log, ask(custody.LOG_REQUEST, fellow), r"custodian\.22"),
+    ]
+    for attempt, data, code in refused:
+        with pytest.raises((Refused, Tampered), match=code):
+            attempt(data)
+    once = ask(custody.SEAL_REQUEST, owner)
+    me.seals(once)
+    with pytest.raises(Refused, match=r"custodian\.19"):
+        me.seals(once)
+    scene.clock.advance(31)
+    with pytest.raises(Refused, match=r"custodian\.01"):
+        me.seals(ask(custody.SEAL_REQUEST, owner))
 
 
 def test_a_member_that_the_consent_does_not_name(scene: Scene) -> None:
@@ -233,9 +267,7 @@ def test_fewer_than_t_custodians_open_nothing(scene: Scene) -> None:
 
 def test_deposits_by_others_are_refused(scene: Scene) -> None:
     [fragment_name] = vault_names(scene, "fragment/")
-    kept = scene.custodian._vault.get(fragment_name)
-    assert kept is not None
-    fragment = codec.decode_as(kept, FragmentDeposit)
+    fragment = codec.decode_as(codec.encode(kept(scene, fragment_name)["deposit"]), FragmentDeposit)
     stranger = SigningKey.generate()
     hpke = next(m.home.hpke_public for m in scene.mesh.members.values() if m.home.did == scene.custodian.did)
     signed = custody.sign_payload(custody.FRAGMENT_DEPOSIT, fragment, stranger)
@@ -243,9 +275,7 @@ def test_deposits_by_others_are_refused(scene: Scene) -> None:
     with pytest.raises(Refused, match=r"custodian\.20"):
         scene.custodian.deposit_fragment(sealed)
     [seal_name, *_] = vault_names(scene, "seal/")
-    stored = scene.custodian._vault.get(seal_name)
-    assert stored is not None
-    deposit = codec.decode_as(stored, SealDeposit)
+    deposit = codec.decode_as(codec.encode(kept(scene, seal_name)["deposit"]), SealDeposit)
     with pytest.raises(Tampered, match=r"custody\.02"):
         scene.custodian.deposit_seal(codec.encode(custody.sign_payload(custody.SEAL_DEPOSIT, deposit, stranger)))
     node_key = scene.mesh.member("hospital").home.node_key

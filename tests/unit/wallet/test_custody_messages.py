@@ -10,6 +10,7 @@ from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.reencryption import FRAGMENT_BYTES, REENCRYPTION_BYTES, ReadingKey, seal_to
 from caremesh.errors import Tampered
 from caremesh.sealing import custody
+from caremesh.sealing.release_log import Anchor, LogEntry, LogHead
 
 DID = "did:caremesh:test:" + "a" * 32
 OTHER = "did:caremesh:test:" + "b" * 32
@@ -51,13 +52,31 @@ OBJECTS: list[tuple[str, Any]] = [
             stream=D32,
             descriptor=CID,
             custodian=DID,
+            at=5,
+            keys=custody.FragmentKeys(verifying=READING, delegating=READING, receiving=READING),
             seal=SEAL,
             reencryption=bytes(REENCRYPTION_BYTES),
             log=custody.LogPosition(index=0, previous=D32, entry=D32),
         ),
     ),
     (custody.DESTROY_CONFIRMATION, custody.DestroyConfirmation(consent=D32, custodian=DID, at=5)),
-    (custody.SEAL_REQUEST, custody.SealRequest(stream=D32, custodian=DID, nonce=D16, at=5)),
+    (
+        custody.ERASURE_CONFIRMATION,
+        custody.ErasureConfirmation(stream=D32, segment=0, custodian=DID, at=5),
+    ),
+    (
+        custody.LOG_ANSWER,
+        custody.LogAnswer(
+            stream=D32,
+            custodian=DID,
+            nonce=D16,
+            at=5,
+            entries=[LogEntry(D32, 0, D32, D32, CID, 5)],
+            head=LogHead(1, D32),
+            anchor=Anchor({D32: LogHead(1, D32)}).prove(D32),
+        ),
+    ),
+    (custody.SEAL_REQUEST, custody.StreamRequest(stream=D32, custodian=DID, nonce=D16, at=5)),
     (
         custody.SEAL_ANSWER,
         custody.SealAnswer(

@@ -212,7 +212,7 @@ def seals(patient: Patient, faults: dict[Did, str]) -> OwnSeals:
     [
         ("silent", "test.01"),
         ("swapped", "wallet.28"),
-        ("replayed", "wallet.28"),
+        ("replayed", "wallet.30"),
         ("other key", "custody.02"),
         ("none", None),
     ],

@@ -77,9 +77,9 @@ def test_a_share_is_a_consent_a_stream_with_a_fragment_at_every_custodian(patien
         verifying.add(consent.verifying_key)
         for entry in consent.fragments:
             home = next(m.home for m in patient.mesh.members.values() if m.home.did == entry.custodian)
-            stored = home.vault.get(f"fragment/{consent.id.hex()}")
-            assert stored is not None
-            kept = codec.decode_as(stored, FragmentDeposit)
+            [name] = home.vault.names(f"fragment/{consent.id.hex()}/")
+            stored = codec.decode(home.vault.get(name) or b"")["deposit"]
+            kept = codec.decode_as(codec.encode(stored), FragmentDeposit)
             check_fragment(kept.fragment, consent.verifying_key, stream.reading_key, consent.receiving_key)
             assert entry.commitment == fragment_commitment(consent.id, entry.custodian, stream.epoch, kept.fragment)
     assert len(verifying) == 2, "a signer used twice would tie two streams together"
