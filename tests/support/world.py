@@ -67,7 +67,7 @@ class World:
             self.practice,
         )
         self.must(
-            Appoint(practitioner=str(self.doctor.did), roles=["physician"], licensed_until=NOW + 400 * DAY_S),
+            Appoint(practitioner=str(self.doctor.did), roles=["physician"], licensed_until=20_400 * DAY_S),
             self.practice,
         )
 
