@@ -129,8 +129,8 @@ class _RecordsNeeds(_StreamsNeeds):
     def stream(self, reader: Reader, stream: StreamId) -> Stream | None:
         return stream_queries.stream(reader, stream)
 
-    def write(self, ctx: Context, stream: StreamId, source: Did) -> None:
-        streams_logic.write(ctx, streams_logic.of_subject(ctx, stream), source)
+    def write(self, ctx: Context, stream: StreamId) -> None:
+        streams_logic.write(ctx, streams_logic.of_subject(ctx, stream))
 
     def signed_for(self, ctx: Context, stream: StreamId, power: streams.Power) -> bool:
         found = stream_queries.stream(ctx.state, stream)
@@ -265,7 +265,7 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     streams.Close: streams_logic.close,
     records.Register: partial(records_logic.register, needs=_RECORDS),
     records.Supersede: partial(records_logic.supersede, needs=_RECORDS),
-    records.Retract: partial(records_logic.retract, needs=_RECORDS),
+    records.Retract: records_logic.retract,
     records.Reseal: partial(records_logic.reseal, needs=_RECORDS),
     records.Erase: partial(records_logic.erase, needs=_RECORDS),
     records.Attest: partial(records_logic.attest, needs=_RECORDS),
