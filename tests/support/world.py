@@ -67,7 +67,7 @@ class World:
             self.practice,
         )
         self.must(
-            Appoint(practitioner=str(self.doctor.did), roles=["physician"], licensed_until=NOW + 400 * DAY_S),
+            Appoint(practitioner=str(self.doctor.did), roles=["physician"], licensed_until=20_400 * DAY_S),
             self.practice,
         )
 
@@ -125,7 +125,7 @@ class World:
 
     # --- messages of the main job, each with something changed if need be -----------------------------
 
-    def permit(self, key: Actor | None = None, **changes: Any) -> SignedPermit:
+    def permit(self, key: Actor | None = None, /, **changes: Any) -> SignedPermit:
         given: dict[str, Any] = {
             "chain": CHAIN,
             "stream": self.stream,
@@ -137,8 +137,8 @@ class World:
             "custodians": [str(actor.did) for actor in self.custodians],
             "threshold": 2,
             "serial": 1,
-            "until": NOW + 300 * DAY_S,
-            "max_segments": 3,
+            "until": 20_300 * DAY_S,
+            "max_segments": 4,
         }
         data = codec.encode(Permit(**given | changes))
         return SignedPermit(permit=data, signature=(key or self.stream_key).key.sign(PERMIT_DOMAIN + data))

@@ -35,11 +35,12 @@ from caremesh.contracts.network import logic as network_logic
 from caremesh.contracts.network import messages as network
 from caremesh.contracts.network import queries as network_queries
 from caremesh.contracts.network.errors import BRAKE_ON
-from caremesh.contracts.network.state import AUTHORITIES, PARAMS
+from caremesh.contracts.network.state import PARAMS
 from caremesh.contracts.policy import logic as policy_logic
 from caremesh.contracts.policy import messages as policy
 from caremesh.contracts.policy import queries as policies
 from caremesh.contracts.policy.request import AccessRequest, GrantRequest
+from caremesh.contracts.policy.vocabulary import REQUESTER_ROLES
 from caremesh.contracts.records import logic as records_logic
 from caremesh.contracts.records import messages as records
 from caremesh.contracts.records import queries as segments
@@ -84,17 +85,26 @@ class _MembersNeeds:
     def is_quorum(self, reader: Reader, signers: Sequence[Signer]) -> bool:
         return network_logic.is_quorum(reader, signers, _NETWORK)
 
-    def enrol_member(self, state: View, did: Did, key: Multikey, height: Height) -> None:
-        identity_logic.enrol(state, did, key, "member", enrolled_by=did, height=height)
+    def enrol_member(self, state: View, did: Did, key: Multikey, *, chain: str, height: Height) -> None:
+        identity_logic.enrol(state, did, key, "member", chain=chain, enrolled_by=did, height=height, needs=_IDENTITY)
 
-    def is_practitioner(self, reader: Reader, did: Did) -> bool:
+    def quorum_without(self, reader: Reader, did: Did) -> bool:
+        return network_logic.quorum_without(reader, did, _NETWORK)
+
+    def practitioner_key(self, reader: Reader, did: Did) -> Multikey | None:
         found = identities.identity(reader, did)
-        return found is not None and found.active and found.kind == "practitioner"
+        return found.key if found is not None and found.active and found.kind == "practitioner" else None
+
+    def is_functional_role(self, role: Code) -> bool:
+        return role in REQUESTER_ROLES
 
 
 class _IdentityNeeds:
     def recovery_wait_s(self, reader: Reader) -> Seconds:
         return network_queries.params(reader).recovery_wait_s
+
+    def is_stream_key(self, reader: Reader, key: Multikey) -> bool:
+        return stream_queries.of_key(reader, key) is not None
 
 
 class _StreamsNeeds:
@@ -119,8 +129,8 @@ class _RecordsNeeds(_StreamsNeeds):
     def stream(self, reader: Reader, stream: StreamId) -> Stream | None:
         return stream_queries.stream(reader, stream)
 
-    def write(self, ctx: Context, stream: StreamId, source: Did) -> None:
-        streams_logic.write(ctx, streams_logic.of_subject(ctx, stream), source)
+    def write(self, ctx: Context, stream: StreamId) -> None:
+        streams_logic.write(ctx, streams_logic.of_subject(ctx, stream))
 
     def signed_for(self, ctx: Context, stream: StreamId, power: streams.Power) -> bool:
         found = stream_queries.stream(ctx.state, stream)
@@ -148,8 +158,7 @@ class _ConsentNeeds(_RecordsNeeds):
         return member_queries.member(reader, did)
 
     def receiving_key(self, reader: Reader, did: Did) -> ReencryptionKey | None:
-        found = member_queries.member(reader, did)
-        return None if found is None else found.keys.receiving
+        return member_queries.receiving_key(reader, did)
 
     def brake_on(self, reader: Reader, at: Seconds) -> bool:
         return network_queries.brake(reader, at) is not None
@@ -228,8 +237,8 @@ _CONSENT: Final = _ConsentNeeds()
 _ACCESS: Final = _AccessNeeds()
 
 _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
-    identity.Register: identity_logic.register,
-    identity.Rotate: identity_logic.rotate,
+    identity.Register: partial(identity_logic.register, needs=_IDENTITY),
+    identity.Rotate: partial(identity_logic.rotate, needs=_IDENTITY),
     identity.Deactivate: identity_logic.deactivate,
     identity.SetGuardians: identity_logic.set_guardians,
     identity.Recover: partial(identity_logic.recover, needs=_IDENTITY),
@@ -241,10 +250,11 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     members.SetKeys: members_logic.set_keys,
     members.SetEndpoints: members_logic.set_endpoints,
     members.SetRole: partial(members_logic.set_role, needs=_MEMBERS),
-    members.Leave: members_logic.leave,
+    members.Leave: partial(members_logic.leave, needs=_MEMBERS),
     members.Appoint: partial(members_logic.appoint, needs=_MEMBERS),
     members.Dismiss: members_logic.dismiss,
     members.SuspendPerson: members_logic.suspend_person,
+    members.SetPersonKey: partial(members_logic.set_person_key, needs=_MEMBERS),
     streams.RenewPermit: partial(streams_logic.renew_permit, needs=_STREAMS),
     streams.RevokePermit: partial(streams_logic.revoke_permit, needs=_STREAMS),
     streams.RotateKey: partial(streams_logic.rotate_key, needs=_STREAMS),
@@ -255,7 +265,7 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     streams.Close: streams_logic.close,
     records.Register: partial(records_logic.register, needs=_RECORDS),
     records.Supersede: partial(records_logic.supersede, needs=_RECORDS),
-    records.Retract: partial(records_logic.retract, needs=_RECORDS),
+    records.Retract: records_logic.retract,
     records.Reseal: partial(records_logic.reseal, needs=_RECORDS),
     records.Erase: partial(records_logic.erase, needs=_RECORDS),
     records.Attest: partial(records_logic.attest, needs=_RECORDS),
@@ -277,6 +287,7 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     policy.Adopt: partial(policy_logic.adopt, needs=_MEMBERS),
     policy.Retire: partial(policy_logic.retire, needs=_MEMBERS),
     network.SetParams: partial(network_logic.set_params, needs=_NETWORK),
+    network.SetAuthorities: partial(network_logic.set_authorities, needs=_NETWORK),
     network.SetValidators: partial(network_logic.set_validators, needs=_NETWORK),
     network.Brake: partial(network_logic.pull_brake, needs=_NETWORK),
     network.EndBrake: partial(network_logic.end_brake, needs=_NETWORK),
@@ -321,24 +332,22 @@ class Contracts:
         try:
             network_logic.check_params(first.params)
             PARAMS.put(state, first.params)
-            AUTHORITIES.put(state, first.authorities)
             policy_logic.adopt_at_genesis(state, first.regulations)
             for member in first.members:
-                members_logic.admit_at(state, member, 0, _MEMBERS)
+                members_logic.admit_at(state, member, chain=first.chain, height=0, needs=_MEMBERS)
+            network_logic.put_authorities(state, first.authorities, _NETWORK)
             network_logic.put_validators(state, first.validators, _NETWORK)
         except Refused as error:
             raise BadInput(BAD_GENESIS, error.code) from error
-        founders = [member.member for member in first.members]
-        if not 1 <= first.authorities.quorum <= len(set(first.authorities.dids)) or not set(
-            first.authorities.dids
-        ).issubset(founders):
-            raise BadInput(BAD_GENESIS, "authorities")
 
     def params(self, reader: Reader) -> Params:
         """The kernel's part of the parameters."""
         now = network_queries.params(reader)
         return Params(
             tx_ttl_s=now.tx_ttl_s,
+            max_tx_bytes=now.max_tx_bytes,
+            max_tx_messages=now.max_tx_messages,
+            max_block_bytes=now.max_block_bytes,
             quota_messages=now.quota,
             quota_window_s=now.quota_window_s,
             kept_heights=now.kept_heights,

@@ -318,7 +318,9 @@ class LocalMesh:
         practice = self.members["practice"].home
         doctor = practice.practitioner(CHAIN)
         register = Register(did=doctor.did, key=doctor.key.public, kind="practitioner")
-        appoint = Appoint(practitioner=doctor.did, roles=["physician"], licensed_until=self.clock() + 2 * _YEAR_S)
+        appoint = Appoint(
+            practitioner=doctor.did, roles=["physician"], licensed_until=(self.clock() + 2 * _YEAR_S) // DAY_S * DAY_S
+        )
         for signers, message in (([doctor, practice.requester], register), ([practice.requester], appoint)):
             committed = self.send(signers, message)
             if committed.result.code:

@@ -41,32 +41,39 @@ class Needs(Protocol):
         """How long the current key may stop a recovery."""
         ...
 
+    def is_stream_key(self, reader: Reader, key: Multikey, /) -> bool:
+        """Whether a key serves, or has served, a stream."""
+        ...
 
-def register(ctx: Context, msg: Register) -> None:
+
+def register(ctx: Context, msg: Register, needs: Needs) -> None:
     """The first key of a DID signs for it; the sponsor is the enrolling member."""
     if msg.kind == "member":
         raise Refused(errors.WRONG_KIND)
     if not ctx.signed_by(msg.key, msg.did):
         raise Refused(errors.WRONG_SIGNER)
-    enrol(ctx.state, msg.did, msg.key, msg.kind, enrolled_by=ctx.sponsor, height=ctx.height)
+    first = (msg.did, msg.key, msg.kind)
+    enrol(ctx.state, *first, chain=ctx.chain, enrolled_by=ctx.sponsor, height=ctx.height, needs=needs)
 
     ctx.emit("identity/registered", did=msg.did, kind=msg.kind)
 
 
-def rotate(ctx: Context, msg: Rotate) -> None:
+def rotate(ctx: Context, msg: Rotate, needs: Needs) -> None:
     """Old and new key both sign, so that nobody can be given a key that is not theirs."""
     identity = _active(ctx.state, msg.did)
     if not ctx.signed_by(identity.key, msg.did) or not ctx.signed_by(msg.key, msg.did):
         raise Refused(errors.WRONG_SIGNER)
-    _check_new(ctx, msg.key)
+    _check_new(ctx.state, msg.key, needs)
 
     OWNERS.put(ctx.state, msg.did, msg.key)
     _take_over(ctx, identity, msg.key)
 
 
 def deactivate(ctx: Context, msg: Deactivate) -> None:
-    """A DID ends by its own key."""
+    """A DID ends by its own key, but not under the feet of a member: that leaves the mesh."""
     identity = _active(ctx.state, msg.did)
+    if identity.kind == "member":
+        raise Refused(errors.WRONG_KIND)
     if not ctx.signed_by(identity.key, msg.did):
         raise Refused(errors.WRONG_SIGNER)
 
@@ -85,7 +92,10 @@ def set_guardians(ctx: Context, msg: SetGuardians) -> None:
     if not min(1, len(msg.commitments)) <= msg.threshold <= len(msg.commitments):
         raise Refused(errors.BAD_GUARDIANS)
 
-    GUARDIANS.put(ctx.state, Guardians(commitments=msg.commitments, threshold=msg.threshold), msg.did.encode())
+    if msg.commitments:
+        GUARDIANS.put(ctx.state, Guardians(commitments=msg.commitments, threshold=msg.threshold), msg.did.encode())
+    else:
+        GUARDIANS.delete(ctx.state, msg.did.encode())
     ctx.emit("identity/guardians-set", did=msg.did)
 
 
@@ -96,9 +106,9 @@ def recover(ctx: Context, msg: Recover, needs: Needs) -> None:
         raise Refused(errors.RECOVERY_WAITING)
     if not ctx.signed_by(msg.key, msg.did):
         raise Refused(errors.WRONG_SIGNER)
-    _check_new(ctx, msg.key)
+    _check_new(ctx.state, msg.key, needs)
     named = GUARDIANS.get(ctx.state, msg.did.encode())
-    if named is None or not named.commitments:
+    if named is None:
         raise Refused(errors.THRESHOLD_NOT_MET)
     agreed = {
         proof.guardian
@@ -141,14 +151,22 @@ def finish_recovery(ctx: Context, msg: FinishRecovery) -> None:
     _take_over(ctx, identity, recovery.key)
 
 
-def enrol(state: View, did: Did, key: Multikey, kind: Kind, *, enrolled_by: Did, height: Height) -> None:
-    """Write a new DID; used here, by the admission of members, and at genesis."""
-    signatures.check_key(key)
+def enrol(
+    state: View,
+    did: Did,
+    key: Multikey,
+    kind: Kind,
+    *,
+    chain: str,
+    enrolled_by: Did,
+    height: Height,
+    needs: Needs,
+) -> None:
+    """Write a new DID; used here, by the admission of members, and at genesis. Raises Refused."""
     if IDENTITIES.get(state, did.encode()) is not None:
         raise Refused(errors.ALREADY_REGISTERED)
-    if OWNERS.get(state, key) is not None:
-        raise Refused(errors.KEY_REUSED)
-    if did != signatures.did_of(did.split(":")[2], key):
+    _check_new(state, key, needs)
+    if did != signatures.did_of(chain, key):
         raise Refused(errors.DID_MISMATCH)
 
     identity = Identity(
@@ -174,10 +192,10 @@ def _recovery(reader: Reader, did: Did) -> Recovery:
     return recovery
 
 
-def _check_new(ctx: Context, key: Multikey) -> None:
+def _check_new(reader: Reader, key: Multikey, needs: Needs) -> None:
     """A key that is sound and that nobody has had."""
     signatures.check_key(key)
-    if OWNERS.get(ctx.state, key) is not None:
+    if OWNERS.get(reader, key) is not None or needs.is_stream_key(reader, key):
         raise Refused(errors.KEY_REUSED)
 
 

@@ -35,13 +35,13 @@ class Rotate(Message, frozen=True, kw_only=True, tag="identity/rotate"):
 
 
 class Deactivate(Message, frozen=True, kw_only=True, tag="identity/deactivate"):
-    """End a DID for good. Signed by its key."""
+    """End a DID for good. Signed by its key; a member leaves the mesh instead."""
 
     did: Did
 
 
 class SetGuardians(Message, frozen=True, kw_only=True, tag="identity/set-guardians"):
-    """Name, by commitments, who together may replace a lost key; none ends it. Signed by the DID's key."""
+    """Name, by commitments, who together may replace a lost key; an empty list ends it. Signed by the DID's key."""
 
     did: Did
     commitments: Annotated[list[Digest], Meta(max_length=12)]
@@ -58,7 +58,7 @@ class Recover(Message, frozen=True, kw_only=True, tag="identity/recover"):
 
 
 class CancelRecovery(Message, frozen=True, kw_only=True, tag="identity/cancel-recovery"):
-    """The key is not lost. Signed by the DID's current key during the waiting period."""
+    """The key is not lost. Signed by the DID's current key, at any time before the new one has taken over."""
 
     did: Did
 

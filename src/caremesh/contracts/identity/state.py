@@ -24,7 +24,7 @@ class Identity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Guardians(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Commitments to guardians, sorted, and how many of them it takes."""
+    """Commitments to guardians, sorted, at least one, and how many of them it takes."""
 
     commitments: list[Digest]
     threshold: Count

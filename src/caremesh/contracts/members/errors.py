@@ -9,7 +9,13 @@ SUSPENDED = ErrorCode("members.04", "This member is suspended or has left.", "As
 WRONG_SIGNER = ErrorCode("members.05", "Only the member itself may do this.", "Sign with the member's current key.")
 NOT_A_PRACTITIONER = ErrorCode("members.06", "This DID is not that of a practitioner.", "Register it as one.")
 NOT_APPOINTED = ErrorCode("members.07", "This practitioner does not act for this member.", "Appoint them first.")
-LICENCE_OVER = ErrorCode("members.08", "The licence ends before it begins to count.", "Give a date in the future.")
+LICENCE_OVER = ErrorCode("members.08", "A licence ends with a whole day that is not over.", "Give a later date.")
 BAD_KEY = ErrorCode("members.09", "The receiving key is no compressed public key.", "Generate the keys anew.")
 UNKNOWN_ROLE = ErrorCode("members.10", "A role is unknown or named twice.", "Name roles of the glossary, each once.")
 SAME_STATE = ErrorCode("members.11", "It is so already.", "Nothing.")
+TOO_FEW_AUTHORITIES = ErrorCode(
+    "members.12", "Without this member the network's authorities could decide nothing.", "Name other authorities first."
+)
+WRONG_PERSON = ErrorCode(
+    "members.13", "Only the practitioner may do this.", "Sign with the practitioner's current key."
+)

@@ -8,13 +8,21 @@ from typing import Final, Protocol
 import msgspec
 
 from caremesh.contracts.members import errors, messages
-from caremesh.contracts.members.state import ALL, APPOINTMENTS, MEMBERS, Appointment, Member, appointment_key
+from caremesh.contracts.members.state import (
+    ALL,
+    APPOINTMENTS,
+    MEMBERS,
+    PERSON_KEYS,
+    Appointment,
+    Member,
+    appointment_key,
+)
 from caremesh.crypto import signatures
 from caremesh.errors import Refused
 from caremesh.ledger.machine import Context
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import Signer
-from caremesh.types import Code, Did, Height, Multikey
+from caremesh.types import DAY_S, Code, Did, Height, Multikey, ReencryptionKey
 
 ROLES: Final = frozenset(
     {
@@ -31,12 +39,20 @@ class Needs(Protocol):
         """Whether enough of the network's authorities are among the signers, under their current keys."""
         ...
 
-    def enrol_member(self, state: View, did: Did, key: Multikey, height: Height, /) -> None:
+    def enrol_member(self, state: View, did: Did, key: Multikey, /, *, chain: str, height: Height) -> None:
         """Register the DID of a new member. Raises Refused."""
         ...
 
-    def is_practitioner(self, reader: Reader, did: Did, /) -> bool:
-        """Whether a DID is registered as a practitioner's and active."""
+    def quorum_without(self, reader: Reader, did: Did, /) -> bool:
+        """Whether the network's authorities could still decide if this member were none of them."""
+        ...
+
+    def practitioner_key(self, reader: Reader, did: Did, /) -> Multikey | None:
+        """The key that acts now for a practitioner's DID; None when there is no such practitioner."""
+        ...
+
+    def is_functional_role(self, role: Code, /) -> bool:
+        """Whether the regulations know a role in which a practitioner acts."""
         ...
 
 
@@ -44,19 +60,19 @@ def admit(ctx: Context, msg: messages.Admit, needs: Needs) -> None:
     """The authorities let an organisation in."""
     if not needs.is_quorum(ctx.state, ctx.signers):
         raise Refused(errors.NO_QUORUM)
-    admit_at(ctx.state, msg, ctx.height, needs)
+    admit_at(ctx.state, msg, chain=ctx.chain, height=ctx.height, needs=needs)
 
     ctx.emit("members/admitted", member=msg.member)
 
 
-def admit_at(state: View, msg: messages.Admit, height: Height, needs: Needs) -> None:
+def admit_at(state: View, msg: messages.Admit, *, chain: str, height: Height, needs: Needs) -> None:
     """Write a new member; used by ``admit`` and at genesis."""
     if MEMBERS.get(state, msg.member.encode()) is not None:
         raise Refused(errors.ALREADY_MEMBER)
     _check_roles(msg.roles)
     _check_keys(msg.keys)
 
-    needs.enrol_member(state, msg.member, msg.key, height)
+    needs.enrol_member(state, msg.member, msg.key, chain=chain, height=height)
     member = Member(
         did=msg.member,
         name=msg.name,
@@ -76,6 +92,8 @@ def suspend(ctx: Context, msg: messages.Suspend, needs: Needs) -> None:
     member = _with_quorum(ctx, msg.member, needs)
     if member.status != "active":
         raise Refused(errors.SAME_STATE)
+    if not needs.quorum_without(ctx.state, msg.member):
+        raise Refused(errors.TOO_FEW_AUTHORITIES)
 
     MEMBERS.put(ctx.state, msgspec.structs.replace(member, status="suspended"), msg.member.encode())
     ctx.emit("members/suspended", member=msg.member)
@@ -117,29 +135,32 @@ def set_role(ctx: Context, msg: messages.SetRole, needs: Needs) -> None:
     ctx.emit("members/role-set", member=msg.member)
 
 
-def leave(ctx: Context, msg: messages.Leave) -> None:
+def leave(ctx: Context, msg: messages.Leave, needs: Needs) -> None:
     """A member goes, and does not come back under this DID."""
     member = _own(ctx, msg.member)
+    if not needs.quorum_without(ctx.state, msg.member):
+        raise Refused(errors.TOO_FEW_AUTHORITIES)
 
     MEMBERS.put(ctx.state, msgspec.structs.replace(member, status="left"), msg.member.encode())
     ctx.emit("members/left", member=msg.member)
 
 
 def appoint(ctx: Context, msg: messages.Appoint, needs: Needs) -> None:
-    """The sponsoring member says that a practitioner acts for it."""
-    if not needs.is_practitioner(ctx.state, msg.practitioner):
+    """The sponsoring member says that a practitioner acts for it. It lifts no suspension: suspend-person does."""
+    if needs.practitioner_key(ctx.state, msg.practitioner) is None:
         raise Refused(errors.NOT_A_PRACTITIONER)
-    if not msg.roles or len(set(msg.roles)) != len(msg.roles):
+    if not msg.roles or len(set(msg.roles)) != len(msg.roles) or not all(map(needs.is_functional_role, msg.roles)):
         raise Refused(errors.UNKNOWN_ROLE)
-    if msg.licensed_until <= ctx.time:
+    if msg.licensed_until <= ctx.time or msg.licensed_until % DAY_S:
         raise Refused(errors.LICENCE_OVER)
 
+    before = APPOINTMENTS.get(ctx.state, appointment_key(msg.practitioner, ctx.sponsor))
     appointment = Appointment(
         practitioner=msg.practitioner,
         member=ctx.sponsor,
         roles=msg.roles,
         licensed_until=msg.licensed_until,
-        status="active",
+        status="suspended" if before is not None and before.status == "suspended" else "active",
     )
     APPOINTMENTS.put(ctx.state, appointment, appointment_key(msg.practitioner, ctx.sponsor))
     ctx.emit("members/appointed", practitioner=msg.practitioner, member=ctx.sponsor)
@@ -157,20 +178,46 @@ def suspend_person(ctx: Context, msg: messages.SuspendPerson) -> None:
     ctx.emit("members/person-suspended", practitioner=msg.practitioner, suspended=int(msg.suspended))
 
 
+def set_person_key(ctx: Context, msg: messages.SetPersonKey, needs: Needs) -> None:
+    """A practitioner whom the sponsoring member has appointed says which key, if any, opens what is theirs alone."""
+    key = needs.practitioner_key(ctx.state, msg.practitioner)
+    if key is None:
+        raise Refused(errors.NOT_A_PRACTITIONER)
+    if not ctx.signed_by(key, msg.practitioner):
+        raise Refused(errors.WRONG_PERSON)
+    _appointment(ctx, msg.practitioner)
+    _check_receiving(msg.receiving)
+
+    if msg.receiving is None:
+        PERSON_KEYS.delete(ctx.state, msg.practitioner.encode())
+    else:
+        PERSON_KEYS.put(ctx.state, msg.receiving, msg.practitioner.encode())
+    ctx.emit("members/person-key-set", practitioner=msg.practitioner)
+
+
 def _set_status(ctx: Context, practitioner: Did, status: str) -> None:
-    key = appointment_key(practitioner, ctx.sponsor)
-    appointment = APPOINTMENTS.get(ctx.state, key)
-    if appointment is None or appointment.status == "dismissed":
-        raise Refused(errors.NOT_APPOINTED)
+    appointment = _appointment(ctx, practitioner)
     if appointment.status == status:
         raise Refused(errors.SAME_STATE)
-    APPOINTMENTS.put(ctx.state, msgspec.structs.replace(appointment, status=status), key)
+
+    changed = msgspec.structs.replace(appointment, status=status)
+    APPOINTMENTS.put(ctx.state, changed, appointment_key(practitioner, ctx.sponsor))
+
+
+def _appointment(ctx: Context, practitioner: Did) -> Appointment:
+    appointment = APPOINTMENTS.get(ctx.state, appointment_key(practitioner, ctx.sponsor))
+    if appointment is None or appointment.status == "dismissed":
+        raise Refused(errors.NOT_APPOINTED)
+    return appointment
 
 
 def _with_quorum(ctx: Context, did: Did, needs: Needs) -> Member:
     if not needs.is_quorum(ctx.state, ctx.signers):
         raise Refused(errors.NO_QUORUM)
-    return _member(ctx.state, did)
+    member = _member(ctx.state, did)
+    if member.status == "left":
+        raise Refused(errors.SUSPENDED)
+    return member
 
 
 def _member(reader: Reader, did: Did) -> Member:
@@ -188,7 +235,11 @@ def _own(ctx: Context, did: Did) -> Member:
 
 def _check_keys(keys: messages.Keys) -> None:
     signatures.check_key(keys.node)
-    if keys.receiving[0] not in (2, 3):
+    _check_receiving(keys.receiving)
+
+
+def _check_receiving(key: ReencryptionKey | None) -> None:
+    if key is not None and key[0] not in (2, 3):
         raise Refused(errors.BAD_KEY)
 
 

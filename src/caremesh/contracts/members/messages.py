@@ -12,6 +12,8 @@ from caremesh.types import Code, CountryCode, Did, Multikey, ReencryptionKey, Se
 Endpoint = Annotated[str, Meta(max_length=200, pattern=r"^(https|mesh)://[A-Za-z0-9.:/_-]+$")]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 HpkeKey = Annotated[bytes, Meta(min_length=1216, max_length=1216)]
+Endpoints = Annotated[list[Endpoint], Meta(max_length=8)]
+Roles = Annotated[list[Code], Meta(max_length=32)]
 
 
 class Keys(Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,10 +31,10 @@ class Admit(Message, frozen=True, kw_only=True, tag="members/admit"):
     key: Multikey
     """First key of its DID."""
     name: Name
-    roles: list[Code]
+    roles: Roles
     jurisdiction: CountryCode
     keys: Keys
-    endpoints: list[Endpoint]
+    endpoints: Endpoints
 
 
 class Suspend(Message, frozen=True, kw_only=True, tag="members/suspend"):
@@ -58,14 +60,14 @@ class SetEndpoints(Message, frozen=True, kw_only=True, tag="members/set-endpoint
     """Replace the addresses of a member's node. Signed by the member."""
 
     member: Did
-    endpoints: list[Endpoint]
+    endpoints: Endpoints
 
 
 class SetRole(Message, frozen=True, kw_only=True, tag="members/set-role"):
     """Replace what a member is in the mesh. Signed by a quorum of the authorities."""
 
     member: Did
-    roles: list[Code]
+    roles: Roles
 
 
 class Leave(Message, frozen=True, kw_only=True, tag="members/leave"):
@@ -75,11 +77,12 @@ class Leave(Message, frozen=True, kw_only=True, tag="members/leave"):
 
 
 class Appoint(Message, frozen=True, kw_only=True, tag="members/appoint"):
-    """A practitioner acts for the member in these functional roles (ISO 22600). Signed by the member."""
+    """A practitioner acts for the member in these functional roles (ISO 22600), or goes on. Signed by the member."""
 
     practitioner: Did
-    roles: list[Code]
+    roles: Roles
     licensed_until: Seconds
+    """A whole day."""
 
 
 class Dismiss(Message, frozen=True, kw_only=True, tag="members/dismiss"):
@@ -93,3 +96,10 @@ class SuspendPerson(Message, frozen=True, kw_only=True, tag="members/suspend-per
 
     practitioner: Did
     suspended: bool
+
+
+class SetPersonKey(Message, frozen=True, kw_only=True, tag="members/set-person-key"):
+    """Give a practitioner a receiving key of their own, or (null) none. Signed by the practitioner and by a member."""
+
+    practitioner: Did
+    receiving: ReencryptionKey | None

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from caremesh.contracts.members.state import ALL, APPOINTMENTS, MEMBERS, Appointment, Member, appointment_key
+from caremesh.contracts.members.state import (
+    ALL,
+    APPOINTMENTS,
+    MEMBERS,
+    PERSON_KEYS,
+    Appointment,
+    Member,
+    appointment_key,
+)
 from caremesh.ledger.state import Reader
-from caremesh.types import Did, Seconds
+from caremesh.types import Did, ReencryptionKey, Seconds
 
-__all__ = ["Appointment", "Member", "appointment", "is_active", "may_act", "member", "members"]
+__all__ = [
+    "Appointment",
+    "Member",
+    "appointment",
+    "is_active",
+    "may_act",
+    "member",
+    "member_key",
+    "members",
+    "receiving_key",
+]
 
 
 def member(reader: Reader, did: Did) -> Member | None:
@@ -35,3 +53,14 @@ def may_act(reader: Reader, practitioner: Did, for_member: Did, at: Seconds) -> 
     """Whether a practitioner is appointed, not suspended, and licensed at a time."""
     found = appointment(reader, practitioner, for_member)
     return found is not None and found.status == "active" and at < found.licensed_until
+
+
+def receiving_key(reader: Reader, did: Did) -> ReencryptionKey | None:
+    """The re-encryption key of a member, or of a practitioner who has one; else None."""
+    found = member(reader, did)
+    return PERSON_KEYS.get(reader, did.encode()) if found is None else found.keys.receiving
+
+
+def member_key(did: Did) -> bytes:
+    """The state key of a member, for proofs."""
+    return MEMBERS.key(did.encode())

@@ -6,9 +6,9 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from caremesh.contracts.members.messages import Endpoint, Keys, Name
+from caremesh.contracts.members.messages import Endpoints, Keys, Name, Roles
 from caremesh.ledger.state import CountedList, Table
-from caremesh.types import Code, CountryCode, Did, Height, Seconds
+from caremesh.types import CountryCode, Did, Height, Seconds
 
 
 class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,10 +16,10 @@ class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     did: Did
     name: Name
-    roles: list[Code]
+    roles: Roles
     jurisdiction: CountryCode
     keys: Keys
-    endpoints: list[Endpoint]
+    endpoints: Endpoints
     admitted: Height
     status: Literal["active", "suspended", "left"]
 
@@ -29,7 +29,7 @@ class Appointment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     practitioner: Did
     member: Did
-    roles: list[Code]
+    roles: Roles
     licensed_until: Seconds
     status: Literal["active", "suspended", "dismissed"]
 
@@ -40,6 +40,8 @@ ALL: Final = CountedList(b"members/all/", str)
 """One list, owner b"": the DIDs of all members ever admitted, in order."""
 APPOINTMENTS: Final = Table(b"members/person/", Appointment)
 """By the practitioner's DID and the member's, with a slash between."""
+PERSON_KEYS: Final = Table(b"members/person-key/", bytes)
+"""By the practitioner's DID: the receiving key of their own, if they have one."""
 
 
 def appointment_key(practitioner: Did, member: Did) -> bytes:

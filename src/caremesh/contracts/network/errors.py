@@ -13,6 +13,11 @@ BAD_VALIDATORS = ErrorCode(
 WRONG_VERSION = ErrorCode("network.07", "Rules are upgraded one version at a time.", "Name the next version.")
 TOO_EARLY = ErrorCode("network.08", "An upgrade counts from a later block on.", "Name a later height.")
 NO_UPGRADE = ErrorCode("network.09", "No upgrade is waiting.", "Nothing.")
+BAD_AUTHORITIES = ErrorCode(
+    "network.11",
+    "Authorities are active members, each named once, and the quorum is 1 to their number.",
+    "Name others.",
+)
 UNKNOWN_RULES = ErrorCode(
     "network.10", "This software does not know the rules that count from this height on.", "Install the next version."
 )

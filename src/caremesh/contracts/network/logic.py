@@ -25,6 +25,8 @@ from caremesh.ledger.transactions import Signer
 from caremesh.types import DAY_S, Count, Did, Multikey, Seconds
 
 MAX_BRAKE_S: Final[Seconds] = 7 * DAY_S
+MAX_TX_BYTES: Final = 2**20
+MAX_BLOCK_BYTES: Final = 2**24
 
 Migration: TypeAlias = Callable[[View], None]
 """What turns the state of one version of the rules into that of the next."""
@@ -43,16 +45,49 @@ class Needs(Protocol):
 
 
 def is_quorum(reader: Reader, signers: Sequence[Signer], needs: Needs) -> bool:
-    """Whether enough authorities have signed, each under its current key, each counted once."""
+    """Whether enough authorities have signed, each an active member, under its current key, counted once."""
     authorities = AUTHORITIES.get(reader)
     if authorities is None:
         return False
     signed = {
         signer.did
         for signer in signers
-        if signer.did in authorities.dids and needs.is_current_key(reader, signer.did, signer.key)
+        if signer.did in authorities.dids
+        and needs.is_active_member(reader, signer.did)
+        and needs.is_current_key(reader, signer.did, signer.key)
     }
     return len(signed) >= authorities.quorum
+
+
+def quorum_without(reader: Reader, did: Did, needs: Needs) -> bool:
+    """Whether a quorum of active authorities would be left without this member."""
+    authorities = AUTHORITIES.get(reader)
+    if authorities is None or did not in authorities.dids:
+        return True
+    others = [other for other in authorities.dids if other != did and needs.is_active_member(reader, other)]
+    return len(others) >= authorities.quorum
+
+
+def set_authorities(ctx: Context, msg: messages.SetAuthorities, needs: Needs) -> None:
+    """The authorities hand over, in whole or in part."""
+    if not is_quorum(ctx.state, ctx.signers, needs):
+        raise Refused(errors.NO_QUORUM)
+    put_authorities(ctx.state, msg.authorities, needs)
+
+    ctx.emit("network/authorities-set", count=len(msg.authorities.dids), quorum=msg.authorities.quorum)
+
+
+def put_authorities(state: View, authorities: messages.Authorities, needs: Needs) -> None:
+    """Write who decides; used here and at genesis. Raises Refused network.11."""
+    dids = authorities.dids
+    if (
+        len(set(dids)) != len(dids)
+        or not 1 <= authorities.quorum <= len(dids)
+        or not all(needs.is_active_member(state, did) for did in dids)
+    ):
+        raise Refused(errors.BAD_AUTHORITIES)
+
+    AUTHORITIES.put(state, authorities)
 
 
 def set_params(ctx: Context, msg: messages.SetParams, needs: Needs) -> None:
@@ -69,14 +104,18 @@ def check_params(params: messages.Params) -> None:
     """Ranges within which the network works at all. Raises Refused network.02."""
     if not (
         60 <= params.tx_ttl_s <= DAY_S
-        and params.quota > 0
-        and params.quota_window_s > 0
+        and params.quota >= 1
+        and 1 <= params.quota_window_s <= DAY_S
         and 1 <= params.kept_heights <= params.retain_blocks
         and 60 <= params.receipt_life_s <= DAY_S
-        and params.audit_years >= 3  # EHDS Art. 9 asks for three years
+        and 16_384 <= params.max_tx_bytes <= MAX_TX_BYTES
+        and params.max_tx_bytes <= params.max_block_bytes <= MAX_BLOCK_BYTES
+        and 1 <= params.max_tx_messages <= 1_024
+        and 3 <= params.audit_years <= 100  # EHDS Art. 9 asks for three years
         and 10 <= params.max_age_s <= 3_600
         and params.deposit_ttl_s >= 600
         and params.batch_min >= 1
+        and params.batch_wait_s < params.tx_ttl_s  # what waits for company does not expire of it
         and DAY_S <= params.recovery_wait_s <= 90 * DAY_S
         and DAY_S <= params.answer_s <= 92 * DAY_S
         and DAY_S <= params.review_s <= 92 * DAY_S

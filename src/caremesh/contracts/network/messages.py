@@ -23,6 +23,9 @@ class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kept_heights: Count = 1_000
     retain_blocks: Count = 1_000_000
     receipt_life_s: Seconds = 900
+    max_tx_bytes: Count = 65_536
+    max_tx_messages: Count = 64
+    max_block_bytes: Count = 2**20
     audit_years: Count = 6
     max_age_s: Seconds = 30
     deposit_ttl_s: Seconds = 86_400
@@ -39,7 +42,7 @@ class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Authorities(Struct, frozen=True, forbid_unknown_fields=True):
     """Who decides about members, regulations and the brake, and how many of them it takes."""
 
-    dids: list[Did]
+    dids: Annotated[list[Did], Meta(max_length=100)]
     quorum: Count
 
 
@@ -67,6 +70,12 @@ class Brake(Message, frozen=True, kw_only=True, tag="network/brake"):
 
 class EndBrake(Message, frozen=True, kw_only=True, tag="network/end-brake"):
     """Go on before the brake ends by itself. Signed by a quorum of the authorities."""
+
+
+class SetAuthorities(Message, frozen=True, kw_only=True, tag="network/set-authorities"):
+    """Replace those who decide. Signed by a quorum of the authorities that they replace."""
+
+    authorities: Authorities
 
 
 class SetValidators(Message, frozen=True, kw_only=True, tag="network/set-validators"):

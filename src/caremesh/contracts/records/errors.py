@@ -7,7 +7,9 @@ DUPLICATE = ErrorCode("records.02", "This descriptor or seal is, or was, in the 
 UNKNOWN_SEGMENT = ErrorCode("records.03", "The stream has no such segment.", "Check its number.")
 ALREADY_ERASED = ErrorCode("records.04", "This segment is erased.", "Nothing.")
 WRONG_SIGNER = ErrorCode("records.05", "Only the source, or the stream's own key, may do this.", "Sign as one of them.")
-NOT_ALONE = ErrorCode("records.06", "What a subject's key signs travels alone.", "Send one message a transaction.")
+NOT_ALONE = ErrorCode(
+    "records.06", "What concerns a stream travels alone: two would be tied together.", "Send one message a transaction."
+)
 NO_LEGAL_DUTY = ErrorCode("records.07", "A source erases only under a legal duty, by its code.", "Name the duty.")
 BAD_SIZE_CLASS = ErrorCode("records.08", "A size class is the exponent of a power of two, at most 63.", "Round up.")
 OTHER_STREAM = ErrorCode("records.09", "The permit is for another stream.", "Send the permit of this stream.")

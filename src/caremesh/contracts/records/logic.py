@@ -42,7 +42,7 @@ class Needs(Protocol):
         """An open stream, or None."""
         ...
 
-    def write(self, ctx: Context, stream: StreamId, source: Did, /) -> None:
+    def write(self, ctx: Context, stream: StreamId, /) -> None:
         """Use up one segment of the stream's permit. Raises Refused."""
         ...
 
@@ -57,9 +57,7 @@ class Needs(Protocol):
 
 def register(ctx: Context, msg: Register, needs: Needs) -> None:
     """The source, who sponsors, puts a segment into a stream that lets it."""
-    index = _enter(ctx, msg, needs)
-
-    ctx.emit("records/registered", stream=msg.stream, segment=index)
+    _enter(ctx, msg, needs)
 
 
 def supersede(ctx: Context, msg: Supersede, needs: Needs) -> None:
@@ -72,12 +70,12 @@ def supersede(ctx: Context, msg: Supersede, needs: Needs) -> None:
     ctx.emit("records/superseded", stream=msg.stream, segment=msg.segment, successor=index)
 
 
-def retract(ctx: Context, msg: Retract, needs: Needs) -> None:
+def retract(ctx: Context, msg: Retract) -> None:
     """The source says that a segment was entered in error; it stays readable to those who may, marked so."""
-    stream = needs.stream(ctx.state, msg.stream)
     segment = _current(ctx.state, msg.stream, msg.segment)
-    if stream is None or ctx.sponsor != stream.source:
+    if ctx.sponsor != segment.source:
         raise Refused(errors.WRONG_SIGNER)
+    _check_alone(ctx)
 
     SEGMENTS.put(ctx.state, msg.segment, msgspec.structs.replace(segment, status="retracted"), msg.stream)
     ctx.emit("records/retracted", stream=msg.stream, segment=msg.segment)
@@ -86,11 +84,12 @@ def retract(ctx: Context, msg: Retract, needs: Needs) -> None:
 def reseal(ctx: Context, msg: Reseal, needs: Needs) -> None:
     """The subject replaces descriptor and seal at once; number and height of the segment stay, its epoch is today's."""
     stream = needs.stream(ctx.state, msg.stream)
+    if stream is None:
+        raise Refused(errors.UNKNOWN_SEGMENT)
     segment = _segment(ctx.state, msg.stream, msg.segment)
-    if stream is None or not ctx.signed_by(stream.key):
+    if not ctx.signed_by(stream.key):
         raise Refused(errors.WRONG_SIGNER)
-    if not ctx.alone:
-        raise Refused(errors.NOT_ALONE)
+    _check_alone(ctx)
     marks = _marks(ctx, msg)
 
     sealed = msgspec.structs.replace(
@@ -109,19 +108,16 @@ def reseal(ctx: Context, msg: Reseal, needs: Needs) -> None:
 
 def erase(ctx: Context, msg: Erase, needs: Needs) -> None:
     """Descriptor and seal leave the state; tombstones, which do not give them away, stay."""
-    stream = needs.stream(ctx.state, msg.stream)
     segment = _segment(ctx.state, msg.stream, msg.segment)
-    if stream is None:
-        raise Refused(errors.UNKNOWN_SEGMENT)
     by_subject = needs.signed_for(ctx, msg.stream, "erase")
-    if not by_subject and ctx.sponsor != stream.source:
+    if not by_subject and ctx.sponsor != segment.source:
         raise Refused(errors.WRONG_SIGNER)
-    if by_subject and not ctx.alone:
-        raise Refused(errors.NOT_ALONE)
+    _check_alone(ctx)
     if not by_subject and msg.duty is None:
         raise Refused(errors.NO_LEGAL_DUTY)
 
-    erased = msgspec.structs.replace(segment, status="erased", descriptor=None, seal=None)
+    duty = None if by_subject else msg.duty
+    erased = msgspec.structs.replace(segment, status="erased", duty=duty, descriptor=None, seal=None)
     SEGMENTS.put(ctx.state, msg.segment, erased, msg.stream)
     ctx.emit("records/erased", stream=msg.stream, segment=msg.segment)
 
@@ -131,6 +127,7 @@ def attest(ctx: Context, msg: Attest, needs: Needs) -> None:
     segment = _segment(ctx.state, msg.stream, msg.segment)
     if ctx.sponsor == segment.source or not needs.may_read(ctx.state, msg.stream, msg.segment, ctx.sponsor, ctx.time):
         raise Refused(errors.MAY_NOT_READ)
+    _check_alone(ctx)
     if any(
         (entry.member, entry.version) == (ctx.sponsor, segment.version)
         for entry in attestations(ctx.state, msg.stream, msg.segment)
@@ -151,8 +148,9 @@ def _enter(ctx: Context, msg: Register | Supersede, needs: Needs) -> Count:
         raise Refused(errors.OTHER_STREAM)
     if ctx.sponsor != stream.source:
         raise Refused(errors.WRONG_SIGNER)
+    _check_alone(ctx)
     marks = _marks(ctx, msg)
-    needs.write(ctx, msg.stream, ctx.sponsor)
+    needs.write(ctx, msg.stream)
 
     segment = Segment(
         source=ctx.sponsor,
@@ -166,7 +164,14 @@ def _enter(ctx: Context, msg: Register | Supersede, needs: Needs) -> Count:
     index = SEGMENTS.append(ctx.state, segment, msg.stream)
     for mark in marks:
         TAKEN.put(ctx.state, index, msg.stream, mark)
+    ctx.emit("records/registered", stream=msg.stream, segment=index)
     return index
+
+
+def _check_alone(ctx: Context) -> None:
+    """Two streams in one transaction would look like those of one person."""
+    if not ctx.alone:
+        raise Refused(errors.NOT_ALONE)
 
 
 def _marks(ctx: Context, msg: Register | Supersede | Reseal) -> list[Digest]:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from caremesh.codec import CID
 from caremesh.crypto.hashes import tagged_hash
 from caremesh.ledger.state import CountedList, Table
-from caremesh.types import Count, Did, Digest, Height, StreamId
+from caremesh.types import Code, Count, Did, Digest, Height, StreamId
 
 
 class Segment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -24,6 +24,8 @@ class Segment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """How often it was sealed again."""
     successor: Count | None = None
     """The segment that superseded it."""
+    duty: Code | None = None
+    """Under which legal duty the source erased it; absent when the subject did."""
     descriptor: CID | None = None
     seal: Digest | None = None
 

@@ -29,7 +29,9 @@ NOT_ALONE = ErrorCode("streams.16", "What a subject's key signs travels alone.",
 CLOSED = ErrorCode("streams.17", "The stream is closed.", "Open another.")
 BAD_READING_KEY = ErrorCode("streams.18", "The reading key is no compressed public key.", "Derive it anew.")
 KEY_REUSED = ErrorCode("streams.19", "This key serves, or has served, a stream or a DID.", "Generate another key.")
-SAME_KEY = ErrorCode("streams.20", "A new epoch needs another reading key.", "Derive the key of the next epoch.")
+SAME_KEY = ErrorCode(
+    "streams.20", "A new epoch needs a reading key that the stream never had.", "Derive the key of the next epoch."
+)
 GRANTEE_IN_SET = ErrorCode(
     "streams.21",
     "A custodian of the new set is granted this stream.",
@@ -42,3 +44,8 @@ BAD_CONTROLLER = ErrorCode(
 )
 TOO_MANY_CONTROLLERS = ErrorCode("streams.23", "A stream has at most 8 controllers.", "Remove one first.")
 NO_CONTROLLER = ErrorCode("streams.24", "The stream has no such controller.", "Check the key.")
+BAD_TERMS = ErrorCode(
+    "streams.25",
+    "A permit ends with a whole day, and its number of segments is a power of two.",
+    "Round both, so that they say nothing.",
+)

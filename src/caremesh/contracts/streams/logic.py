@@ -22,8 +22,16 @@ from caremesh.contracts.streams.messages import (
     SetCustodians,
     SignedPermit,
 )
-from caremesh.contracts.streams.queries import controllers, may_sign
-from caremesh.contracts.streams.state import CONTROLLERS, KEYS, STREAMS, Controller, Controllers, Stream
+from caremesh.contracts.streams.queries import controllers, may_sign, of_key
+from caremesh.contracts.streams.state import (
+    CONTROLLERS,
+    KEYS,
+    READING_KEYS,
+    STREAMS,
+    Controller,
+    Controllers,
+    Stream,
+)
 from caremesh.crypto import signatures
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import BadInput, Refused, Tampered
@@ -57,13 +65,16 @@ class Needs(Protocol):
 
 def renew_permit(ctx: Context, msg: RenewPermit, needs: Needs) -> None:
     """A newer permit counts from now on."""
+    if not ctx.alone:
+        raise Refused(errors.NOT_ALONE)
     stream = permitted(ctx, msg.permit, needs)
     ctx.emit("streams/permitted", stream=stream.id, serial=stream.serial)
 
 
 def revoke_permit(ctx: Context, msg: RevokePermit, needs: Needs) -> None:
     """The subject ends the source's right to write; it holds for every permit up to the newest."""
-    stream = permitted(ctx, msg.permit, needs) if msg.permit is not None else of_subject(ctx, msg.stream)
+    permit = msg.permit
+    stream = of_subject(ctx, msg.stream) if permit is None else permitted(ctx, permit, needs, revoking=True)
     if stream.id != msg.stream:
         raise Refused(errors.OTHER_STREAM)
     if not signed_for(ctx, stream, "revoke"):
@@ -95,9 +106,11 @@ def new_epoch(ctx: Context, msg: NewEpoch, needs: Needs) -> None:
     stream = _own(ctx, msg.stream)
     if msg.reading_key[0] not in (2, 3):
         raise Refused(errors.BAD_READING_KEY)
-    if msg.reading_key == stream.reading_key:
+    known = READING_KEYS.get(ctx.state, stream.id, msg.reading_key) is not None
+    if known or msg.reading_key == stream.reading_key:
         raise Refused(errors.SAME_KEY)
 
+    READING_KEYS.put(ctx.state, stream.epoch, stream.id, stream.reading_key)
     changed = msgspec.structs.replace(stream, epoch=stream.epoch + 1, reading_key=msg.reading_key, permit_revoked=True)
     _put(ctx, changed, msg.permit, needs)
     ctx.emit("streams/epoch-begun", stream=stream.id, epoch=changed.epoch)
@@ -106,7 +119,8 @@ def new_epoch(ctx: Context, msg: NewEpoch, needs: Needs) -> None:
 def set_custodians(ctx: Context, msg: SetCustodians, needs: Needs) -> None:
     """Other custodians from now on; who is granted the stream cannot be one. Permits of the old set end."""
     stream = _own(ctx, msg.stream)
-    _check_custodians(ctx, msg.custodians, msg.threshold, needs)
+    _check_set(msg.custodians, msg.threshold)
+    _check_roles(ctx, msg.custodians, needs)
     if any(needs.is_grantee(ctx.state, stream.id, custodian, ctx.time) for custodian in msg.custodians):
         raise Refused(errors.GRANTEE_IN_SET)
 
@@ -116,7 +130,7 @@ def set_custodians(ctx: Context, msg: SetCustodians, needs: Needs) -> None:
 
 
 def add_controller(ctx: Context, msg: AddController, needs: Needs) -> None:
-    """The subject lets another key act in its place, or renews that."""
+    """The subject lets another key act in its place, or renews that; nobody is given a key that is not theirs."""
     stream = _own(ctx, msg.stream)
     if msg.powers != sorted(set(msg.powers)) or not msg.powers or msg.until % DAY_S:
         raise Refused(errors.BAD_CONTROLLER)
@@ -125,6 +139,8 @@ def add_controller(ctx: Context, msg: AddController, needs: Needs) -> None:
     others = [entry for entry in controllers(ctx.state, stream.id) if entry.key != msg.key]
     renewed = len(others) < len(controllers(ctx.state, stream.id))
     if not renewed:
+        if not ctx.signed_by(msg.key):
+            raise Refused(errors.WRONG_KEY)
         _check_new(ctx, msg.key, needs)
     if len(others) >= MAX_CONTROLLERS:
         raise Refused(errors.TOO_MANY_CONTROLLERS)
@@ -166,23 +182,26 @@ def signed_for(ctx: Context, stream: Stream, power: Power) -> bool:
     )
 
 
-def permitted(ctx: Context, signed: SignedPermit, needs: Needs) -> Stream:
+def permitted(ctx: Context, signed: SignedPermit, needs: Needs, *, revoking: bool = False) -> Stream:
     """The stream as this permit has it: opened by it, renewed by it, or held to it.
 
-    The permit's own validity is checked here; whether it may still be written under is ``write``.
+    The permit's own validity is checked here; whether it may still be written under is ``write``. A permit that is
+    only to be revoked (``revoking``) may name a source or custodians that may not act now: that must not hold it up.
     """
     permit = _read(signed)
     if permit.chain != ctx.chain:
         raise Refused(errors.OTHER_CHAIN)
-    if not needs.is_active_member(ctx.state, permit.source):
+    if not revoking and not needs.is_active_member(ctx.state, permit.source):
         raise Refused(errors.SOURCE_NOT_ACTIVE)
     stream = STREAMS.get(ctx.state, permit.stream)
     if stream is None:
-        stream = _opened(ctx, permit, signed, needs)
+        _check_terms(permit)
+        stream = _opened(ctx, permit, signed, needs, revoking=revoking)
     else:
         _check_follows(stream, permit, signed)
         if permit.serial == stream.serial:
             return stream
+        _check_terms(permit)
         stream = msgspec.structs.replace(
             stream,
             serial=permit.serial,
@@ -195,12 +214,10 @@ def permitted(ctx: Context, signed: SignedPermit, needs: Needs) -> Stream:
     return stream
 
 
-def write(ctx: Context, stream: Stream, source: Did) -> None:
-    """Use up one segment of the newest permit. Raises Refused when it does not let this source write now."""
+def write(ctx: Context, stream: Stream) -> None:
+    """Use up one segment of the newest permit. Raises Refused when it does not let its source write now."""
     if stream.closed:
         raise Refused(errors.CLOSED)
-    if stream.source != source:
-        raise Refused(errors.OTHER_STREAM)
     if stream.permit_revoked:
         raise Refused(errors.PERMIT_REVOKED)
     if stream.permit_until <= ctx.time:
@@ -219,16 +236,19 @@ def of_subject(ctx: Context, stream_id: StreamId) -> Stream:
     return stream
 
 
-def _opened(ctx: Context, permit: Permit, signed: SignedPermit, needs: Needs) -> Stream:
+def _opened(ctx: Context, permit: Permit, signed: SignedPermit, needs: Needs, *, revoking: bool) -> Stream:
     """A stream's first permit: its id is the hash of the key that signs, so nobody else can open it."""
-    signatures.check_key(permit.key)
     if permit.rotation or permit.stream != signatures.stream_of(permit.key):
         raise Refused(errors.NOT_SELF_CERTIFYING)
+    if permit.epoch:  # epochs are counted: one that began at the last number could have no next
+        raise Refused(errors.OLD_EPOCH)
     if permit.reading_key[0] not in (2, 3):
         raise Refused(errors.BAD_READING_KEY)
-    if KEYS.get(ctx.state, permit.key) is not None or needs.is_known_key(ctx.state, permit.key):
-        raise Refused(errors.KEY_REUSED)
-    _check_custodians(ctx, permit.custodians, permit.threshold, needs)
+    _check_new(ctx, permit.key, needs)
+    _check_set(permit.custodians, permit.threshold)
+    if not revoking:
+        _check_roles(ctx, permit.custodians, needs)
+
     ctx.emit("streams/opened", stream=permit.stream)
     return Stream(
         id=permit.stream,
@@ -271,21 +291,25 @@ def _put(ctx: Context, stream: Stream, permit: SignedPermit | None, needs: Needs
 def _check_new(ctx: Context, key: Multikey, needs: Needs) -> None:
     """A key that is sound and serves nothing else: one key in two streams would tie them together."""
     signatures.check_key(key)
-    if (
-        KEYS.get(ctx.state, key) is not None
-        or STREAMS.get(ctx.state, signatures.stream_of(key)) is not None
-        or needs.is_known_key(ctx.state, key)
-    ):
+    if of_key(ctx.state, key) is not None or needs.is_known_key(ctx.state, key):
         raise Refused(errors.KEY_REUSED)
 
 
-def _check_custodians(ctx: Context, custodians: list[Did], threshold: Count, needs: Needs) -> None:
-    if (
-        custodians != sorted(set(custodians))
-        or not 1 <= threshold <= len(custodians)
-        or not all(needs.is_custodian(ctx.state, custodian) for custodian in custodians)
-    ):
+def _check_set(custodians: list[Did], threshold: Count) -> None:
+    """Sorted, so that their order says nothing; and as many of them must agree as there are, at most."""
+    if custodians != sorted(set(custodians)) or not 1 <= threshold <= len(custodians):
         raise Refused(errors.BAD_CUSTODIANS)
+
+
+def _check_roles(ctx: Context, custodians: list[Did], needs: Needs) -> None:
+    if not all(needs.is_custodian(ctx.state, custodian) for custodian in custodians):
+        raise Refused(errors.BAD_CUSTODIANS)
+
+
+def _check_terms(permit: Permit) -> None:
+    """Streams enrolled in the same minute, for about as many segments, must not be known by it."""
+    if permit.until % DAY_S or permit.max_segments.bit_count() != 1:
+        raise Refused(errors.BAD_TERMS)
 
 
 def _check_follows(stream: Stream, permit: Permit, signed: SignedPermit) -> None:

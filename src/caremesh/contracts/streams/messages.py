@@ -27,6 +27,8 @@ __all__ = [
 PERMIT_DOMAIN: Final = b"caremesh/permit/v1\0"
 
 
+Custodians: TypeAlias = Annotated[list[Did], Meta(max_length=32)]
+"""Sorted, each once."""
 Power: TypeAlias = Literal["dispute", "erase", "grant", "revoke"]
 """What a controller may do in the subject's place. ``grant``: all that gives; ``revoke``: all that takes back."""
 
@@ -41,12 +43,13 @@ class Permit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: Did
     epoch: Count
     reading_key: ReencryptionKey
-    custodians: list[Did]
-    """Sorted."""
+    custodians: Custodians
     threshold: Count
     serial: Count
     until: Seconds
+    """A whole day."""
     max_segments: Count
+    """A power of two."""
 
 
 class RevokePermit(Message, frozen=True, kw_only=True, tag="streams/revoke-permit"):
@@ -84,8 +87,7 @@ class SetCustodians(Message, frozen=True, kw_only=True, tag="streams/set-custodi
     """Replace the custodians; until a consent is delegated anew, its old ones serve it. Signed by the stream's key."""
 
     stream: StreamId
-    custodians: Annotated[list[Did], Meta(max_length=32)]
-    """Sorted."""
+    custodians: Custodians
     threshold: Count
     permit: SignedPermit | None = None
 
@@ -93,7 +95,7 @@ class SetCustodians(Message, frozen=True, kw_only=True, tag="streams/set-custodi
 class AddController(Message, frozen=True, kw_only=True, tag="streams/add-controller"):
     """Let a parent's or carer's key, made for this stream alone, act in the subject's place; sent again, it renews.
 
-    Signed by the stream's key.
+    Signed by the stream's key and, unless it renews, by the controller's.
     """
 
     stream: StreamId

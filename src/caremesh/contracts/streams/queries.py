@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from caremesh.contracts.streams.messages import Power
-from caremesh.contracts.streams.state import CONTROLLERS, STREAMS, Controller, Stream
+from caremesh.contracts.streams.state import CONTROLLERS, KEYS, STREAMS, Controller, Stream
+from caremesh.crypto.signatures import stream_of
 from caremesh.ledger.state import Reader
 from caremesh.types import Multikey, Seconds, StreamId
 
@@ -11,6 +12,12 @@ from caremesh.types import Multikey, Seconds, StreamId
 def stream(reader: Reader, stream_id: StreamId) -> Stream | None:
     """A stream, or None when it is not open."""
     return STREAMS.get(reader, stream_id)
+
+
+def of_key(reader: Reader, key: Multikey) -> StreamId | None:
+    """The stream that a key serves or has served, as its own or as a controller's; None when there is none."""
+    first = stream_of(key)
+    return KEYS.get(reader, key) if STREAMS.get(reader, first) is None else first
 
 
 def stream_key(stream_id: StreamId) -> bytes:

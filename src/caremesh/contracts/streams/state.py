@@ -50,5 +50,7 @@ STREAMS: Final = Table(b"streams/stream/", Stream)
 """By id."""
 CONTROLLERS: Final = Table(b"streams/controllers/", Controllers)
 """By stream; one record, so that one proof shows them all."""
+READING_KEYS: Final = Table(b"streams/reading/", int)
+"""By stream and reading key of a past epoch: that epoch."""
 KEYS: Final = Table(b"streams/key/", bytes)
 """By key that a stream was given later on: that stream. A first key is known by the stream's id."""
