@@ -10,16 +10,17 @@ from caremesh import codec
 from caremesh.contracts.policy.engine import LEDGER, NO_PERMIT, Handles, ParsedSet, PolicyText, question
 from caremesh.contracts.policy.errors import UNKNOWN_VERSION
 from caremesh.contracts.policy.request import Decision, PolicyRequest
-from caremesh.contracts.policy.state import CALENDAR, TEXTS, VERSIONS, Calendar, Version, is_in_force
+from caremesh.contracts.policy.state import APPROVALS, CALENDAR, TEXTS, VERSIONS, Calendar, Version, is_in_force
 from caremesh.contracts.policy.vocabulary import ACTIONS, PURPOSES
 from caremesh.errors import Refused
 from caremesh.ledger.state import Reader
-from caremesh.types import Digest, Height
+from caremesh.types import Code, Did, Digest, Height, Seconds
 
 __all__ = [
     "NO_SET",
     "Explanation",
     "action_is_known",
+    "approvals",
     "decide",
     "explain",
     "in_force",
@@ -92,6 +93,12 @@ def text_of(reader: Reader, digest: Digest) -> str:
 def explain(reader: Reader, policies: list[str], height: Height) -> list[Explanation]:
     """The policies that a decision at a height cites, in words. Raises Refused policy.16 for one unknown then."""
     return [_explain(reader, policy, height) for policy in policies]
+
+
+def approvals(reader: Reader, member: Did, at: Seconds) -> list[Code]:
+    """What competent bodies have approved of a member, as it counts at a time; sorted."""
+    stored = APPROVALS.get(reader, member.encode())
+    return [] if stored is None else [entry.approval for entry in stored.entries if at < entry.until]
 
 
 def purpose_is_known(code: str) -> bool:
