@@ -33,7 +33,7 @@ def show(
     """
     from caremesh.node.mesh import LocalMesh
 
-    with LocalMesh(_existing(home)) as mesh:
+    with LocalMesh(existing(home)) as mesh:
         status = mesh.engine.status()
         same = sum(replica.status().app_hash == status.app_hash for replica in mesh.replicas)
         events = list(mesh.engine.subscribe())[-last:]
@@ -90,7 +90,7 @@ def prove(
     if len(name) != 32:
         raise BadInput(NOT_HEX)
     key = {"receipt": receipt_key, "consent": consent_key, "stream": stream_key}[kind](name)
-    with LocalMesh(_existing(home)) as mesh:
+    with LocalMesh(existing(home)) as mesh:
         block = mesh.engine.light_block()
         answer = mesh.engine.query(key, block.signed.content().height)
         write_durably(
@@ -121,7 +121,7 @@ def verify(
     from caremesh.node.mesh import LocalMesh
     from caremesh.node.reexecute import reexecute
 
-    with LocalMesh(_existing(home)) as mesh, progress("Executing every block again", quiet=as_json) as bar:
+    with LocalMesh(existing(home)) as mesh, progress("Executing every block again", quiet=as_json) as bar:
         done = reexecute(mesh, lambda height, total: _tell(bar, height, total))
     if as_json:
         print_json(
@@ -145,7 +145,7 @@ def snapshot(
     from caremesh.node import snapshots
     from caremesh.node.mesh import LocalMesh
 
-    with LocalMesh(_existing(home)) as mesh, progress("Writing the state", quiet=as_json) as bar:
+    with LocalMesh(existing(home)) as mesh, progress("Writing the state", quiet=as_json) as bar:
         height = mesh.engine.status().height
         path = out or Path(snapshots.path_of(Path(), height).name)
         snapshots.write(mesh.engine, path, lambda done, of: _tell(bar, done, of))
@@ -177,7 +177,7 @@ def restore(
 
     if not file.is_file():
         raise BadInput(NOT_READABLE, file.name)
-    folder = _existing(home)
+    folder = existing(home)
     with progress("Restoring", quiet=as_json) as bar:
         done = repair(folder, member, file, lambda: int(time.time()), lambda at, of: _tell(bar, at, of))
     if as_json:
@@ -204,7 +204,7 @@ def _verify_file(home: Path, file: Path, *, as_json: bool) -> None:
         raise BadInput(NOT_READABLE, file.name) from error
     except BadInput as error:
         raise BadInput(NOT_A_PROOF, file.name) from error
-    founding = load(_existing(home))
+    founding = load(existing(home))
     if founding is None:
         raise BadInput(NO_MESH, str(home))
     header = founding.light_client().verify(proof.block, int(time.time()))
@@ -233,7 +233,8 @@ def _tell(bar: Progress | None, done: int, total: int) -> None:
         bar.update(bar.task_ids[0], completed=done, total=total)
 
 
-def _existing(home: Path) -> Path:
+def existing(home: Path) -> Path:
+    """The folder of the mesh that is there. Raises BadInput cli.04."""
     from caremesh.cli.errors import NO_MESH
     from caremesh.errors import BadInput
 
