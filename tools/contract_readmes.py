@@ -20,7 +20,7 @@ from typing import Final
 from caremesh.errors import ErrorCode
 from caremesh.ledger.transactions import Message
 
-CONTRACTS: Final = ("identity", "members", "network", "streams", "records", "consent", "access")
+CONTRACTS: Final = ("identity", "members", "network", "streams", "records", "consent", "access", "policy")
 ROOT: Final = Path(__file__).parent.parent / "src/caremesh/contracts"
 MARK: Final = "<!-- below: python -m tools.contract_readmes -->"
 

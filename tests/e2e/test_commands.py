@@ -180,10 +180,11 @@ def test_demo_tells_programs_too(run: Run) -> None:
 
 def test_every_command_has_help_with_an_example(run: Run) -> None:
     for words in (
-        ["demo"], ["import"], ["read"], ["doctor"], ["wallet"], ["ledger"],
+        ["demo"], ["import"], ["read"], ["doctor"], ["wallet"], ["ledger"], ["policy"],
         *(["wallet", name] for name in ("create", "restore", "share", "revoke", "audit")),
         *(["ledger", name] for name in ("show", "prove", "verify", "snapshot", "restore")),
         ["evidence"], ["evidence", "verify"],
+        *(["policy", name] for name in ("example", "explain")),
     ):  # fmt: skip
         result = run(*words, "--help")
         assert result.returncode == 0

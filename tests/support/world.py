@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,6 +58,8 @@ class World:
         self.reading, self.receiving = ReadingKey.from_secret(b"r" * 32), ReadingKey.from_secret(b"p" * 32)
         self.height, self.now, self.count = 1, NOW, 0
         self.events: list[Event] = []
+        self.refusal: Refused | None = None
+        self.salts = 0
         self.view = View(_Nothing())
         self.app.genesis(self.view, codec.encode(self.genesis()))
         self.must(
@@ -116,6 +117,7 @@ class World:
             self.app.handle(ctx, message)
         except Refused as error:
             self.view.rollback(mark)
+            self.refusal = error
             return error.code
         self.height += 1
         return ""
@@ -154,7 +156,7 @@ class World:
         return Register(**given | changes)
 
     def grant(self, **changes: Any) -> Grant:
-        salt = changes.pop("salt", os.urandom(16))
+        self.salts += 1
         day = NOW // DAY_S * DAY_S
         given: dict[str, Any] = {
             "stream": self.stream,
@@ -171,10 +173,23 @@ class World:
                 FragmentCommitment(custodian=str(actor.did), commitment=bytes(32)) for actor in self.custodians
             ],
             "explicit": True,
-            "salt": salt,
+            "salt": self.salts.to_bytes(16),
             "permit": self.permit(),
         }
         return Grant(**given | changes)
+
+    def appointed(self, name: str, *roles: str, member: Actor | None = None) -> Actor:
+        """Someone who acts for the practice, or for another member, in these roles."""
+        person, by = Actor(name), member or self.practice
+        self.must(RegisterIdentity(did=str(person.did), key=person.key.public, kind="practitioner"), person, by)
+        self.must(Appoint(practitioner=str(person.did), roles=list(roles), licensed_until=NOW + 400 * DAY_S), by)
+        return person
+
+    def told(self, kind: str) -> dict[str, Any]:
+        """What the last event says; it is of this type."""
+        event = self.events[-1]
+        assert event.type == kind
+        return dict(event.attributes)
 
     def granted(self, **changes: Any) -> bytes:
         """A consent that is on the ledger."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from caremesh import __version__
-from caremesh.cli import demo, doctor, evidence, ledger, records, wallet
+from caremesh.cli import demo, doctor, evidence, ledger, policy, records, wallet
 from caremesh.cli.output import fail
 from caremesh.errors import CareMeshError
 
@@ -27,6 +27,7 @@ app.command("import", help=records.IMPORT_HELP)(records.import_)
 app.command("read", help=records.READ_HELP)(records.read)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(evidence.app, name="evidence")
+app.add_typer(policy.app, name="policy")
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
 
 

@@ -30,12 +30,12 @@ from caremesh.contracts.members import logic as members_logic
 from caremesh.contracts.members import messages as members
 from caremesh.contracts.members import queries as member_queries
 from caremesh.contracts.members.errors import SUSPENDED
-from caremesh.contracts.members.state import Member
 from caremesh.contracts.network import logic as network_logic
 from caremesh.contracts.network import messages as network
 from caremesh.contracts.network import queries as network_queries
 from caremesh.contracts.network.errors import BRAKE_ON
 from caremesh.contracts.network.state import PARAMS
+from caremesh.contracts.policy import approvals as policy_approvals
 from caremesh.contracts.policy import logic as policy_logic
 from caremesh.contracts.policy import messages as policy
 from caremesh.contracts.policy import queries as policies
@@ -59,6 +59,7 @@ from caremesh.types import (
     Code,
     ConsentId,
     Count,
+    CountryCode,
     Did,
     Height,
     Multikey,
@@ -97,6 +98,11 @@ class _MembersNeeds:
 
     def is_functional_role(self, role: Code) -> bool:
         return role in REQUESTER_ROLES
+
+
+class _PolicyNeeds(_MembersNeeds):
+    def is_member(self, reader: Reader, did: Did) -> bool:
+        return member_queries.member(reader, did) is not None
 
 
 class _IdentityNeeds:
@@ -151,11 +157,9 @@ class _ConsentNeeds(_RecordsNeeds):
     def audit_s(self, reader: Reader) -> Seconds:
         return network_queries.params(reader).audit_years * 366 * DAY_S
 
-    def segment_count(self, reader: Reader, stream: StreamId) -> Count:
-        return segments.count(reader, stream)
-
-    def member(self, reader: Reader, did: Did) -> Member | None:
-        return member_queries.member(reader, did)
+    def standing(self, reader: Reader, did: Did) -> str | None:
+        found = member_queries.member(reader, did)
+        return None if found is None else found.status
 
     def receiving_key(self, reader: Reader, did: Did) -> ReencryptionKey | None:
         return member_queries.receiving_key(reader, did)
@@ -169,8 +173,11 @@ class _ConsentNeeds(_RecordsNeeds):
     def action_is_known(self, code: Code) -> bool:
         return policies.action_is_known(code)
 
-    def may_grant(self, reader: Reader, **question: Any) -> tuple[bool, list[str]]:
-        decision = policies.decide(reader, GrantRequest(approvals=[], **question))
+    def may_grant(self, reader: Reader, *, source: Did, grantee: Did, **question: Any) -> tuple[bool, list[str]]:
+        parties = _parties(reader, source, grantee, question["at"])
+        if parties is None:
+            return False, [policies.NO_SET]
+        decision = policies.decide(reader, GrantRequest(**parties, **question))
         return decision.permit, decision.policies
 
 
@@ -223,14 +230,35 @@ class _AccessNeeds(_ConsentNeeds):
     def review_s(self, reader: Reader) -> Seconds:
         return network_queries.params(reader).review_s
 
-    def may_access(self, reader: Reader, **question: Any) -> tuple[bool, list[str]]:
-        decision = policies.decide(reader, AccessRequest(restricted=False, objected=False, approvals=[], **question))
+    def jurisdiction(self, reader: Reader, did: Did) -> CountryCode | None:
+        found = member_queries.member(reader, did)
+        return None if found is None else found.jurisdiction
+
+    def may_access(self, reader: Reader, *, source: Did, grantee: Did, **question: Any) -> tuple[bool, list[str]]:
+        parties = _parties(reader, source, grantee, question["at"])
+        if parties is None:
+            return False, [policies.NO_SET]
+        decision = policies.decide(reader, AccessRequest(restricted=False, objected=False, **parties, **question))
         return decision.permit, decision.policies
+
+
+def _parties(reader: Reader, source: Did, grantee: Did, at: Seconds) -> dict[str, Any] | None:
+    """What the law is told of the two members; None when one is not there, and then nothing is permitted."""
+    home, away = member_queries.member(reader, source), member_queries.member(reader, grantee)
+    if home is None or away is None:
+        return None
+    return {
+        "source_jurisdiction": home.jurisdiction,
+        "grantee_jurisdiction": away.jurisdiction,
+        "member_roles": sorted(away.roles),
+        "approvals": policies.approvals(reader, grantee, at),
+    }
 
 
 _NETWORK: Final = _NetworkNeeds()
 _IDENTITY: Final = _IdentityNeeds()
 _MEMBERS: Final = _MembersNeeds()
+_POLICY: Final = _PolicyNeeds()
 _STREAMS: Final = _StreamsNeeds()
 _RECORDS: Final = _RecordsNeeds()
 _CONSENT: Final = _ConsentNeeds()
@@ -286,6 +314,8 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     access.Answer: access_disputes.answer,
     policy.Adopt: partial(policy_logic.adopt, needs=_MEMBERS),
     policy.Retire: partial(policy_logic.retire, needs=_MEMBERS),
+    policy.Approve: partial(policy_approvals.approve, needs=_POLICY),
+    policy.Withdraw: partial(policy_approvals.withdraw, needs=_POLICY),
     network.SetParams: partial(network_logic.set_params, needs=_NETWORK),
     network.SetAuthorities: partial(network_logic.set_authorities, needs=_NETWORK),
     network.SetValidators: partial(network_logic.set_validators, needs=_NETWORK),

@@ -62,7 +62,7 @@ def ask(
 ) -> Receipt:
     """The receipt. ``requester``: None when the member alone vouches for who asks (*asserted*).
 
-    Raises Refused access.10 to access.17 when the ledger denied it, with the policies cited as the place; and
+    Raises Refused access.04 to access.21 when the ledger denied it, with the policies cited as the place; and
     gateway.05 when it did not take the request at all, with the code as the place.
     """
     message = Request(

@@ -18,7 +18,7 @@ def test_headings_are_fixed(name: str) -> None:
     assert [line[3:] for line in lines if line.startswith("## ")] == HEADINGS
 
 
-@pytest.mark.parametrize("name", [*CONTRACTS, "policy"])
+@pytest.mark.parametrize("name", CONTRACTS)
 def test_every_contract_has_the_six_files(name: str) -> None:
     needed = {"README.md", "messages.py", "state.py", "logic.py", "queries.py", "errors.py"}
     assert needed <= {path.name for path in (ROOT / name).iterdir()}

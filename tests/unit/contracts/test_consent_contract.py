@@ -6,6 +6,7 @@ import pytest
 
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Conditions, FragmentCommitment, Revoke, Scope
+from caremesh.contracts.consent.state import Consent
 from caremesh.contracts.members.messages import Suspend
 from caremesh.contracts.network.messages import Brake
 from caremesh.contracts.records.state import Segment
@@ -16,8 +17,35 @@ DAY = NOW // DAY_S * DAY_S
 
 
 def test_a_grant_takes_effect(world: World) -> None:
-    consent = consents.consent(world.view, world.granted())
+    height, message = world.height, world.grant(conditions=Conditions(max_receipts=2, notify=True))
+    world.must(message, world.stream_key, world.practice)
+    identity = consents.consent_id(world.stream, message.salt)
+    consent = consents.consent(world.view, identity)
     assert consent is not None
+    assert consent == Consent(
+        id=identity,
+        stream=world.stream,
+        source=str(world.hospital.did),
+        grantee=str(world.practice.did),
+        scope=Scope(kind="future"),
+        actions=["read"],
+        purposes=["TREAT"],
+        starts=DAY,
+        ends=DAY + 30 * DAY_S,
+        epoch=0,
+        receiving_key=message.receiving_key,
+        verifying_key=message.verifying_key,
+        fragments=message.fragments,
+        explicit=True,
+        granted=height,
+        policies=["hipaa/506-b-grant", "house/grant", "iso22600/owner"],
+        status="granted",
+        threshold=2,
+        conditions=Conditions(max_receipts=2, notify=True),
+    )
+    assert world.told("consent/granted") == {
+        "consent": identity, "stream": world.stream, "grantee": world.practice.did,
+    }  # fmt: skip
     assert consents.is_active(consent, NOW)
     assert not consents.is_active(consent, consent.starts - 1)
     assert consents.is_active(consent, consent.ends - 1)
@@ -44,7 +72,11 @@ def test_a_grant_takes_effect(world: World) -> None:
         ({"epoch": 1}, "consent.14"),
         ({"fragments": []}, "consent.15"),
         ({"scope": Scope(kind="listed")}, "consent.18"),
+        ({"actions": ["read", "read"]}, "consent.13"),
         ({"scope": Scope(kind="listed", segments=[0])}, "consent.18"),
+        ({"scope": Scope(kind="listed", segments=[0], height=1)}, "consent.18"),
+        ({"scope": Scope(kind="future", height=1)}, "consent.18"),
+        ({"scope": Scope(kind="existing", segments=[0], height=1)}, "consent.18"),
         ({"scope": Scope(kind="existing", height=10_000)}, "consent.18"),
         ({"scope": Scope(kind="future", segments=[0])}, "consent.18"),
         ({"verifying_key": bytes(33)}, "consent.22"),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from caremesh.contracts.access import errors
-from caremesh.contracts.access.logic import check_basis, list_record, signed_by_person
+from caremesh.contracts.access.audit import enter
+from caremesh.contracts.access.logic import is_stated, signed_by_person
 from caremesh.contracts.access.messages import BreakGlass, Review
 from caremesh.contracts.access.needs import Needs
 from caremesh.contracts.access.queries import receipt_id
 from caremesh.contracts.access.state import EMERGENCIES, Emergency, Reviewed
-from caremesh.errors import Refused
+from caremesh.errors import ErrorCode, Refused
 from caremesh.ledger.machine import Context
+from caremesh.types import Did, Seconds
 
 OFFICER: str = "privacy-officer"
 
@@ -24,37 +26,11 @@ def break_glass(ctx: Context, msg: BreakGlass, needs: Needs) -> None:
     source = needs.source_of(ctx.state, msg.stream)
     if source is None:
         raise Refused(errors.UNKNOWN_STREAM)
-    if needs.brake_on(ctx.state, ctx.time):
-        raise Refused(errors.BRAKE_ON)
     if not signed_by_person(ctx, msg.requester, needs):
         raise Refused(errors.WRONG_SIGNER)
-    check_basis(msg.legal_basis)
     expires = ctx.time + needs.receipt_life_s(ctx.state)
-    roles = needs.appointed_roles(ctx.state, msg.requester, ctx.sponsor, ctx.time)
-    member, home = needs.member(ctx.state, ctx.sponsor), needs.member(ctx.state, source)
-    why, policies = errors.NOT_APPOINTED, list[str]()
-    permit = False
-    if roles is not None and member is not None and home is not None:
-        why = errors.NOT_PERMITTED
-        permit, policies = needs.may_access(
-            ctx.state,
-            height=ctx.height,
-            at=ctx.time,
-            action="read",
-            purpose=msg.purpose,
-            legal_basis=msg.legal_basis,
-            member_roles=sorted(member.roles),
-            requester_roles=sorted(roles),
-            source_jurisdiction=home.jurisdiction,
-            grantee_jurisdiction=member.jurisdiction,
-            explicit=False,
-            asserted=False,
-            licensed=True,
-            break_glass=True,
-            entire=True,
-            starts=ctx.time,
-            ends=expires,
-        )
+    why, policies = _decide(ctx, msg, source, expires, needs)
+    permit = why is None
 
     identity = receipt_id(ctx.tx_id, ctx.index)
     emergency = Emergency(
@@ -68,15 +44,50 @@ def break_glass(ctx: Context, msg: BreakGlass, needs: Needs) -> None:
         height=ctx.height,
         at=ctx.time,
         policies=policies,
-        why=None if permit else why.code,
+        why=None if why is None else why.code,
         expires=expires if permit else 0,
         review_due=ctx.time + needs.review_s(ctx.state) if permit else 0,
     )
-    EMERGENCIES.put(ctx.state, emergency, identity)
-    list_record(ctx, identity, msg.stream, msg.requester, needs)
+    enter(ctx, emergency, needs)
     ctx.emit(
-        "access/glass-broken", receipt=identity, stream=msg.stream, member=ctx.sponsor, why="" if permit else why.code
+        "access/glass-broken",
+        receipt=identity,
+        stream=msg.stream,
+        member=ctx.sponsor,
+        why="" if why is None else why.code,
     )
+
+
+def _decide(
+    ctx: Context, msg: BreakGlass, source: Did, expires: Seconds, needs: Needs
+) -> tuple[ErrorCode | None, list[str]]:
+    """Brake off? appointed and licensed? lawful?"""
+    if needs.brake_on(ctx.state, ctx.time):
+        return errors.BRAKE_ON, []
+    roles = needs.appointed_roles(ctx.state, msg.requester, ctx.sponsor, ctx.time)
+    if roles is None:
+        return errors.NOT_APPOINTED, []
+    if not is_stated(msg.legal_basis):
+        return errors.UNKNOWN_BASIS, []
+    permit, policies = needs.may_access(
+        ctx.state,
+        height=ctx.height,
+        at=ctx.time,
+        action="read",
+        purpose=msg.purpose,
+        legal_basis=msg.legal_basis,
+        source=source,
+        grantee=ctx.sponsor,
+        requester_roles=sorted(roles),
+        explicit=False,
+        asserted=False,
+        licensed=True,
+        break_glass=True,
+        entire=True,
+        starts=ctx.time,
+        ends=expires,
+    )
+    return (None if permit else errors.NOT_PERMITTED), policies
 
 
 def review(ctx: Context, msg: Review, needs: Needs) -> None:

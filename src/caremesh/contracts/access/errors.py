@@ -1,6 +1,7 @@
 """Why the access contract refuses or denies.
 
-What is *refused* changes nothing and is not recorded. What is *denied* (10 to 17, 20, 21) is: the subject sees it.
+What is *refused* changes nothing and is not recorded. A request that its requester signed, for a consent of the asking
+member, is never just refused but *denied* (04, 06, 10 to 17, 19 to 21), which is recorded: the subject sees it.
 """
 
 from caremesh.errors import ErrorCode

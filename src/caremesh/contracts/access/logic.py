@@ -8,19 +8,14 @@ import msgspec
 
 from caremesh import codec
 from caremesh.contracts.access import errors
+from caremesh.contracts.access.audit import MAX_AGED, enter
 from caremesh.contracts.access.messages import VISIT_DOMAIN, Close, Report, Request, SignedVisit, Visit
 from caremesh.contracts.access.needs import ConsentLike, Needs
 from caremesh.contracts.access.queries import anchor, is_alive, receipt_id, visits
 from caremesh.contracts.access.state import (
     ANCHORS,
-    DISPUTES,
-    EMERGENCIES,
     GIVEN,
-    OF_CONSENT,
-    OF_REQUESTER,
-    OF_STREAM,
     RECEIPTS,
-    REFUSALS,
     Anchor,
     Receipt,
     Refusal,
@@ -28,12 +23,9 @@ from caremesh.contracts.access.state import (
 from caremesh.crypto import signatures
 from caremesh.errors import BadInput, ErrorCode, Refused, Tampered
 from caremesh.ledger.machine import Context
-from caremesh.ledger.state import CountedList
-from caremesh.types import Code, ConsentId, Did, Multikey, Seconds, StreamId
+from caremesh.types import Code, ConsentId, Did, Seconds
 
 MAX_VISIT_S: Final[Seconds] = 12 * 3_600
-MAX_AGED: Final = 4
-"""How many entries that are older than audits last leave a list with each new one."""
 
 
 class _Decision(NamedTuple):
@@ -46,21 +38,15 @@ def request(ctx: Context, msg: Request, needs: Needs) -> None:
     consent = needs.consent(ctx.state, msg.consent)
     if consent is None or consent.grantee != ctx.sponsor:
         raise Refused(errors.NO_CONSENT)
-    if needs.brake_on(ctx.state, ctx.time):
-        raise Refused(errors.BRAKE_ON)
     if msg.asserted and (msg.requester != ctx.sponsor or msg.visit is not None):
         raise Refused(errors.NOT_ASSERTABLE)
-    if msg.visit is not None:
-        _check_visit(ctx, msg.visit, msg.requester, needs)
-    elif not msg.asserted and not signed_by_person(ctx, msg.requester, needs):
+    visit = None if msg.visit is None else _checked(ctx, msg.visit, msg.requester, needs)
+    if visit is None and not msg.asserted and not signed_by_person(ctx, msg.requester, needs):
         raise Refused(errors.WRONG_SIGNER)
-    check_basis(msg.legal_basis)
-    renewed = _renewed(ctx, msg)
+    renewed = None if msg.renews is None else RECEIPTS.get(ctx.state, msg.renews)
     decision = _decide(ctx, msg, consent, renewed, needs)
 
     identity = receipt_id(ctx.tx_id, ctx.index)
-    list_record(ctx, identity, consent.stream, msg.requester, needs)
-    _append(ctx, OF_CONSENT, identity, consent.id, needs)
     if decision.why is not None:
         refusal = Refusal(
             id=identity,
@@ -76,9 +62,11 @@ def request(ctx: Context, msg: Request, needs: Needs) -> None:
             why=decision.why.code,
             policies=decision.policies,
         )
-        REFUSALS.put(ctx.state, refusal, identity)
+        enter(ctx, refusal, needs)
         ctx.emit("access/denied", refusal=identity, consent=consent.id, stream=consent.stream, why=decision.why.code)
         return
+    began = ctx.time if renewed is None else renewed.began
+    ends = [began + MAX_VISIT_S, consent.ends] if visit is None else [began + MAX_VISIT_S, consent.ends, visit.ends]
     receipt = Receipt(
         id=identity,
         consent=consent.id,
@@ -92,14 +80,14 @@ def request(ctx: Context, msg: Request, needs: Needs) -> None:
         segments=msg.segments,
         height=ctx.height,
         at=ctx.time,
-        expires=min(ctx.time + needs.receipt_life_s(ctx.state), consent.ends),
+        expires=min(ctx.time + needs.receipt_life_s(ctx.state), *ends),
         policies=decision.policies,
         closed=False,
         first=identity if renewed is None else renewed.first,
-        began=ctx.time if renewed is None else renewed.began,
-        visit_key=None if msg.visit is None else _read(msg.visit).key,
+        began=began,
+        visit_key=None if visit is None else visit.key,
     )
-    RECEIPTS.put(ctx.state, receipt, identity)
+    enter(ctx, receipt, needs)
     if renewed is None:
         GIVEN.put(ctx.state, visits(ctx.state, consent.id) + 1, consent.id)
     ctx.emit(
@@ -131,14 +119,19 @@ def report(ctx: Context, msg: Report, needs: Needs) -> None:
     if last is not None and (msg.count < last.count or (msg.count == last.count and msg.root != last.root)):
         raise Refused(errors.OLD_REPORT)
 
-    ANCHORS.append(ctx.state, Anchor(root=msg.root, count=msg.count, height=ctx.height), ctx.sponsor.encode())
+    owner, before = ctx.sponsor.encode(), ctx.time - needs.audit_s(ctx.state)
+    for _ in range(MAX_AGED):
+        oldest = ANCHORS.get(ctx.state, ANCHORS.bounds(ctx.state, owner)[0], owner)
+        if oldest is None or oldest.at > before:
+            break
+        ANCHORS.drop_first(ctx.state, owner)
+    ANCHORS.append(ctx.state, Anchor(root=msg.root, count=msg.count, height=ctx.height, at=ctx.time), owner)
     ctx.emit("access/reported", custodian=ctx.sponsor, count=msg.count)
 
 
-def check_basis(legal_basis: list[Code]) -> None:
-    """Raises Refused access.04."""
-    if not legal_basis or len(set(legal_basis)) != len(legal_basis):
-        raise Refused(errors.UNKNOWN_BASIS)
+def is_stated(legal_basis: list[Code]) -> bool:
+    """Whether a legal basis is stated, each provision once."""
+    return bool(legal_basis) and len(set(legal_basis)) == len(legal_basis)
 
 
 def signed_by_person(ctx: Context, person: Did, needs: Needs) -> bool:
@@ -148,42 +141,14 @@ def signed_by_person(ctx: Context, person: Did, needs: Needs) -> bool:
     )
 
 
-def list_record(ctx: Context, identity: bytes, stream: StreamId, requester: Did, needs: Needs) -> None:
-    """Enter a record into the lists that prove an audit complete; what is older than audits last leaves the state."""
-    _append(ctx, OF_STREAM, identity, stream, needs)
-    _append(ctx, OF_REQUESTER, identity, requester.encode(), needs)
-
-
-def _append(ctx: Context, entries: CountedList[bytes], identity: bytes, owner: bytes, needs: Needs) -> None:
-    before = ctx.time - needs.audit_s(ctx.state)
-    for _ in range(MAX_AGED):
-        first, count = entries.bounds(ctx.state, owner)
-        oldest = entries.get(ctx.state, first, owner) if first < count else None
-        if oldest is None or not _forgotten(ctx, oldest, before):
-            break
-        entries.drop_first(ctx.state, owner)
-    entries.append(ctx.state, identity, owner)
-
-
-def _forgotten(ctx: Context, identity: bytes, before: Seconds) -> bool:
-    """Whether a record is gone or old enough to go; then it goes."""
-    for table in (RECEIPTS, REFUSALS, EMERGENCIES):
-        known = table.get(ctx.state, identity)
-        if known is not None and known.at > before:
-            return False
-        if known is not None:
-            table.delete(ctx.state, identity)
-            DISPUTES.delete(ctx.state, identity)
-    return True
-
-
 def _decide(  # noqa: PLR0911 - one return per rule reads as the rules do
     ctx: Context, msg: Request, consent: ConsentLike, renewed: Receipt | None, needs: Needs
 ) -> _Decision:
-    """Active? purpose, action, segments covered? appointed and licensed? within the conditions? lawful?"""
-    conditions = consent.conditions
-    member, source = needs.member(ctx.state, consent.grantee), needs.member(ctx.state, consent.source)
-    if not needs.is_active(ctx.state, consent.id, ctx.time) or member is None or source is None:
+    """Brake off? active? purpose, action, segments covered? appointed and licensed? the same visit? within the
+    conditions? lawful?"""
+    if needs.brake_on(ctx.state, ctx.time):
+        return _Decision(errors.BRAKE_ON, [])
+    if not needs.is_active(ctx.state, consent.id, ctx.time):
         return _Decision(errors.NOT_ACTIVE, [])
     if not needs.is_delegated(ctx.state, consent.id):
         return _Decision(errors.NOT_DELEGATED, [])
@@ -196,16 +161,13 @@ def _decide(  # noqa: PLR0911 - one return per rule reads as the rules do
     roles = None if msg.asserted else needs.appointed_roles(ctx.state, msg.requester, ctx.sponsor, ctx.time)
     if not msg.asserted and roles is None:
         return _Decision(errors.NOT_APPOINTED, [])
-    if (
-        renewed is None
-        and conditions.max_receipts is not None
-        and visits(ctx.state, consent.id) >= conditions.max_receipts
-    ):
-        return _Decision(errors.USED_UP, [])
-    if conditions.jurisdiction not in (None, member.jurisdiction):
-        return _Decision(errors.OTHER_JURISDICTION, [])
-    if conditions.second_signature and not _signed_by_second(ctx, msg.requester, needs):
-        return _Decision(errors.NEEDS_SECOND, [])
+    if not is_stated(msg.legal_basis):
+        return _Decision(errors.UNKNOWN_BASIS, [])
+    if msg.renews is not None and (renewed is None or not _continues(ctx, msg, renewed)):
+        return _Decision(errors.BAD_RENEWAL, [])
+    against = _outside(ctx, msg, consent, renewed, needs)
+    if against is not None:
+        return _Decision(against, [])
     permit, policies = needs.may_access(
         ctx.state,
         height=ctx.height,
@@ -213,10 +175,9 @@ def _decide(  # noqa: PLR0911 - one return per rule reads as the rules do
         action=msg.action,
         purpose=msg.purpose,
         legal_basis=msg.legal_basis,
-        member_roles=sorted(member.roles),
+        source=consent.source,
+        grantee=consent.grantee,
         requester_roles=sorted(roles or []),
-        source_jurisdiction=source.jurisdiction,
-        grantee_jurisdiction=member.jurisdiction,
         explicit=consent.explicit,
         asserted=msg.asserted,
         licensed=roles is not None,
@@ -226,6 +187,21 @@ def _decide(  # noqa: PLR0911 - one return per rule reads as the rules do
         ends=consent.ends,
     )
     return _Decision(None if permit else errors.NOT_PERMITTED, policies)
+
+
+def _outside(
+    ctx: Context, msg: Request, consent: ConsentLike, renewed: Receipt | None, needs: Needs
+) -> ErrorCode | None:
+    """The condition of the consent that a request does not keep to, if there is one."""
+    conditions = consent.conditions
+    limit = conditions.max_receipts
+    if renewed is None and limit is not None and visits(ctx.state, consent.id) >= limit:
+        return errors.USED_UP
+    if conditions.jurisdiction not in (None, needs.jurisdiction(ctx.state, consent.grantee)):
+        return errors.OTHER_JURISDICTION
+    if conditions.second_signature and (msg.asserted or not _signed_by_second(ctx, msg.requester, needs)):
+        return errors.NEEDS_SECOND
+    return None
 
 
 def _signed_by_second(ctx: Context, requester: Did, needs: Needs) -> bool:
@@ -239,28 +215,25 @@ def _signed_by_second(ctx: Context, requester: Did, needs: Needs) -> bool:
     )
 
 
-def _renewed(ctx: Context, msg: Request) -> Receipt | None:
-    """The living receipt that this request continues: the same question, in a visit of at most twelve hours."""
-    if msg.renews is None:
-        return None
-    given = RECEIPTS.get(ctx.state, msg.renews)
-    if (
-        given is None
-        or not is_alive(given, ctx.time)
-        or ctx.time >= given.began + MAX_VISIT_S
-        or _question(given, given.member, given.consent) != _question(msg, ctx.sponsor, msg.consent)
-    ):
-        raise Refused(errors.BAD_RENEWAL)
-    return given
+def _continues(ctx: Context, msg: Request, given: Receipt) -> bool:
+    """Whether a request asks again what a living receipt permits, in a visit of at most twelve hours."""
+    return (
+        is_alive(given, ctx.time)
+        and ctx.time < given.began + MAX_VISIT_S
+        and _question(given, given.member, given.consent) == _question(msg, ctx.sponsor, msg.consent)
+    )
 
 
 def _question(asked: Receipt | Request, member: Did, consent: ConsentId) -> tuple[object, ...]:
     return (member, consent, asked.requester, asked.asserted, asked.action, asked.purpose, asked.segments)
 
 
-def _check_visit(ctx: Context, signed: SignedVisit, requester: Did, needs: Needs) -> None:
-    """The practitioner's own current key signed the visit, its key signed this, and its time is now."""
-    visit = _read(signed)
+def _checked(ctx: Context, signed: SignedVisit, requester: Did, needs: Needs) -> Visit:
+    """The visit: the practitioner's own current key signed it, its key signed this, and its time is now."""
+    try:
+        visit = codec.decode_as(signed.visit, Visit)
+    except BadInput as error:
+        raise Refused(errors.BAD_VISIT) from error
     if (visit.chain, visit.practitioner, visit.member) != (ctx.chain, requester, ctx.sponsor):
         raise Refused(errors.BAD_VISIT)
     if not visit.starts <= ctx.time < visit.ends or visit.ends - visit.starts > MAX_VISIT_S:
@@ -270,18 +243,8 @@ def _check_visit(ctx: Context, signed: SignedVisit, requester: Did, needs: Needs
     own = needs.current_key(ctx.state, requester)
     if own is None:
         raise Refused(errors.WRONG_SIGNER)
-    _verify(own, signed)
-
-
-def _verify(key: Multikey, signed: SignedVisit) -> None:
     try:
-        signatures.verify(key, VISIT_DOMAIN + signed.visit, signed.signature)
+        signatures.verify(own, VISIT_DOMAIN + signed.visit, signed.signature)
     except Tampered as error:
         raise Refused(errors.BAD_VISIT) from error
-
-
-def _read(signed: SignedVisit) -> Visit:
-    try:
-        return codec.decode_as(signed.visit, Visit)
-    except BadInput as error:
-        raise Refused(errors.BAD_VISIT) from error
+    return visit

@@ -47,15 +47,6 @@ class ConsentLike(Protocol):
     def conditions(self) -> ConditionsLike: ...
 
 
-class MemberLike(Protocol):
-    """What this contract needs to know of a member."""
-
-    @property
-    def roles(self) -> list[Code]: ...
-    @property
-    def jurisdiction(self) -> CountryCode: ...
-
-
 class Needs(Protocol):
     """What this contract needs of others."""
 
@@ -83,8 +74,8 @@ class Needs(Protocol):
         """Whether these segments exist, are not erased, and are within the consent's scope."""
         ...
 
-    def member(self, reader: Reader, did: Did, /) -> MemberLike | None:
-        """A member, or None."""
+    def jurisdiction(self, reader: Reader, did: Did, /) -> CountryCode | None:
+        """Where a member is, or None when there is no such member."""
         ...
 
     def is_custodian(self, reader: Reader, did: Did, /) -> bool:
@@ -133,10 +124,9 @@ class Needs(Protocol):
         action: Code,
         purpose: Code,
         legal_basis: list[Code],
-        member_roles: list[Code],
+        source: Did,
+        grantee: Did,
         requester_roles: list[Code],
-        source_jurisdiction: CountryCode,
-        grantee_jurisdiction: CountryCode,
         explicit: bool,
         asserted: bool,
         licensed: bool,

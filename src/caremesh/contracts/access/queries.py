@@ -45,6 +45,7 @@ __all__ = [
     "receipt_id",
     "receipt_key",
     "record",
+    "requester_count_key",
     "stream_count_key",
     "visits",
 ]
@@ -70,24 +71,18 @@ def record(reader: Reader, identity: bytes) -> Record | None:
 
 def of_consent(reader: Reader, consent: ConsentId) -> list[Receipt | Refusal]:
     """All that was asked under a consent, oldest first: what was permitted and what was denied."""
-    found: list[Receipt | Refusal] = []
-    for entry in OF_CONSENT.items(reader, consent):
-        known = RECEIPTS.get(reader, entry) or REFUSALS.get(reader, entry)
-        if known is not None:
-            found.append(known)
-    return found
+    found = _records(reader, OF_CONSENT.items(reader, consent))
+    return [entry for entry in found if not isinstance(entry, Emergency)]
 
 
 def of_stream(reader: Reader, stream: StreamId) -> list[Record]:
     """All that was asked of a stream, oldest first."""
-    found = [record(reader, entry) for entry in OF_STREAM.items(reader, stream)]
-    return [entry for entry in found if entry is not None]
+    return _records(reader, OF_STREAM.items(reader, stream))
 
 
 def of_requester(reader: Reader, requester: Did) -> list[Record]:
     """All that someone asked, oldest first."""
-    found = [record(reader, entry) for entry in OF_REQUESTER.items(reader, requester.encode())]
-    return [entry for entry in found if entry is not None]
+    return _records(reader, OF_REQUESTER.items(reader, requester.encode()))
 
 
 def visits(reader: Reader, consent: ConsentId) -> Count:
@@ -139,3 +134,12 @@ def count_key(consent: ConsentId) -> bytes:
 def stream_count_key(stream: StreamId) -> bytes:
     """The state key of how often a stream was asked for, for proofs that a list is complete."""
     return OF_STREAM.count_key(stream)
+
+
+def requester_count_key(requester: Did) -> bytes:
+    """The state key of how often someone asked, for proofs that a list is complete."""
+    return OF_REQUESTER.count_key(requester.encode())
+
+
+def _records(reader: Reader, ids: list[bytes]) -> list[Record]:
+    return [entry for entry in (record(reader, identity) for identity in ids) if entry is not None]

@@ -102,6 +102,7 @@ class Anchor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     root: Digest
     count: Count
     height: Height
+    at: Seconds
 
 
 RECEIPTS: Final = Table(b"access/receipt/", Receipt)
@@ -120,5 +121,7 @@ OF_STREAM: Final = CountedList(b"access/stream/", bytes)
 """By stream: the ids of receipts, refusals and emergencies, in order."""
 OF_REQUESTER: Final = CountedList(b"access/requester/", bytes)
 """By the requester's DID: likewise."""
+EVERYTHING: Final = CountedList(b"access/all/", bytes)
+"""One list, without an owner: the ids of all of them, in order."""
 GIVEN: Final = Table(b"access/given/", int)
 """By consent: how many visits it has had, a receipt and its renewals counted once."""

@@ -18,8 +18,15 @@ from caremesh.contracts.consent.messages import (
     Revoke,
     Scope,
 )
-from caremesh.contracts.consent.needs import MemberLike, Needs, StreamLike
-from caremesh.contracts.consent.queries import consent_id, covers, ended_by, is_over, of_stream
+from caremesh.contracts.consent.needs import Needs, StreamLike
+from caremesh.contracts.consent.queries import (
+    consent_id,
+    covers,
+    ended_by,
+    is_custodian_of_any,
+    is_over,
+    of_stream,
+)
 from caremesh.contracts.consent.state import CONSENTS, OF_STREAM, Consent
 from caremesh.errors import Refused
 from caremesh.ledger.machine import Context
@@ -34,9 +41,7 @@ MAX_AGED: Final = 4
 
 def grant(ctx: Context, msg: Grant, needs: Needs, offer: OfferId | None = None) -> None:
     """The subject allows a member what the message says, as far as the law lets them."""
-    stream = needs.permitted(ctx, msg.permit) if msg.permit is not None else needs.stream(ctx.state, msg.stream)
-    if stream is None:
-        raise Refused(errors.INVALID_PATIENT)
+    stream = needs.permitted(ctx, msg.permit) if msg.permit is not None else known_stream(ctx, msg.stream, needs)
     if stream.id != msg.stream:
         raise Refused(errors.OTHER_STREAM)
     _check_giving(ctx, stream, needs)
@@ -44,7 +49,7 @@ def grant(ctx: Context, msg: Grant, needs: Needs, offer: OfferId | None = None) 
         raise Refused(errors.NOT_WHOLE_DAYS)
     check_codes(msg.actions, msg.purposes, needs)
     _check_scope(ctx, msg.stream, msg.scope, needs)
-    grantee = _grantee(ctx, msg.grantee, stream, needs)
+    _check_grantee(ctx, msg.grantee, stream, needs)
     _check_delegation(ctx, stream, msg.grantee, msg.epoch, msg.receiving_key, msg.verifying_key, msg.fragments, needs)
     if msg.conditions is not None and msg.conditions.max_receipts == 0:
         raise Refused(errors.BAD_CONDITIONS)
@@ -73,7 +78,7 @@ def grant(ctx: Context, msg: Grant, needs: Needs, offer: OfferId | None = None) 
         conditions=msg.conditions or Conditions(),
         offer=offer,
     )
-    policies = _check_terms(ctx, consent, grantee, needs)
+    policies = _check_terms(ctx, consent, needs)
 
     _age_out(ctx, msg.stream, needs)
     CONSENTS.put(ctx.state, msgspec.structs.replace(consent, policies=policies), identity)
@@ -87,9 +92,9 @@ def extend(ctx: Context, msg: Extend, needs: Needs) -> None:
     _check_giving(ctx, stream, needs)
     if msg.until <= consent.ends:
         raise Refused(errors.NOT_LONGER)
-    grantee = _grantee(ctx, consent.grantee, stream, needs)
+    _check_grantee(ctx, consent.grantee, stream, needs)
     longer = msgspec.structs.replace(consent, ends=msg.until)
-    policies = _check_terms(ctx, longer, grantee, needs)
+    policies = _check_terms(ctx, longer, needs)
 
     CONSENTS.put(ctx.state, msgspec.structs.replace(longer, policies=policies), consent.id)
     ctx.emit("consent/extended", consent=consent.id, stream=consent.stream, grantee=consent.grantee)
@@ -99,13 +104,12 @@ def redelegate(ctx: Context, msg: Redelegate, needs: Needs) -> None:
     """New fragments for a consent in force, under the same checks as at its grant."""
     consent, stream = _in_force(ctx, msg.consent, needs)
     _check_giving(ctx, stream, needs)
-    _grantee(ctx, consent.grantee, stream, needs)
+    _check_grantee(ctx, consent.grantee, stream, needs)
     _check_delegation(
         ctx, stream, consent.grantee, msg.epoch, msg.receiving_key, msg.verifying_key, msg.fragments, needs
     )
     if msg.verifying_key == consent.verifying_key or msg.fragments == consent.fragments:
         raise Refused(errors.SAME_FRAGMENTS)
-
     delegated = msgspec.structs.replace(
         consent,
         epoch=msg.epoch,
@@ -114,7 +118,9 @@ def redelegate(ctx: Context, msg: Redelegate, needs: Needs) -> None:
         fragments=msg.fragments,
         threshold=stream.threshold,
     )
-    CONSENTS.put(ctx.state, delegated, consent.id)
+    policies = _check_terms(ctx, delegated, needs)
+
+    CONSENTS.put(ctx.state, msgspec.structs.replace(delegated, policies=policies), consent.id)
     ctx.emit("consent/redelegated", consent=consent.id, stream=consent.stream, grantee=consent.grantee)
 
 
@@ -158,6 +164,14 @@ def check_codes(actions: list[Code], purposes: list[Code], needs: Needs) -> None
         raise Refused(errors.UNKNOWN_ACTION)
 
 
+def known_stream(ctx: Context, identity: StreamId, needs: Needs) -> StreamLike:
+    """An open stream. Raises Refused consent.01."""
+    stream = needs.stream(ctx.state, identity)
+    if stream is None:
+        raise Refused(errors.INVALID_PATIENT)
+    return stream
+
+
 def _known(ctx: Context, identity: ConsentId) -> Consent:
     consent = CONSENTS.get(ctx.state, identity)
     if consent is None:
@@ -172,10 +186,7 @@ def _in_force(ctx: Context, identity: ConsentId, needs: Needs) -> tuple[Consent,
         raise Refused(errors.ALREADY_REVOKED)
     if is_over(consent, ctx.time):
         raise Refused(errors.NOT_IN_FORCE)
-    stream = needs.stream(ctx.state, consent.stream)
-    if stream is None:
-        raise Refused(errors.INVALID_PATIENT)
-    return consent, stream
+    return consent, known_stream(ctx, consent.stream, needs)
 
 
 def _check_giving(ctx: Context, stream: StreamLike, needs: Needs) -> None:
@@ -198,16 +209,15 @@ def _check_taking(ctx: Context, consent: Consent, needs: Needs) -> None:
         raise Refused(errors.NOT_ALONE)
 
 
-def _grantee(ctx: Context, did: Did, stream: StreamLike, needs: Needs) -> MemberLike:
-    """An active member that is no custodian of the stream."""
-    grantee = needs.member(ctx.state, did)
-    if grantee is None:
+def _check_grantee(ctx: Context, did: Did, stream: StreamLike, needs: Needs) -> None:
+    """An active member that is no custodian of the stream, nor of a consent that an earlier set still serves."""
+    status = needs.standing(ctx.state, did)
+    if status is None:
         raise Refused(errors.UNKNOWN_GRANTEE)
-    if grantee.status != "active":
+    if status != "active":
         raise Refused(errors.GRANTEE_SUSPENDED)
-    if did in stream.custodians:
+    if did in stream.custodians or is_custodian_of_any(ctx.state, stream.id, did, ctx.time):
         raise Refused(errors.GRANTEE_IS_CUSTODIAN)
-    return grantee
 
 
 def _check_delegation(
@@ -232,11 +242,11 @@ def _check_delegation(
 
 
 def _check_scope(ctx: Context, stream: StreamId, scope: Scope, needs: Needs) -> None:
-    """Listed segments exist, in ascending order; an existing scope ends at a height that is there."""
+    """Listed segments are there, in ascending order; an existing scope ends at a height that is there."""
     if scope.kind == "listed":
-        count = needs.segment_count(ctx.state, stream)
-        ascending = scope.segments == sorted(set(scope.segments))
-        if not scope.segments or not ascending or scope.segments[-1] >= count or scope.height:
+        named = [needs.segment(ctx.state, stream, index) for index in scope.segments]
+        there = all(segment is not None and segment.status != "erased" for segment in named)
+        if not scope.segments or scope.segments != sorted(set(scope.segments)) or not there or scope.height:
             raise Refused(errors.BAD_SCOPE)
     elif scope.segments or (scope.kind == "future" and scope.height) or scope.height > ctx.height:
         raise Refused(errors.BAD_SCOPE)
@@ -253,13 +263,12 @@ def _check_period(ctx: Context, consent: Consent) -> None:
         raise Refused(errors.PERIOD_TOO_LONG)
 
 
-def _check_terms(ctx: Context, consent: Consent, grantee: MemberLike, needs: Needs) -> list[str]:
+def _check_terms(ctx: Context, consent: Consent, needs: Needs) -> list[str]:
     """The period is possible, nothing in force covers the same, and the law permits it. Returns the policies cited."""
     _check_period(ctx, consent)
     same = _same(ctx, consent)
     if same is not None:
         raise Refused(errors.ALREADY_HAS_ACCESS, same.id.hex())
-    source = needs.member(ctx.state, consent.source)
     cited: list[str] = []
     for action in consent.actions:
         for purpose in consent.purposes:
@@ -269,9 +278,8 @@ def _check_terms(ctx: Context, consent: Consent, grantee: MemberLike, needs: Nee
                 at=ctx.time,
                 action=action,
                 purpose=purpose,
-                member_roles=sorted(grantee.roles),
-                source_jurisdiction=source.jurisdiction if source is not None else "ZZ",
-                grantee_jurisdiction=grantee.jurisdiction,
+                source=consent.source,
+                grantee=consent.grantee,
                 explicit=consent.explicit,
                 entire=consent.scope.kind != "listed",
                 starts=consent.starts,
@@ -336,10 +344,9 @@ def _age_out(ctx: Context, stream: StreamId, needs: Needs) -> None:
     """Consents at the head of the list that have been over for longer than audits last leave the state."""
     before = ctx.time - needs.audit_s(ctx.state)
     for _ in range(MAX_AGED):
-        first, count = OF_STREAM.bounds(ctx.state, stream)
-        identity = OF_STREAM.get(ctx.state, first, stream) if first < count else None
-        consent = None if identity is None else CONSENTS.get(ctx.state, identity)
-        if identity is None or (consent is not None and not ended_by(consent, before)):
+        oldest = OF_STREAM.get(ctx.state, OF_STREAM.bounds(ctx.state, stream)[0], stream)
+        consent = None if oldest is None else CONSENTS.get(ctx.state, oldest)
+        if consent is None or not ended_by(consent, before):
             return
-        CONSENTS.delete(ctx.state, identity)
+        CONSENTS.delete(ctx.state, consent.id)
         OF_STREAM.drop_first(ctx.state, stream)

@@ -10,7 +10,6 @@ from caremesh.ledger.state import Reader
 from caremesh.types import (
     Code,
     Count,
-    CountryCode,
     Did,
     Height,
     Multikey,
@@ -40,17 +39,6 @@ class StreamLike(Protocol):
     def closed(self) -> bool: ...
 
 
-class MemberLike(Protocol):
-    """What this contract needs to know of a member."""
-
-    @property
-    def roles(self) -> list[Code]: ...
-    @property
-    def jurisdiction(self) -> CountryCode: ...
-    @property
-    def status(self) -> str: ...
-
-
 class Needs(Protocol):
     """What this contract needs of others."""
 
@@ -74,12 +62,8 @@ class Needs(Protocol):
         """For how long what is over stays provable."""
         ...
 
-    def segment_count(self, reader: Reader, stream: StreamId, /) -> Count:
-        """How many segments a stream has ever had."""
-        ...
-
-    def member(self, reader: Reader, did: Did, /) -> MemberLike | None:
-        """A member, or None."""
+    def standing(self, reader: Reader, did: Did, /) -> str | None:
+        """Whether a member is ``active``, suspended or has left; None when there is no such member."""
         ...
 
     def receiving_key(self, reader: Reader, did: Did, /) -> ReencryptionKey | None:
@@ -107,9 +91,8 @@ class Needs(Protocol):
         at: Seconds,
         action: Code,
         purpose: Code,
-        member_roles: list[Code],
-        source_jurisdiction: CountryCode,
-        grantee_jurisdiction: CountryCode,
+        source: Did,
+        grantee: Did,
         explicit: bool,
         entire: bool,
         starts: Seconds,

@@ -7,24 +7,21 @@ from typing import Final
 import msgspec
 
 from caremesh.contracts.consent import errors
-from caremesh.contracts.consent.logic import check_codes, grant
+from caremesh.contracts.consent.logic import MAX_AGED, check_codes, grant, known_stream
 from caremesh.contracts.consent.messages import Accept, Decline, Offer, OfferId
 from caremesh.contracts.consent.needs import Needs
 from caremesh.contracts.consent.queries import is_open, offer_id, open_offer
 from caremesh.contracts.consent.state import OFFERS, OFFERS_OF_STREAM, OPEN, Asked
 from caremesh.errors import Refused
 from caremesh.ledger.machine import Context
-from caremesh.types import DAY_S, Seconds
+from caremesh.types import DAY_S, Seconds, StreamId
 
 MAX_OFFER_S: Final[Seconds] = 92 * DAY_S
 
 
 def offer(ctx: Context, msg: Offer, needs: Needs) -> None:
     """The sponsoring member asks a stream's subject; one question at a time."""
-    stream = needs.stream(ctx.state, msg.stream)
-    if stream is None:
-        raise Refused(errors.INVALID_PATIENT)
-    if stream.closed:
+    if known_stream(ctx, msg.stream, needs).closed:
         raise Refused(errors.CLOSED)
     check_codes(msg.actions, msg.purposes, needs)
     if msg.until % DAY_S:
@@ -48,6 +45,7 @@ def offer(ctx: Context, msg: Offer, needs: Needs) -> None:
         expires=msg.expires,
         status="open",
     )
+    _age_out(ctx, msg.stream, needs)
     OFFERS.put(ctx.state, asked, identity)
     OFFERS_OF_STREAM.append(ctx.state, identity, msg.stream)
     OPEN.put(ctx.state, identity, msg.stream, ctx.sponsor.encode())
@@ -89,6 +87,20 @@ def _open(ctx: Context, identity: OfferId) -> Asked:
     if not is_open(asked, ctx.time):
         raise Refused(errors.OFFER_OVER)
     return asked
+
+
+def _age_out(ctx: Context, stream: StreamId, needs: Needs) -> None:
+    """Offers at the head of the list that expired longer ago than audits last leave the state."""
+    before = ctx.time - needs.audit_s(ctx.state)
+    for _ in range(MAX_AGED):
+        oldest = OFFERS_OF_STREAM.get(ctx.state, OFFERS_OF_STREAM.bounds(ctx.state, stream)[0], stream)
+        asked = None if oldest is None else OFFERS.get(ctx.state, oldest)
+        if asked is None or asked.expires > before:
+            return
+        if OPEN.get(ctx.state, stream, asked.member.encode()) == asked.id:
+            OPEN.delete(ctx.state, stream, asked.member.encode())
+        OFFERS.delete(ctx.state, asked.id)
+        OFFERS_OF_STREAM.drop_first(ctx.state, stream)
 
 
 def _answer(ctx: Context, asked: Asked) -> None:

@@ -73,6 +73,15 @@ def is_grantee(reader: Reader, stream: StreamId, member: Did, at: Seconds) -> bo
     return any(entry.grantee == member and not is_over(entry, at) for entry in of_stream(reader, stream))
 
 
+def is_custodian_of_any(reader: Reader, stream: StreamId, member: Did, at: Seconds) -> bool:
+    """Whether a member keeps a fragment of a consent of a stream that is not over; of an earlier set too."""
+    return any(
+        member in [fragment.custodian for fragment in entry.fragments]
+        for entry in of_stream(reader, stream)
+        if not is_over(entry, at)
+    )
+
+
 def offer(reader: Reader, offer_id: OfferId) -> Asked | None:
     """An offer, answered ones too, or None."""
     return OFFERS.get(reader, offer_id)

@@ -154,6 +154,13 @@ class Rules:
             self._fits(kinds[name], value) for name, value in question.attributes.items()
         )
 
+    def unfit(self, question: Question) -> list[str]:
+        """The attributes of a question that are not of their type, or hold a code that does not exist; sorted."""
+        kinds = self._actions.get(question.action, {})
+        return ["action"] * (not kinds) + sorted(
+            name for name, value in question.attributes.items() if name in kinds and not self._fits(kinds[name], value)
+        )
+
     def _fits(self, kind: str, value: object) -> bool:
         """Whether a value is of a Cedar type of the schema."""
         if kind in _PLAIN:

@@ -70,3 +70,10 @@ TOO_DEEP = ErrorCode(
     "A policy nests deeper than 8 brackets or chains more than 32 operators.",
     "Split it into several policies.",
 )
+UNKNOWN_APPROVAL = ErrorCode(
+    "policy.19", "This approval is not in the vocabulary.", "Use one that policies can speak of."
+)
+BAD_UNTIL = ErrorCode("policy.20", "An approval ends at midnight UTC of a later day.", "Change its end.")
+NOT_A_MEMBER = ErrorCode("policy.21", "An approval is that of a member of this network.", "Check the DID.")
+NOT_APPROVED = ErrorCode("policy.22", "The member has no such approval.", "Nothing needs to be done.")
+NAME_TAKEN = ErrorCode("policy.23", "No policy set is called `policy`.", "Give the set another name.")

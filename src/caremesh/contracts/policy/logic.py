@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from caremesh.contracts.policy.acceptance import accept
 from caremesh.contracts.policy.errors import (
     BAD_JURISDICTION,
+    NAME_TAKEN,
     NOT_AUTHORISED,
     NOT_IN_FORCE,
     SAME_TEXT,
@@ -27,6 +28,10 @@ from caremesh.types import Height
 __all__ = ["Needs", "adopt", "adopt_at_genesis", "retire"]
 
 
+RESERVED: Final = "policy"
+"""Answers cite ``policy/no-set`` where no set speaks."""
+
+
 class Needs(Protocol):
     """What this contract needs of others."""
 
@@ -41,7 +46,7 @@ def adopt(ctx: Context, msg: Adopt, needs: Needs) -> None:
         raise Refused(NOT_AUTHORISED)
     if msg.effective <= ctx.height:
         raise Refused(TOO_EARLY)
-    _check_jurisdictions(msg.rules)
+    _check_name_and_places(msg.rules)
     digest = sha256(msg.rules.text.encode())
     last = _last(_calendar(ctx.state), msg.rules.set)
     if last is not None and (last.text, last.jurisdictions, last.ends) == (digest, msg.rules.jurisdictions, None):
@@ -71,14 +76,16 @@ def retire(ctx: Context, msg: Retire, needs: Needs) -> None:
 def adopt_at_genesis(state: View, sets: Sequence[PolicySet]) -> None:
     """Put the genesis document's sets into force from height 0. The same checks hold as later on."""
     for rules in sets:
-        _check_jurisdictions(rules)
+        _check_name_and_places(rules)
         if _last(_calendar(state), rules.set) is not None:
             raise Refused(SAME_TEXT, rules.set)
         accept(rules.text, rules.access, rules.grant, rules.tests)
         _begin(state, rules, sha256(rules.text.encode()), 0)
 
 
-def _check_jurisdictions(rules: PolicySet) -> None:
+def _check_name_and_places(rules: PolicySet) -> None:
+    if rules.set == RESERVED:
+        raise Refused(NAME_TAKEN)
     if any(first >= second for first, second in zip(rules.jurisdictions, rules.jurisdictions[1:], strict=False)):
         raise Refused(BAD_JURISDICTION)
 

@@ -7,22 +7,26 @@ from functools import lru_cache
 import msgspec
 
 from caremesh import codec
-from caremesh.contracts.policy.engine import LEDGER, NO_PERMIT, Handles, ParsedSet, PolicyText, question
+from caremesh.contracts.policy.engine import LEDGER, NO_PERMIT, Handles, ParsedSet, PolicyText, Verdict, question
 from caremesh.contracts.policy.errors import UNKNOWN_VERSION
 from caremesh.contracts.policy.request import Decision, PolicyRequest
-from caremesh.contracts.policy.state import CALENDAR, TEXTS, VERSIONS, Calendar, Version, is_in_force
+from caremesh.contracts.policy.state import APPROVALS, CALENDAR, TEXTS, VERSIONS, Calendar, Version, is_in_force
 from caremesh.contracts.policy.vocabulary import ACTIONS, PURPOSES
 from caremesh.errors import Refused
 from caremesh.ledger.state import Reader
-from caremesh.types import Digest, Height
+from caremesh.types import Code, Count, Did, Digest, Height, Seconds
 
 __all__ = [
     "NO_SET",
     "Explanation",
+    "SetAnswer",
     "action_is_known",
+    "approvals",
+    "by_set",
     "decide",
     "explain",
     "in_force",
+    "not_understood",
     "purpose_is_known",
     "text_of",
     "versions",
@@ -46,25 +50,47 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
 
 
+class SetAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one set answers to a request, and by which of its policies."""
+
+    set: str
+    version: Count
+    permit: bool
+    reasons: list[Explanation]
+
+
 def decide(reader: Reader, request: PolicyRequest) -> Decision:
     """Every set in force for the source's or the grantee's place is asked alone, and all must permit.
 
     Both places need a set that names them: sets that hold everywhere (house rules, roles) come on top of the law
     of a place and do not replace it. Deterministic; never raises for what is in the request.
     """
-    sets = in_force(reader, request.height)
-    places = (request.source_jurisdiction, request.grantee_jurisdiction)
-    if any(all(place not in version.jurisdictions for version in sets) for place in places):
+    verdicts = _verdicts(reader, request)
+    if verdicts is None:
         return Decision(permit=False, policies=[NO_SET])
-    asked = question(request)
     permits: list[str] = []
     denials: list[str] = []
-    for version in sets:
-        if version.jurisdictions and not any(place in version.jurisdictions for place in places):
-            continue
-        verdict = _parsed(reader, version.text).evaluate(asked)
+    for version, verdict in verdicts:
         (permits if verdict.permit else denials).extend(f"{version.set}/{name}" for name in verdict.reasons)
     return Decision(permit=not denials, policies=sorted(denials or permits))
+
+
+def by_set(reader: Reader, request: PolicyRequest) -> list[SetAnswer]:
+    """What each set answers alone, in words; none where one of the places has no law. ``decide`` puts them together."""
+    return [
+        SetAnswer(
+            set=version.set,
+            version=version.version,
+            permit=verdict.permit,
+            reasons=explain(reader, [f"{version.set}/{name}" for name in verdict.reasons], request.height),
+        )
+        for version, verdict in _verdicts(reader, request) or []
+    ]
+
+
+def not_understood(request: PolicyRequest) -> list[str]:
+    """The attributes whose codes are not in the vocabulary; with one of them nothing is permitted."""
+    return LEDGER.unfit(question(request))
 
 
 def in_force(reader: Reader, height: Height) -> list[Version]:
@@ -94,6 +120,12 @@ def explain(reader: Reader, policies: list[str], height: Height) -> list[Explana
     return [_explain(reader, policy, height) for policy in policies]
 
 
+def approvals(reader: Reader, member: Did, at: Seconds) -> list[Code]:
+    """What competent bodies have approved of a member, as it counts at a time; sorted."""
+    stored = APPROVALS.get(reader, member.encode())
+    return [] if stored is None else [entry.approval for entry in stored.entries if at < entry.until]
+
+
 def purpose_is_known(code: str) -> bool:
     """Whether policies can speak of a purpose."""
     return code in PURPOSES
@@ -102,6 +134,20 @@ def purpose_is_known(code: str) -> bool:
 def action_is_known(code: str) -> bool:
     """Whether policies can speak of an action."""
     return code in ACTIONS
+
+
+def _verdicts(reader: Reader, request: PolicyRequest) -> list[tuple[Version, Verdict]] | None:
+    """The answer of every set in force for either place; None when a place has no set that names it."""
+    sets = in_force(reader, request.height)
+    places = (request.source_jurisdiction, request.grantee_jurisdiction)
+    if any(all(place not in version.jurisdictions for version in sets) for place in places):
+        return None
+    asked = question(request)
+    return [
+        (version, _parsed(reader, version.text).evaluate(asked))
+        for version in sets
+        if not version.jurisdictions or any(place in version.jurisdictions for place in places)
+    ]
 
 
 def _explain(reader: Reader, policy: str, height: Height) -> Explanation:

@@ -1,4 +1,4 @@
-"""What the policy contract keeps: which versions count from when to when, and their texts."""
+"""What the policy contract keeps: which versions count from when to when, their texts, and who has which approvals."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ import msgspec
 
 from caremesh.contracts.policy.messages import PolicySetId
 from caremesh.ledger.state import CountedList, Table
-from caremesh.types import Count, CountryCode, Digest, Height
+from caremesh.types import Code, Count, CountryCode, Digest, Height, Seconds
 
-__all__ = ["CALENDAR", "TEXTS", "VERSIONS", "Calendar", "Text", "Version", "is_in_force"]
+__all__ = [
+    "APPROVALS",
+    "CALENDAR",
+    "TEXTS",
+    "VERSIONS",
+    "Approval",
+    "Approvals",
+    "Calendar",
+    "Text",
+    "Version",
+    "is_in_force",
+]
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -37,6 +48,21 @@ class Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str
 
 
+class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a competent body has approved of a member. It counts up to, not including, ``until``."""
+
+    approval: Code
+    until: Seconds
+
+
+class Approvals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A member's approvals, ordered by code, each code once."""
+
+    entries: list[Approval]
+
+
+APPROVALS: Final = Table(b"policy/approval/", Approvals)
+"""By the member's DID."""
 CALENDAR: Final = Table(b"policy/calendar/", Calendar)
 """One record, without key parts."""
 TEXTS: Final = Table(b"policy/text/", Text)
