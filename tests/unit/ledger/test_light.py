@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from caremesh import codec
+from caremesh.crypto.hashes import tagged_hash
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, Refused, Tampered, WrongLedger
 from caremesh.ledger.blocks import (
@@ -233,6 +234,11 @@ def test_a_header_has_one_spelling() -> None:
 
 def test_sets_are_named_whatever_their_order() -> None:
     assert validators_hash(members(0, 1)) == validators_hash(members(1, 0)) != validators_hash(members(0))
+
+
+def test_a_set_is_named_by_its_keys_and_powers_in_order_of_keys() -> None:
+    rows = sorted(({"key": validator.key, "power": 1} for validator in FOUR), key=lambda row: row["key"])
+    assert validators_hash(FOUR) == tagged_hash("caremesh/v1/validators", codec.encode(rows))
 
 
 def test_an_answer_is_of_the_header_and_proven() -> None:
