@@ -102,6 +102,10 @@ def test_a_validator_listed_twice_counts_once() -> None:
     fresh = LightClient("light", twice, trusted_at=NOW, trust_period_s=PERIOD_S)
     with pytest.raises(Tampered, match=r"light\.01"):
         fresh.verify(light_block(1, twice, signed_by=(0,)), NOW + 1)
+    often = [*members(1), *members(0, 0, 0)]  # three of the four that are listed
+    fresh = LightClient("light", often, trusted_at=NOW, trust_period_s=PERIOD_S)
+    with pytest.raises(Tampered, match=r"light\.01"):
+        fresh.verify(light_block(1, often, signed_by=(0,)), NOW + 1)
 
 
 def test_a_bad_signature_counts_nothing_and_hinders_nothing(client: LightClient) -> None:
