@@ -16,6 +16,7 @@ trial of survivors that a test reaches after everything was imported. Both are f
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import shutil
@@ -44,6 +45,8 @@ KILLED: Final = frozenset({"killed", "timeout", "segfault", "caught by type chec
 KILLING_CODES: Final = frozenset({1, 3, 37})  # pytest failed, or found an error; timeouts are tried again
 FRESH_LIMIT_S: Final = 120
 NICENESS: Final = 10
+MEMORY: Final = Path("/dev/shm")
+"""Where the tests' folders are when it is there: nothing that they sync has to outlive them."""
 PYTEST: Final = (
     "-m",
     "not slow and not long",
@@ -341,6 +344,10 @@ def main() -> int:
         console.print(f"There is no {missing[0]}.")
         return 2
     os.nice(NICENESS)
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
+        scratch = tempfile.mkdtemp(prefix="mutants-", dir=MEMORY)
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+        os.environ["TMPDIR"] = scratch
     lay_out(chosen, resume=arguments.resume)
     log = RESULT.with_name("mutants.log")
     with console.status("mutants …"):
