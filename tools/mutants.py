@@ -45,7 +45,7 @@ KILLED: Final = frozenset({"killed", "timeout", "segfault", "caught by type chec
 KILLING_CODES: Final = frozenset({1, 3, 37})  # pytest failed, or found an error; timeouts are tried again
 FRESH_LIMIT_S: Final = 120
 NICENESS: Final = 10
-MEMORY: Final = Path("/dev/shm")
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
 """Where the tests' folders are when it is there: nothing that they sync has to outlive them."""
 PYTEST: Final = (
     "-m",
