@@ -18,6 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
+
+# How long an example takes depends on the machine, so no test fails for it. Mutants need no small example.
+settings.register_profile("caremesh", deadline=None)
+settings.register_profile("mutants", deadline=None, database=None, phases=(Phase.explicit, Phase.generate))
+settings.load_profile("caremesh")
 
 PROMISES = tuple(f"P{number}" for number in range(1, 11))
 COLLECTED = pytest.StashKey[dict[str, dict[str, Any]]]()

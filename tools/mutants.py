@@ -1,25 +1,31 @@
 """Mutation testing: which changes of the code would no test notice?
 
-    python -m tools.mutants [--only src/caremesh/codec.py] [--budget MINUTES]
+    python -m tools.mutants [--only src/caremesh/codec.py …] [--budget MINUTES] [--resume] [--quick] [--jobs N]
 
 mutmut changes one thing at a time in a copy of the tree (build/mutants/tree) and runs the room's own fast unit and
 property tests that reach it: a room whose faults only another room's tests notice is not tested. A surviving mutant is
 a missing test or a needless line; the few that change nothing anyone could observe are explained in
 docs/reference/mutants.md, keyed by function and by the line before and after. Writes build/mutants.json: per module the
 counts, and every survivor with its explanation or null. Exit code 1 when less than 90 % of the mutants tried are killed
-or explained, 2 when nothing could be tried.
+or explained, or when an explanation of a module that was tried whole is of no survivor; 2 when nothing could be tried.
+
+``--resume`` tries again what the last run did not kill, and what has changed since; ``--quick`` leaves out the second
+trial of survivors that a test reaches after everything was imported. Both are for work on the tests, not for a figure.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,7 +34,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 COPIED: Final = ("tests", "tools", "bench", "vectors", "docs")
-ROOMS: Final = ("contracts", "ledger", "sealing", "crypto", "custodian", "gateway")
+ROOMS: Final = ("codec.py", "ledger", "consensus", "contracts", "sealing", "crypto", "custodian", "gateway")
 MUTMUT: Final = str(Path(sys.executable).with_name("mutmut").absolute())
 TREE: Final = Path("build/mutants/tree")
 RESULT: Final = Path("build/mutants.json")
@@ -36,8 +42,20 @@ EXPLAINED: Final = Path("docs/reference/mutants.md")
 GOAL_PERCENT: Final = 90
 ALIVE: Final = frozenset({"survived", "no tests", "suspicious"})
 KILLED: Final = frozenset({"killed", "timeout", "segfault", "caught by type check"})
+KILLING_CODES: Final = frozenset({1, 3, 37})  # pytest failed, or found an error; timeouts are tried again
 FRESH_LIMIT_S: Final = 120
-PYTEST: Final = ("-m", "not slow and not long", "-p", "no:xdist", "--ignore=tests/unit/house", "--hypothesis-seed=0")
+NICENESS: Final = 10
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+"""Where the tests' folders are when it is there: nothing that they sync has to outlive them."""
+PYTEST: Final = (
+    "-m",
+    "not slow and not long",
+    "-p",
+    "no:xdist",
+    "--ignore=tests/unit/house",
+    "--hypothesis-seed=0",
+    "--hypothesis-profile=mutants",
+)
 DIFFS: Final = """
 import json, sys
 from mutmut.mutation.diff_apply import get_diff_for_mutant
@@ -49,8 +67,25 @@ source_paths = ["src"]
 only_mutate = {patterns}
 also_copy = {others}
 use_git_change_detection = false
+timeout_multiplier = 4
+timeout_constant = 5
 pytest_add_cli_args_test_selection = {tests}
 pytest_add_cli_args = {arguments}
+"""
+
+
+IMPORTED: Final = """
+import json, sys
+import pytest
+seen = set()
+def saw(frame, event, _):
+    if event == "call" and frame.f_code.co_name.endswith("__mutmut_orig"):
+        seen.add(frame.f_globals["__name__"] + "." + frame.f_code.co_name.removesuffix("__mutmut_orig"))
+sys.setprofile(saw)
+pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", *sys.argv[2:]])
+sys.setprofile(None)
+with open(sys.argv[1], "w") as out:
+    json.dump(sorted(seen), out)
 """
 
 
@@ -74,13 +109,16 @@ def own_tests(paths: list[Path]) -> list[str]:
     return [folder for folder in folders if Path(folder).is_dir()] or ["tests/unit", "tests/property"]
 
 
-def lay_out(paths: list[Path]) -> None:
-    """A fresh copy of what the tests need, with mutmut told what to change."""
-    shutil.rmtree(TREE, ignore_errors=True)
-    TREE.mkdir(parents=True)
+def lay_out(paths: list[Path], *, resume: bool) -> None:
+    """A copy of what the tests need, with mutmut told what to change; files that did not change stay as they are."""
+    if not resume:
+        shutil.rmtree(TREE, ignore_errors=True)
+    TREE.mkdir(parents=True, exist_ok=True)
     others = [folder for folder in COPIED if Path(folder).exists()]
     for folder in ("src", *others):
-        shutil.copytree(folder, TREE / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        copy(Path(folder), TREE / folder)
+        if folder != "src":
+            copy(Path(folder), TREE / "mutants" / folder)
     for name in ("README.md", "LICENSE"):
         shutil.copy(name, TREE)
     patterns = [f"{path}/*" if path.is_dir() else str(path) for path in paths]
@@ -91,13 +129,39 @@ def lay_out(paths: list[Path]) -> None:
         arguments=json.dumps(PYTEST),
     )
     (TREE / "pyproject.toml").write_text(Path("pyproject.toml").read_text("utf-8") + configuration, "utf-8")
+    (TREE / "mutants/mutmut-stats.json").unlink(missing_ok=True)  # the tests may be others now
+    for kept in (TREE / "mutants").rglob("*.meta"):
+        forget_survivors(kept)
 
 
-def run(budget_s: int | None, log: Path) -> bool:
+def copy(source: Path, target: Path) -> None:
+    """Make a folder equal to another; a file that is equal already is not touched."""
+    wanted = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
+    wanted = {path for path in wanted if "__pycache__" not in path.parts}
+    if target.exists():
+        there = {path.relative_to(target) for path in target.rglob("*") if path.is_file()}
+        for path in there - wanted:
+            (target / path).unlink()
+    for path in wanted:
+        content, place = (source / path).read_bytes(), target / path
+        if not place.exists() or place.read_bytes() != content:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+
+
+def forget_survivors(kept: Path) -> None:
+    """Let mutmut try again what its file of results says was not killed."""
+    results = json.loads(kept.read_text("utf-8"))
+    codes = results["exit_code_by_key"]
+    results["exit_code_by_key"] = {name: code if code in KILLING_CODES else None for name, code in codes.items()}
+    kept.write_text(json.dumps(results), "utf-8")
+
+
+def run(budget_s: int | None, log: Path, jobs: int) -> bool:
     """Run mutmut within the budget. False when the time was up before every mutant was tried."""
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [MUTMUT, "run", "--max-children", str(os.cpu_count() or 1)],
+            [MUTMUT, "run", "--max-children", str(jobs)],
             cwd=TREE,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -162,14 +226,24 @@ def try_afresh(name: str, tests: list[str]) -> str:
     return "killed" if run.returncode else "survived"
 
 
-def second_trial(names: list[str]) -> dict[str, str]:
+def run_at_import(tests: list[str]) -> set[str]:
+    """The functions that run while the tests are collected, as mutmut mangles their names."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder, "imported.json")
+        environment = {**os.environ, "MUTANT_UNDER_TEST": "", "PYTHONPATH": "src"}
+        command = [sys.executable, "-c", IMPORTED, str(found), *PYTEST, *tests]
+        subprocess.run(command, cwd=TREE / "mutants", env=environment, capture_output=True, check=False)
+        return set(json.loads(found.read_text("utf-8")))
+
+
+def second_trial(names: list[str], jobs: int) -> dict[str, str]:
     """Try each mutant afresh with the tests of its own room. Raises RuntimeError when those fail without any mutant.
 
     mutmut forks after everything was imported, and knows which tests reach a function only from calls made inside of
     tests: what runs at import, or while a test module is loaded, it takes for surviving.
     """
     tests = {name: tuple(own_tests([source_of(name)])) for name in names}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         for control in sorted(set(tests.values())):
             if try_afresh("", list(control)) != "survived":
                 raise RuntimeError(f"without any mutant, these tests fail or there are none: {control}")
@@ -211,6 +285,25 @@ def summary(found: dict[str, str], survivors: dict[str, Mutant], why: dict[Mutan
     return modules
 
 
+def idle_explanations(why: Iterable[Mutant], survivors: Iterable[Mutant], tried: Iterable[str]) -> list[Mutant]:
+    """Explanations, of the modules that were tried, that no survivor needs."""
+    modules = {source_of(name) for name in tried}
+    idle = set(why) - set(survivors)
+    return sorted(mutant for mutant in idle if file_of(mutant.function) in modules)
+
+
+def file_of(function: str) -> Path | None:
+    """The file that a function or method named with dots is in; None when its module has gone."""
+    parts = function.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        path = Path("src", *parts[:end])
+        if path.is_dir():
+            return path / "__init__.py"
+        if path.with_suffix(".py").is_file():
+            return path.with_suffix(".py")
+    return None
+
+
 def percent(part: int, whole: int) -> int:
     """Whole percent, rounded down."""
     return 100 * part // whole if whole else 0
@@ -238,25 +331,37 @@ def show(modules: dict[str, dict[str, Any]], console: Console) -> int:
 def main() -> int:
     """Lay out, run, explain, write, show."""
     parser = argparse.ArgumentParser(prog="python -m tools.mutants")
-    parser.add_argument("--only", help="a file or folder below src/caremesh")
+    parser.add_argument("--only", nargs="+", help="files or folders below src/caremesh")
     parser.add_argument("--budget", type=int, help="minutes, after which the rest stays untried")
+    parser.add_argument("--resume", action="store_true", help="keep what the last run killed")
+    parser.add_argument("--quick", action="store_true", help="no second trial where only an import could matter")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
     arguments = parser.parse_args()
-    chosen = [Path(arguments.only)] if arguments.only else [Path("src/caremesh", room) for room in ROOMS]
+    chosen = [Path(path) for path in arguments.only or [f"src/caremesh/{room}" for room in ROOMS]]
     console = Console(soft_wrap=True)
     missing = [path for path in chosen if not path.exists()]
     if missing:
         console.print(f"There is no {missing[0]}.")
         return 2
-    lay_out(chosen)
+    os.nice(NICENESS)
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
+        scratch = tempfile.mkdtemp(prefix="mutants-", dir=MEMORY)
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+        os.environ["TMPDIR"] = scratch
+    lay_out(chosen, resume=arguments.resume)
     log = RESULT.with_name("mutants.log")
     with console.status("mutants …"):
-        whole = run(arguments.budget * 60 if arguments.budget else None, log)
+        whole = run(arguments.budget * 60 if arguments.budget else None, log, arguments.jobs)
         found = statuses()
         untouched = "Unable to force test failures" in log.read_text("utf-8", "replace")  # all of it runs at import
         if untouched:
-            found |= second_trial(list(found))
+            found |= second_trial(list(found), arguments.jobs)
         elif whole:
-            found |= second_trial([name for name, status in found.items() if status in ALIVE])
+            alive = [name for name, status in found.items() if status in ALIVE]
+            if arguments.quick:
+                early = run_at_import(own_tests(chosen))
+                alive = [name for name in alive if found[name] == "no tests" or name.partition("__mutmut_")[0] in early]
+            found |= second_trial(alive, arguments.jobs)
         survivors = describe([name for name, status in found.items() if status in ALIVE])
     if not set(found.values()) - {"not checked"}:
         console.print(f"No mutant was tried; {log} says why:", log.read_text("utf-8", "replace")[-2000:], markup=False)
@@ -265,15 +370,13 @@ def main() -> int:
     modules = summary(found, survivors, why)
     RESULT.write_text(json.dumps({"complete": whole, "modules": modules}, indent=2, ensure_ascii=False) + "\n", "utf-8")
     score = show(modules, console)
-    if whole:
-        names = {function.rpartition(".")[0] for function in (mutant.function for mutant in why)} & set(modules)
-        for mutant in why.keys() - set(survivors.values()):
-            if mutant.function.rpartition(".")[0] in names:
-                console.print(f"{EXPLAINED}: no such survivor any more: {mutant.function}: {mutant.was}", markup=False)
+    idle = idle_explanations(why, survivors.values(), found) if whole else []
+    for mutant in idle:
+        console.print(f"{EXPLAINED}: no such survivor any more: {mutant.function}: {mutant.was}", markup=False)
     console.print(
         f"{score} % killed or explained (goal {GOAL_PERCENT} %){'' if whole else ', not all were tried'}; {RESULT}"
     )
-    return 0 if score >= GOAL_PERCENT else 1
+    return 0 if score >= GOAL_PERCENT and not idle else 1
 
 
 if __name__ == "__main__":

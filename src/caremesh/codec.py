@@ -87,7 +87,7 @@ def _known_cid(data: bytes) -> CID:
     """Only the two kinds of CID that our formats use are links: CIDv1, SHA-256, raw or dag-cbor."""
     cid = CID(data)
     if not (cid.is_cidv1_raw_sha256_32() or cid.is_cidv1_dag_cbor_sha256_32()):
-        raise ValueError("unknown kind of CID")
+        raise ValueError
     return cid
 
 

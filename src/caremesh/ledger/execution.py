@@ -54,12 +54,15 @@ class Execution:
 
     def apply(self, raw: bytes | CheckedTx) -> None:
         """One transaction: all of its messages take effect, or none does; its id is remembered either way."""
-        try:
-            checked = self._codec.decode(raw) if isinstance(raw, bytes) else raw
-        except CareMeshError as error:
-            # What cannot be read has no id. It is the same on every replica: the bytes alone decide.
-            self._note(sha256(raw) if isinstance(raw, bytes) else b"", refusal(error))
-            return
+        if isinstance(raw, bytes):
+            try:
+                checked = self._codec.decode(raw)
+            except CareMeshError as error:
+                # What cannot be read has no id. It is the same on every replica: the bytes alone decide.
+                self._note(sha256(raw), refusal(error))
+                return
+        else:
+            checked = raw
         tx_id = bytes(checked.id)
         digest = replays.digest_of(tx_id)
         if digest in self._seen or digest in self._known:

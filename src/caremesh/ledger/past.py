@@ -69,7 +69,7 @@ class StateAt:
         """``height``: None for the head of now. Raises BadInput ledger.11."""
         self._store: Final = store
         with store.read() as read:
-            head = _head(read)
+            head = head_of(read)
             self._past: Final = Past(head.height if height is None else height)
             self._past.extend(read, head)
 
@@ -81,14 +81,15 @@ class StateAt:
     def get(self, key: bytes) -> bytes | None:
         """The value at this height. Raises BadInput ledger.11 once it is no longer kept, Tampered ledger.32."""
         with self._store.read() as read:
-            head = _head(read)
+            head = head_of(read)
             if head.height != self._past.upto:
                 self._past.extend(read, head)
             values = self._past.values
             return values[key] if key in values else read.get(key)
 
 
-def _head(read: Read) -> Head:
+def head_of(read: Read) -> Head:
+    """The last commit. Raises BadInput ledger.11 before genesis."""
     head = read.head()
     if head is None:
         raise BadInput(NOT_KEPT, "before genesis")

@@ -6,11 +6,11 @@ from collections import OrderedDict
 from typing import Final
 
 from caremesh.crypto.hashes import sha256
-from caremesh.errors import BadInput, Tampered
-from caremesh.ledger.past import Past
+from caremesh.errors import Tampered
+from caremesh.ledger.past import Past, head_of
 from caremesh.ledger.proofs import Proof
 from caremesh.ledger.records import DAMAGED, name_of
-from caremesh.ledger.store import NOT_KEPT, Head, Read, Store
+from caremesh.ledger.store import Head, Read, Store
 from caremesh.ledger.trie import AuthenticatedMap, bucket_of, insert, leaf_hash, remove, walk
 from caremesh.types import Digest, Height
 
@@ -28,9 +28,7 @@ class Prover:
     def prove(self, key: bytes, height: Height | None = None) -> tuple[bytes | None, Proof, Height]:
         """(value, proof, height). Raises BadInput ledger.11, Tampered ledger.32."""
         with self._store.read() as read:
-            head = read.head()
-            if head is None:
-                raise BadInput(NOT_KEPT, "before genesis")
+            head = head_of(read)
             past = self._past(read, head, head.height if height is None else height)
             value = past.values[key] if key in past.values else read.get(key)
             return value, self._proof(read, past, sha256(key), key, value), past.height

@@ -57,7 +57,7 @@ class Replays:
     def apply(self, staged: Staged) -> None:
         """Do in memory what was staged, now that it is committed."""
         for key in staged.gone:
-            self._ids.difference_update(self._groups.pop(key, frozenset()))
+            self._ids.difference_update(self._groups.pop(key))
         for key, ids in staged.new.items():
             self._add(key, ids)
 

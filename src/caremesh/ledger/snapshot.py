@@ -18,7 +18,7 @@ from caremesh.crypto.hashes import sha256
 from caremesh.errors import BadInput, ErrorCode, Tampered
 from caremesh.ledger import history
 from caremesh.ledger.blocks import Header, header_hash
-from caremesh.ledger.past import Past
+from caremesh.ledger.past import Past, head_of
 from caremesh.ledger.state import read_value
 from caremesh.ledger.store import NOT_KEPT, Head, Read, Store
 from caremesh.ledger.trie import EMPTY, Entry, bucket_of, leaf_hash, subtree_root, upper_hash
@@ -110,10 +110,7 @@ def _checked(frame: bytes, header: bytes) -> Manifest:
 def _rows(store: Store, past: Past, number: int) -> list[tuple[bytes, bytes]]:
     """(key, value) of a chunk at the height of ``past``, in order of the keys' hashes."""
     with store.read() as read:
-        head = read.head()
-        if head is None:
-            raise BadInput(NOT_KEPT, "before genesis")
-        past.extend(read, head)
+        past.extend(read, head_of(read))
         rows = {digest: (key, value) for digest, key, value in _records(read, number)}
     for key, value in past.values.items():
         digest = sha256(key)

@@ -248,7 +248,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Read]:
         """The database as of now. Keep it short: a reader pins pages, and growth waits for it."""
-        with self.gate.shared(), _translated("data.mdb", StorageFailed(NOT_READ)):
+        with self.gate.shared(), _translated(StorageFailed(NOT_READ)):
             if self._moved():
                 self.reopen()
             try:
@@ -265,7 +265,7 @@ class Store:
 
     def write(self, fill: Callable[[lmdb.Transaction], None]) -> None:
         """One synced transaction; ``fill`` may run again after the map has grown. Raises StorageFailed ledger.30."""
-        with _translated("data.mdb", StorageFailed(NOT_WRITTEN)):
+        with _translated(StorageFailed(NOT_WRITTEN)):
             while True:
                 try:
                     with self._env.begin(write=True) as txn:
@@ -306,7 +306,7 @@ class Store:
 
     def compact(self, folder: str) -> None:
         """Copy the database into an empty folder without its free pages, in which old values may still lie."""
-        with self.gate.shared(), _translated("data.mdb", StorageFailed(NOT_WRITTEN)):
+        with self.gate.shared(), _translated(StorageFailed(NOT_WRITTEN)):
             self._env.copy(folder, compact=True)
 
     def reopen(self, between: Callable[[], None] = lambda: None) -> None:
@@ -323,7 +323,7 @@ class Store:
         return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
 
     def _open(self, map_bytes: int) -> None:
-        with _translated("data.mdb", StorageFailed(NOT_READ)):
+        with _translated(StorageFailed(NOT_READ)):
             self._env = lmdb.open(
                 self._folder,
                 map_size=map_bytes,
@@ -400,11 +400,11 @@ def _subtree_key(level: int, index: int) -> bytes:
 
 
 @contextmanager
-def _translated(place: str, failure: StorageFailed) -> Iterator[None]:
+def _translated(failure: StorageFailed) -> Iterator[None]:
     """LMDB's errors as ours: damage is Tampered, all else is the disk's failure."""
     try:
         yield
     except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
-        raise Tampered(DAMAGED, place) from error
+        raise Tampered(DAMAGED, "data.mdb") from error
     except (lmdb.Error, OSError) as error:
         raise failure from error

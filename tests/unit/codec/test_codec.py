@@ -1,5 +1,8 @@
 """The spellings that decoders let pass, and ours does not."""
 
+import base64
+from hashlib import sha256
+
 import pytest
 from msgspec import Struct
 
@@ -77,3 +80,60 @@ def test_every_kind_of_error_has_an_exit_code_of_its_own() -> None:
     codes = [kind.exit_code for kind in CareMeshError.__subclasses__()]
     assert len(set(codes)) == len(codes)
     assert 0 not in codes
+
+
+class Names(Struct, frozen=True):
+    nameX: int = 0  # noqa: N815 - a name that ends in what quotes a path
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (5, ""),
+        ({"nameX": "text"}, "$.nameX"),
+        ({"nameX": None}, "$.nameX"),
+    ],
+)
+def test_the_place_is_a_path_or_nothing(value: object, place: str) -> None:
+    with pytest.raises(BadInput, match=r"codec\.03") as caught:
+        codec.decode_as(codec.encode(value), Names)
+    assert caught.value.place == place
+
+
+def test_text_is_no_other_spelling_of_bytes() -> None:
+    with pytest.raises(BadInput, match=r"codec\.03"):
+        codec.decode_as(codec.encode({"a": 1, "b": "AAAA"}), Pair)
+
+
+def test_names_are_those_of_the_specification() -> None:
+    digest = sha256(b"block").digest()
+    assert bytes(codec.cid_of_raw(b"block")) == b"\x01\x55\x12\x20" + digest
+    assert bytes(codec.cid_of_cbor(b"block")) == b"\x01\x71\x12\x20" + digest
+
+
+@pytest.mark.parametrize("head", ["01701220", "01551320", "01551b20", "0155121f", "1220"])
+def test_other_kinds_of_links_are_refused(head: str) -> None:
+    other = bytes.fromhex(head) + bytes(32)
+    data = b"\xd8\x2a\x58" + bytes([1 + len(other)]) + b"\x00" + other
+    with pytest.raises(BadInput, match=r"codec\.01"):
+        codec.decode(data)
+    if head[:2] == "01":
+        text = "b" + base64.b32encode(other).decode().lower().rstrip("=")
+        with pytest.raises(BadInput, match=r"codec\.05"):
+            codec.parse_cid(text)
+
+
+def test_only_base32_spells_a_link() -> None:
+    """The same bytes in another base are another text."""
+    raw = bytes(codec.cid_of_raw(b"block"))
+    for text in ("f" + raw.hex(), "B" + base64.b32encode(raw).decode().rstrip("=")):
+        with pytest.raises(BadInput, match=r"codec\.05"):
+            codec.parse_cid(text)
+
+
+@pytest.mark.parametrize(
+    "spelled", ["f93e00", "fa3fc00000", "fb3ff8000000000000", "fb4000000000000000", "fb7ff8000000000000"]
+)
+def test_floats_have_no_place(spelled: str) -> None:
+    with pytest.raises(BadInput, match=r"codec\.0[13]"):
+        codec.decode_as(b"\xa1\x61a" + bytes.fromhex(spelled), Pair)

@@ -79,3 +79,63 @@ def test_a_gate_opens_again_after_an_error() -> None:
         pass
     with gate.shared():
         pass
+
+
+def test_leaving_the_inner_read_does_not_leave_the_outer() -> None:
+    gate = ReadersGate()
+    committed = threading.Event()
+
+    def commit() -> None:
+        with gate.exclusive():
+            committed.set()
+
+    with gate.shared():
+        for _ in range(2):
+            with gate.shared(), gate.shared():
+                pass
+        committer = threading.Thread(target=commit)
+        committer.start()
+        assert not committed.wait(0.05)
+    committer.join(10)
+    assert committed.is_set()
+
+
+def test_what_a_committer_reads_counts_as_no_reader() -> None:
+    gate = ReadersGate()
+    done: list[int] = []
+
+    def take_turns(number: int) -> None:
+        for _ in range(20):
+            with gate.exclusive(), gate.shared(), gate.shared():
+                done.append(number)
+            with gate.shared():
+                done.append(number)
+
+    threads = [threading.Thread(target=take_turns, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(done) == sorted([0, 1, 2] * 40)
+    assert (gate._readers, gate._waiting, gate._owner) == (0, 0, None)
+
+
+def test_committers_go_one_after_another() -> None:
+    gate = ReadersGate()
+    inside, most = 0, 0
+
+    def commit() -> None:
+        nonlocal inside, most
+        for _ in range(10):
+            with gate.exclusive():
+                inside += 1
+                most = max(most, inside)
+                threading.Event().wait(0.0005)
+                inside -= 1
+
+    threads = [threading.Thread(target=commit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert most == 1

@@ -20,7 +20,7 @@ from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, WrongLed
 from caremesh.ledger.blocks import HEADER_DOMAIN, Block, HeaderSignature, SignedHeader, txs_root
 from caremesh.ledger.light import check_answer
 from caremesh.ledger.transactions import TransactionCodec
-from tests.support.kv import MEMBER, NODE, START_S, VALUES, Kv, Put, Refuse, engine, replica, transaction
+from tests.support.kv import GENESIS, MEMBER, NODE, START_S, VALUES, Kv, Put, Refuse, engine, replica, transaction
 
 
 @pytest.fixture
@@ -92,11 +92,68 @@ def test_lies_are_noticed_and_nothing_is_applied(source: Embedded, follower: Rep
         (signed(second, time=START_S - 1), Refused, r"light\.05"),
     ]
     for lie, kind, code in lies:
-        with pytest.raises(kind, match=code):
+        with pytest.raises(kind, match=code) as caught:
             follower.apply(lie)
+        assert caught.value.place == ("" if kind is WrongLedger else f"height {lie.signed.content().height}")
         assert follower.status() == before
     follower.apply(second)
     assert follower.height() == 2
+
+
+def test_a_replica_answers_for_any_kept_height(source: Embedded, follower: Replica) -> None:
+    for block in source.blocks(1):
+        follower.apply(block)
+    key = VALUES.key(b"1")
+    for height in range(1, 6):
+        assert follower.query(key, height) == source.query(key, height)
+        assert follower.light_block(height) == source.light_block(height)
+        assert VALUES.get(source.reader(height), b"n") == VALUES.get(follower.reader(height), b"n")
+    assert follower.query(key, 1) != follower.query(key)
+    assert follower.light_block().validators == source.validators
+    cursor = next(iter(source.subscribe()))[0]
+    assert list(follower.subscribe(cursor)) == list(source.subscribe(cursor)) != list(source.subscribe())
+
+
+def test_a_replica_knows_how_old_its_last_block_is(tmp_path: Path, source: Embedded) -> None:
+    now = 100.0
+    made = Replica(
+        tmp_path / "aging",
+        Kv([MEMBER]),
+        chain=source.status().chain,
+        genesis=GENESIS,
+        genesis_time=START_S,
+        validators=source.validators,
+        clock=lambda: START_S,
+        monotonic=lambda: now,
+    )
+    assert made.seen_s() == float("inf")
+    made.apply(next(iter(source.blocks(1))))
+    now = 107.5
+    assert made.seen_s() == 7.5
+    made.close()
+
+
+def test_a_replica_may_have_been_away_for_any_time(tmp_path: Path, source: Embedded) -> None:
+    """It has executed every block itself: no key that has changed hands can lead it astray."""
+    made = replica(tmp_path / "late", source)
+    made._clock = lambda: START_S + 2**35
+    for block in source.blocks(1):
+        made.apply(block)
+    assert made.status() == source.status()
+    made.close()
+
+
+def test_a_replica_lets_its_pool_verify(tmp_path: Path) -> None:
+    source = engine(tmp_path / "many")
+    source.submit_many([transaction(Put(key=b"%d" % number, value=b"1")) for number in range(70)])
+    with ThreadPoolExecutor(1) as pool:
+        made = replica(tmp_path / "pooled", source, pool=pool)
+        for block in source.blocks(1):
+            made.apply(block)
+        assert pool._threads
+        assert made.status() == source.status()
+        made.close()
+    source.close()
 
 
 def test_a_replica_goes_on_after_a_restart(tmp_path: Path, source: Embedded) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -83,5 +84,47 @@ def test_a_second_trial_needs_tests_that_pass(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(mutants, "try_afresh", trial)
     with pytest.raises(RuntimeError, match="tests/unit/codec"):
-        mutants.second_trial([NAME])
+        mutants.second_trial([NAME], 1)
     assert asked == [("", ["tests/unit/codec", "tests/property/codec"])]
+
+
+def test_an_explanation_that_no_survivor_needs_is_idle() -> None:
+    why = mutants.explanations(PAGE)
+    gone = Mutant("caremesh.codec.decode", "a | b", "a & b")
+    assert mutants.idle_explanations(why, [LESS], [NAME]) == [gone]
+    assert mutants.idle_explanations(why, [LESS, gone], [NAME]) == []
+    assert mutants.idle_explanations(why, [], [NAME]) == [LESS, gone]
+
+
+def test_explanations_of_modules_that_were_not_tried_are_let_be() -> None:
+    other = {Mutant("caremesh.ledger.trie.FlatTree.part", "a", "b"): "", Mutant("caremesh.gone.f", "a", "b"): ""}
+    assert mutants.idle_explanations(other, [], [NAME]) == []
+    assert len(mutants.idle_explanations(other, [], ["caremesh.ledger.trie.x_bit__mutmut_1"])) == 1
+
+
+def test_a_copy_touches_only_what_changed(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "__pycache__").mkdir(parents=True)
+    (source / "__pycache__/a.pyc").write_bytes(b"")
+    for name in ("same", "changed", "gone"):
+        (source / name).write_text(name)
+    mutants.copy(source, target)
+    before = (target / "same").stat().st_mtime_ns
+    (source / "changed").write_text("other")
+    (source / "gone").unlink()
+    (source / "new").write_text("new")
+    mutants.copy(source, target)
+    assert {path.name: path.read_text() for path in target.iterdir()} == {
+        "same": "same",
+        "changed": "other",
+        "new": "new",
+    }
+    assert (target / "same").stat().st_mtime_ns == before
+
+
+def test_what_was_not_killed_is_tried_again(tmp_path: Path) -> None:
+    kept = tmp_path / "codec.py.meta"
+    kept.write_text(json.dumps({"exit_code_by_key": {"a": 1, "b": 0, "c": 33, "d": None, "e": 36, "f": 3}, "other": 1}))
+    mutants.forget_survivors(kept)
+    found = json.loads(kept.read_text())
+    assert found == {"exit_code_by_key": {"a": 1, "b": None, "c": None, "d": None, "e": None, "f": 3}, "other": 1}

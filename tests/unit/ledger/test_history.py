@@ -72,5 +72,22 @@ def test_appending_one_by_one_or_at_once_is_the_same() -> None:
 
 def test_a_leaf_that_is_not_there_has_no_path() -> None:
     for index, size in ((0, 0), (3, 3), (-1, 3)):
-        with pytest.raises(BadInput, match=r"history\.02"):
+        with pytest.raises(BadInput, match=r"history\.02") as caught:
             history.path(lambda _level, _index: b"", index, size)
+        assert caught.value.place == f"leaf {index} of {size}"
+
+
+def test_what_is_not_included_is_named() -> None:
+    leaves = [history.leaf_hash(b"%d" % number) for number in range(5)]
+    root = history.tree_root(leaves)
+    for size, index, path in ((5, 5, []), (1, 0, leaves[:1]), (5, 2, leaves[:3])):
+        with pytest.raises(Tampered) as caught:
+            history.check_path(root, size, index, leaves[0], path)
+        assert caught.value.place == f"leaf {index}"
+
+
+def test_a_frontier_has_a_peak_for_each_bit_of_its_size() -> None:
+    log, _ = history.append(EMPTY, [history.leaf_hash(b"%d" % number) for number in range(6)])
+    assert [(level, index) for level, index, _ in history.peaks_of(log)] == [(2, 0), (1, 2)]
+    with pytest.raises(ValueError, match="zip"):
+        history.peaks_of(history.Frontier(6, log.peaks[:1], log.root))

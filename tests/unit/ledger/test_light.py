@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from caremesh import codec
+from caremesh.crypto.hashes import tagged_hash
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import BadInput, Refused, Tampered, WrongLedger
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, WrongLedger
 from caremesh.ledger.blocks import (
     HEADER_DOMAIN,
     Header,
@@ -101,6 +102,19 @@ def test_a_validator_listed_twice_counts_once() -> None:
     fresh = LightClient("light", twice, trusted_at=NOW, trust_period_s=PERIOD_S)
     with pytest.raises(Tampered, match=r"light\.01"):
         fresh.verify(light_block(1, twice, signed_by=(0,)), NOW + 1)
+    often = [*members(1), *members(0, 0, 0)]  # three of the four that are listed
+    fresh = LightClient("light", often, trusted_at=NOW, trust_period_s=PERIOD_S)
+    with pytest.raises(Tampered, match=r"light\.01"):
+        fresh.verify(light_block(1, often, signed_by=(0,)), NOW + 1)
+
+
+def test_a_bad_signature_counts_nothing_and_hinders_nothing(client: LightClient) -> None:
+    good = light_block(1, FOUR, signed_by=(0, 1, 2, 3))
+    first = HeaderSignature(KEYS[0].public, bytes(64))
+    three = [first, *good.signed.signatures[1:]]
+    with pytest.raises(Tampered, match=r"light\.01"):
+        client.verify(LightBlock(SignedHeader(good.signed.header, three[:3]), FOUR), NOW + 1)
+    assert client.verify(LightBlock(SignedHeader(good.signed.header, three), FOUR), NOW + 1).height == 1
 
 
 def test_signatures_are_of_this_header_and_domain(client: LightClient) -> None:
@@ -136,6 +150,42 @@ def test_skipping_needs_a_third_of_the_trusted_set(client: LightClient) -> None:
     assert client.verify(light_block(5, members(2, 3, 4, 5), signed_by=(2, 3, 4, 5)), NOW + 5).height == 5
 
 
+def test_exactly_a_third_of_the_trusted_set_is_not_enough() -> None:
+    fresh = LightClient("light", members(0, 1, 2), trusted_at=NOW, trust_period_s=PERIOD_S)
+    with pytest.raises(Tampered, match=r"light\.02"):
+        fresh.verify(light_block(5, members(2, 3, 4), signed_by=(2, 3, 4)), NOW + 5)
+    assert fresh.verify(light_block(5, members(1, 2, 3), signed_by=(1, 2, 3)), NOW + 5).height == 5
+
+
+def test_the_set_that_was_believed_last_is_the_trusted_one(client: LightClient) -> None:
+    client.verify(light_block(5, members(2, 3, 4, 5), signed_by=(2, 3, 4, 5)), NOW + 5)
+    with pytest.raises(Tampered, match=r"light\.02"):
+        client.verify(light_block(9, FOUR[:2], signed_by=(0, 1)), NOW + 9)
+    assert client.verify(light_block(9, members(4, 5, 6, 7), signed_by=(4, 5, 6, 7)), NOW + 9).height == 9
+
+
+def test_skipping_to_a_set_that_is_known_needs_nothing_else(client: LightClient) -> None:
+    client.verify(light_block(1, FOUR, signed_by=(0, 1, 2), following=members(7, 8, 9)), NOW + 1)
+    assert client.verify(light_block(3, members(7, 8, 9), signed_by=(7, 8, 9)), NOW + 3).height == 3
+
+
+def test_errors_name_the_height(client: LightClient) -> None:
+    client.verify(light_block(5, FOUR, signed_by=(0, 1, 2)), NOW + 5)
+    good = light_block(6, FOUR, signed_by=(0, 1, 2))
+    wrong = {
+        "light.01": light_block(6, FOUR, signed_by=()),
+        "light.02": light_block(6, members(4), signed_by=(4,)),
+        "light.04": light_block(6, FOUR, signed_by=(0, 1, 2), time=NOW + 99),
+        "light.05": light_block(4, FOUR, signed_by=(0, 1, 2)),
+        "light.07": light_block(5, FOUR, signed_by=(0, 1, 2), app_hash=b"\1" * 32),
+        "light.09": LightBlock(good.signed, members(0, 1, 2)),
+    }
+    for code, block in wrong.items():
+        with pytest.raises(CareMeshError) as caught:
+            client.verify(block, NOW + 5)
+        assert (caught.value.code, caught.value.place) == (code, f"height {block.signed.content().height}")
+
+
 def chain_of_sets(changes: int) -> Callable[[int], LightBlock]:
     """Blocks in which one of four validators is replaced at each height, up to ``changes``."""
 
@@ -160,8 +210,35 @@ def test_bisection_asks_for_what_lies_between(client: LightClient) -> None:
         client.verify(target, NOW + 8)
     assert client.advance(target, provider, NOW + 8).height == 8
     assert client.height == 8
-    assert asked
-    assert len(asked) < 8
+    assert asked == [4, 2, 6]  # halfway each time: two of four change hands between 2, 4, 6 and 8
+
+
+def test_bisection_goes_down_to_the_next_block_and_no_further(client: LightClient) -> None:
+    """Every set is another: only neighbours vouch for each other."""
+    asked: list[int] = []
+
+    def at(height: int) -> LightBlock:
+        asked.append(height)
+        now, following = members(height), members(height + 1)
+        return light_block(height, now, signed_by=(height,), following=following)
+
+    fresh = LightClient("light", members(1), trusted_at=NOW, trust_period_s=PERIOD_S)
+    assert fresh.advance(at(5), at, NOW + 5).height == 5
+    assert asked == [5, 2, 1, 3, 4]
+    asked.clear()
+    with pytest.raises(Tampered, match=r"light\.02"):
+        client.advance(at(1), at, NOW + 1)
+    assert asked == [1]
+
+
+def test_bisection_stops_at_any_other_fault(client: LightClient) -> None:
+    fetch = chain_of_sets(7)
+
+    def unsigned(height: int) -> LightBlock:
+        return LightBlock(SignedHeader(fetch(height).signed.header, []), fetch(height).validators)
+
+    with pytest.raises(Tampered, match=r"light\.01"):
+        client.advance(fetch(8), unsigned, NOW + 8)
 
 
 def test_bisection_ends_where_a_set_was_not_announced(client: LightClient) -> None:
@@ -177,8 +254,10 @@ def test_bisection_ends_where_a_set_was_not_announced(client: LightClient) -> No
 
 def test_a_provider_that_lies_about_a_height_is_not_followed(client: LightClient) -> None:
     fetch = chain_of_sets(7)
-    with pytest.raises(Tampered, match=r"light\.08"):
-        client.advance(fetch(8), lambda _: fetch(8), NOW + 8)
+    answers = iter([fetch(8)] * 3)
+    with pytest.raises(Tampered, match=r"light\.08") as caught:
+        client.advance(fetch(8), lambda _: next(answers), NOW + 8)
+    assert caught.value.place == "height 4"
     assert client.height == 0
 
 
@@ -200,6 +279,14 @@ def test_time_and_height_go_forward(client: LightClient) -> None:
     assert client.verify(light_block(6, FOUR, signed_by=(0, 1, 2), time=NOW + 5 + MAX_DRIFT_S), NOW + 5).height == 6
     with pytest.raises(Refused, match=r"light\.04"):
         client.verify(light_block(7, FOUR, signed_by=(0, 1, 2), time=NOW + 6 + MAX_DRIFT_S), NOW + 5)
+
+
+def test_an_older_header_with_a_younger_date_is_not_newer(client: LightClient) -> None:
+    with pytest.raises(Refused, match=r"light\.05"):
+        client.verify(light_block(0, FOUR, signed_by=(0, 1, 2)), NOW + 5)
+    client.verify(light_block(5, FOUR, signed_by=(0, 1, 2)), NOW + 5)
+    with pytest.raises(Refused, match=r"light\.05"):
+        client.verify(light_block(4, FOUR, signed_by=(0, 1, 2), time=NOW + 6), NOW + 6)
 
 
 def test_a_fork_is_named(client: LightClient) -> None:
@@ -235,10 +322,16 @@ def test_sets_are_named_whatever_their_order() -> None:
     assert validators_hash(members(0, 1)) == validators_hash(members(1, 0)) != validators_hash(members(0))
 
 
+def test_a_set_is_named_by_its_keys_and_powers_in_order_of_keys() -> None:
+    rows = sorted(({"key": validator.key, "power": 1} for validator in FOUR), key=lambda row: row["key"])
+    assert validators_hash(FOUR) == tagged_hash("caremesh/v1/validators", codec.encode(rows))
+
+
 def test_an_answer_is_of_the_header_and_proven() -> None:
     header = light_block(3, FOUR, signed_by=(0, 1, 2)).signed.content()
     proof = Proof(siblings=[bytes(32)] * 16)
-    with pytest.raises(Tampered, match=r"light\.08"):
+    with pytest.raises(Tampered, match=r"light\.08") as caught:
         check_answer(header, Answer(b"k", 4, proof))
+    assert caught.value.place == "height 4"
     with pytest.raises(Tampered, match=r"proof\.01"):
         check_answer(header, Answer(b"k", 3, proof))

@@ -13,9 +13,10 @@ from caremesh.errors import BadInput, Refused, Unavailable, WrongLedger
 from caremesh.ledger import history, replays
 from caremesh.ledger.admission import QUOTA
 from caremesh.ledger.application import Params, Result
-from caremesh.ledger.machine import Executed, Machine
+from caremesh.ledger.machine import Machine
 from caremesh.ledger.past import StateAt
 from caremesh.ledger.store import Store
+from tests.support.blocks import block, codes, machine
 from tests.support.kv import (
     CHAIN,
     GENESIS,
@@ -37,30 +38,11 @@ from tests.support.kv import (
 STRANGER = SigningKey.from_seed(b"stranger".ljust(32, b"."))
 
 
-def machine(folder: Path, app: Kv | None = None) -> Machine:
-    folder.mkdir(exist_ok=True)
-    made = Machine(Store(str(folder), CHAIN), app or Kv([MEMBER]))
-    made.start(START_S, GENESIS)
-    return made
-
-
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Machine]:
     made = machine(tmp_path)
     yield made
     made.store.close()
-
-
-def block(ledger: Machine, *txs: bytes, time: int | None = None) -> Executed:
-    """Execute and commit one block."""
-    head = ledger.head
-    done = ledger.execute(head.height + 1, head.time if time is None else time, list(txs))
-    ledger.commit(done, block=b"block", header=bytes(32))
-    return done
-
-
-def codes(done: Executed) -> list[str]:
-    return [result.code for result in done.results.results]
 
 
 def value(ledger: Machine, key: bytes) -> bytes | None:

@@ -138,6 +138,75 @@ def test_a_changed_chunk_is_named_and_nothing_counts(tmp_path: Path, source: Emb
     store.close()
 
 
+@pytest.mark.parametrize(
+    "frame", [[b"key"], [b"key", b"value", b"key"], [b"key", "value"], b"key", {"key": b"value"}, 5]
+)
+def test_a_chunk_is_keys_and_values(tmp_path: Path, source: Embedded, frames: list[bytes], frame: object) -> None:
+    at = full(frames)
+    store = Store(str(tmp_path), CHAIN)
+    with pytest.raises(Tampered, match=r"snapshot\.02") as caught:
+        restore(store, bend(at, lambda _: codec.encode(frame))(frames), header_of(source))
+    assert caught.value.place == f"chunk {at - 1}"
+    store.close()
+
+
+def test_a_snapshot_that_ends_is_named_by_what_is_missing(
+    tmp_path: Path, source: Embedded, frames: list[bytes]
+) -> None:
+    store = Store(str(tmp_path), CHAIN)
+    for number in (0, 1, 255):
+        with pytest.raises(Tampered, match=r"snapshot\.03") as caught:
+            restore(store, frames[: number + 1], header_of(source))
+        assert caught.value.place == f"chunk {number}"
+    with pytest.raises(Tampered, match=r"snapshot\.03") as caught:
+        restore(store, [*frames, frames[-1]], header_of(source))
+    assert caught.value.place == "chunk 256"
+    with pytest.raises(Tampered, match=r"snapshot\.01") as caught:
+        restore(store, frames, next(iter(source.blocks(4))).signed.header)
+    assert caught.value.place == "height 5"
+    store.close()
+
+
+def test_a_snapshot_is_the_manifest_and_every_key_in_order(source: Embedded, frames: list[bytes]) -> None:
+    with source.machine.store.read() as read:
+        rows = [(key, value) for _, key, value in read.records()]
+    assert len(frames) == 257
+    flat = [part for frame in frames[1:] for part in codec.decode(frame)]
+    assert list(zip(flat[::2], flat[1::2], strict=True)) == rows
+    for number, frame in enumerate(frames[1:]):
+        assert {sha256(key).digest()[0] for key in codec.decode(frame)[::2]} <= {number}
+    head = source.machine.head
+    fields = codec.decode(frames[0])
+    assert {name: fields[name] for name in ("v", "chain", "height", "time", "app_hash", "header")} == {
+        "v": 1,
+        "chain": CHAIN,
+        "height": 5,
+        "time": START_S,
+        "app_hash": head.app_hash,
+        "header": head.header,
+    }
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("name", ["chain", "height", "time", "header"])
+def test_a_manifest_is_of_the_trusted_header(tmp_path: Path, source: Embedded, frames: list[bytes], name: str) -> None:
+    changed = {"chain": "other", "height": 6, "time": START_S + 1, "header": bytes(32)}[name]
+    manifest = codec.encode({**codec.decode(frames[0]), name: changed})
+    store = Store(str(tmp_path), CHAIN)
+    with pytest.raises(Tampered, match=r"snapshot\.01"):
+        restore(store, [manifest, *frames[1:]], header_of(source))
+    store.close()
+
+
+def test_what_is_restored_is_the_head_that_was_exported(tmp_path: Path, source: Embedded, frames: list[bytes]) -> None:
+    store = Store(str(tmp_path), CHAIN)
+    assert restore(store, iter(frames), header_of(source)) == source.machine.head
+    with store.read() as read:
+        assert read.head() == source.machine.head
+        assert read.genesis() == sha256(GENESIS).digest()
+    store.close()
+
+
 @pytest.mark.promise("P6")
 def test_a_snapshot_is_whole_and_of_the_trusted_header(tmp_path: Path, source: Embedded, frames: list[bytes]) -> None:
     store = Store(str(tmp_path), CHAIN)
@@ -183,6 +252,7 @@ def test_a_restored_ledger_of_another_genesis_is_refused(tmp_path: Path, source:
 
 def test_there_is_no_snapshot_before_genesis(tmp_path: Path) -> None:
     store = Store(str(tmp_path), CHAIN)
-    with pytest.raises(BadInput, match=r"ledger\.11"):
+    with pytest.raises(BadInput, match=r"ledger\.11") as caught:
         next(export(store))
+    assert caught.value.place == "before genesis"
     store.close()

@@ -83,10 +83,58 @@ def test_a_table_keeps_typed_values_under_keys_of_its_own() -> None:
     assert ROWS.key(b"a", b"bc") == b"test/row/\x00\x01a\x00\x02bc"
 
 
-@pytest.mark.parametrize("prefix", [b"", b"row", b"Row/", b"a b/", b"a\x00/", b"a\x80/"])
+WRONG = [b"", b"row", b"Row/", b"a b/", b"a\x00/", b"a\x80/", b"a\x20/", b"a{/", b"A/", b"Z/", b"/a"]
+
+
+@pytest.mark.parametrize("prefix", WRONG)
 def test_a_prefix_is_text_that_ends_in_a_slash(prefix: bytes) -> None:
     with pytest.raises(BadInput, match=r"state\.02"):
         Table(prefix, Row)
+
+
+@pytest.mark.parametrize("prefix", [b"/", b"a!/", b"z/", b"a@/", b"a[/", b"a9-_/b/"])
+def test_a_prefix_may_be_any_other_text(prefix: bytes) -> None:
+    assert Table(prefix, Row).prefix == prefix
+    assert Table(prefix, Row).kind is Row
+
+
+def test_an_array_has_keys_of_its_own() -> None:
+    items = CountedList(b"test/item/", Row)
+    owner = b"test/item/\x00\x01o"
+    assert items.first_key(b"o") == owner + b"/first"
+    assert items.count_key(b"o") == owner + b"/count"
+    assert items.key(258, b"o") == owner + b"/" + bytes(6) + b"\x01\x02"
+
+
+def test_an_array_starts_at_zero() -> None:
+    top = view()
+    items = CountedList(b"test/item/", Row)
+    items.append(top, Row(7), b"o")
+    assert items.get(top, 0, b"o") == Row(7)
+    items.put(top, 0, Row(8), b"o")
+    assert items.items(top, b"o") == [Row(8)]
+
+
+def test_an_error_names_the_element() -> None:
+    top = view()
+    for number in range(3):
+        ITEMS.append(top, Row(number), b"o")
+    ITEMS.drop_first(top, b"o")
+    with pytest.raises(BadInput) as caught:
+        ITEMS.put(top, 3, Row(1), b"o")
+    assert caught.value.place == "3"
+    with pytest.raises(BadInput) as caught:
+        ITEMS.put(top, 0, Row(1), b"o")
+    assert caught.value.place == "0"
+    top.delete(ITEMS.key(2, b"o"))
+    with pytest.raises(BadInput) as caught:
+        ITEMS.items(top, b"o")
+    assert caught.value.place == "2"
+    for _ in range(2):
+        ITEMS.drop_first(top, b"o")
+    with pytest.raises(BadInput) as caught:
+        ITEMS.drop_first(top, b"o")
+    assert caught.value.place == "3"
 
 
 def test_a_value_of_another_shape_is_noticed() -> None:

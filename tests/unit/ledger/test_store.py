@@ -275,3 +275,19 @@ def test_an_empty_store_holds_no_ledger(tmp_path: Path) -> None:
         assert read.genesis() is None
     store.close()
     assert GENESIS
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (b"kv/value/", "kv/value/"),
+        (b"!~", "!~"),
+        (b"a b", "a2062"),
+        (b"a\x7fb", "a7f62"),
+        (b"a\x00b", "a0062"),
+        (b"\xffa", "ff61"),
+        (b"", ""),
+    ],
+)
+def test_a_key_is_named_by_its_text_as_far_as_it_is_text(key: bytes, name: str) -> None:
+    assert name_of(key) == f"state key {name}"

@@ -54,37 +54,47 @@ def test_the_signing_input_has_its_domain() -> None:
             CODEC.decode(assemble(data, [MEMBER.sign(wrong)]))
 
 
+SHAPE, SPELLING = "codec.03", "codec.04"
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "code"),
     [
-        {"v": 2},
-        {"v": ...},
-        {"chain": ...},
-        {"chain": "Upper"},
-        {"chain": ""},
-        {"expires_at": -1},
-        {"expires_at": 2**40},
-        {"expires_at": 1.5},
-        {"salt": b"1234567"},
-        {"salt": "12345678"},
-        {"signers": []},
-        {"signers": [{"key": MEMBER.public[:-1]}]},
-        {"signers": [{"key": MEMBER.public, "did": None}]},
-        {"signers": [{"key": MEMBER.public, "did": "did:web:example.org"}]},
-        {"signers": [{"key": MEMBER.public, "role": "x"}]},
-        {"msgs": []},
-        {"msgs": [{"type": "kv/unknown"}]},
-        {"msgs": [{"key": b"k", "value": b"v"}]},
-        {"msgs": [{"type": "kv/put", "key": b"k", "value": b"v", "note": None}]},
-        {"msgs": [{"type": "kv/put", "key": b"k", "value": b"v", "more": 1}]},
-        {"msgs": [{"type": "kv/put", "key": b"k", "value": None}]},
-        {"note": "unknown field"},
+        ({"v": 2}, SHAPE),
+        ({"v": ...}, SPELLING),
+        ({"chain": ...}, SHAPE),
+        ({"chain": "Upper"}, SHAPE),
+        ({"chain": ""}, SHAPE),
+        ({"chain": "a" * 33}, SHAPE),
+        ({"expires_at": -1}, SHAPE),
+        ({"expires_at": 2**40}, SHAPE),
+        ({"expires_at": 1.5}, SHAPE),
+        ({"expires_at": float(START_S)}, SHAPE),
+        ({"salt": b"1234567"}, SHAPE),
+        ({"salt": b"123456789"}, SHAPE),
+        ({"salt": "12345678"}, SHAPE),
+        ({"salt": ...}, SHAPE),
+        ({"signers": []}, SHAPE),
+        ({"signers": [{"key": MEMBER.public[:-1]}]}, SHAPE),
+        ({"signers": [{"key": MEMBER.public, "did": None}]}, SPELLING),
+        ({"signers": [{"key": MEMBER.public, "did": "did:web:example.org"}]}, SHAPE),
+        ({"signers": [{"key": MEMBER.public, "role": "x"}]}, SHAPE),
+        ({"msgs": []}, SHAPE),
+        ({"msgs": [{"type": "kv/unknown"}]}, SHAPE),
+        ({"msgs": [{"key": b"k", "value": b"v"}]}, SHAPE),
+        ({"msgs": [{"type": "kv/put", "key": b"k", "value": b"v", "note": None}]}, SPELLING),
+        ({"msgs": [{"type": "kv/put", "key": b"k", "value": b"v", "more": 1}]}, SHAPE),
+        ({"msgs": [{"type": "kv/put", "key": b"k", "value": None}]}, SHAPE),
+        ({"note": "unknown field"}, SHAPE),
     ],
     ids=lambda changes: str(changes)[:60],
 )
-def test_every_other_shape_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(BadInput):
-        CODEC.decode(signed(cbrrr.encode_dag_cbor(plain(**changes))))
+def test_every_other_shape_is_refused(changes: dict[str, Any], code: str) -> None:
+    data = cbrrr.encode_dag_cbor(plain(**changes))
+    signers = changes.get("signers", [{}])
+    with pytest.raises(BadInput) as caught:
+        CODEC.decode(assemble(data, [MEMBER.sign(SIGNING_DOMAIN + data) for _ in signers]))
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize(
