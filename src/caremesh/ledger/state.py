@@ -6,6 +6,7 @@ table is a key of another. Values are canonical DAG-CBOR.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -16,6 +17,9 @@ from caremesh.errors import BadInput, ErrorCode
 T = TypeVar("T")
 
 MAX_KEY_BYTES: Final = 65_535
+MAX_REMEMBERED: Final = 8_192
+"""Decoded values that stay in memory: members, keys, parameters and busy streams are read by nearly everything."""
+
 BAD_KEY = ErrorCode("state.01", "A state key has 1 to 65,535 bytes.")
 BAD_PREFIX = ErrorCode("state.02", "The prefix of a table is lower-case text that ends in a slash.")
 PAST_END = ErrorCode("state.03", "A counted array holds no such element.")
@@ -93,7 +97,10 @@ class Table(Generic[T]):
 
     def key(self, *parts: bytes) -> bytes:
         """The state key of these parts (each at most 65,535 bytes)."""
-        return self.prefix + b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+        key = self.prefix
+        for part in parts:
+            key += len(part).to_bytes(2, "big") + part
+        return key
 
     def get(self, reader: Reader, *parts: bytes) -> T | None:
         """The value under these parts, or None."""
@@ -181,7 +188,17 @@ class CountedList(Generic[T]):
 
 
 def read_value(data: bytes, kind: type[T]) -> T:
-    """A typed value out of state, which the ledger itself wrote. Raises BadInput codec.01 to codec.03."""
+    """A typed value out of state, which the ledger itself wrote. Raises BadInput codec.01 to codec.03.
+
+    The same bytes give the same object as long as it is remembered: nothing may change what it holds.
+    """
+    value: T = _typed(data, kind)
+    return value
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _typed(data: bytes, kind: Any) -> Any:
+    """A memo of a pure function: it changes how long an answer takes, never the answer."""
     try:
         return msgspec.convert(codec.decode(data), kind, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
