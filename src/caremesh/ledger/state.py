@@ -25,6 +25,10 @@ BAD_PREFIX = ErrorCode("state.02", "The prefix of a table is lower-case text tha
 PAST_END = ErrorCode("state.03", "A counted array holds no such element.")
 
 
+_UNREAD: Final = object()
+"""What no key holds."""
+
+
 class Reader(Protocol):
     """State that can be read."""
 
@@ -37,15 +41,14 @@ class View:
 
     def __init__(self, base: Reader) -> None:
         self._base: Final = base
-        self._read: Final[dict[bytes, bytes | None]] = {}
-        self._changes: Final[dict[bytes, bytes | None]] = {}
+        self._read: Final[dict[bytes, Any]] = {}
+        self._changes: Final[dict[bytes, Any]] = {}
         self._journal: Final[list[tuple[bytes, bool, bytes | None]]] = []
 
     def get(self, key: bytes) -> bytes | None:
         """The value under ``key`` with all changes so far, or None."""
-        if key in self._changes:
-            return self._changes[key]
-        return self._below(key)
+        value: bytes | None = self._changes.get(key, _UNREAD)
+        return self._below(key) if value is _UNREAD else value
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set ``key`` (1 to 65,535 bytes). Raises BadInput state.01."""
@@ -76,9 +79,10 @@ class View:
         return [row for row in rows if row[1] != row[2]]
 
     def _below(self, key: bytes) -> bytes | None:
-        if key not in self._read:
-            self._read[key] = self._base.get(key)
-        return self._read[key]
+        value: bytes | None = self._read.get(key, _UNREAD)
+        if value is _UNREAD:
+            value = self._read[key] = self._base.get(key)
+        return value
 
     def _set(self, key: bytes, value: bytes | None) -> None:
         self._journal.append((key, key in self._changes, self._changes.get(key)))
@@ -192,7 +196,7 @@ def read_value(data: bytes, kind: type[T]) -> T:
 
     The same bytes give the same object as long as it is remembered: nothing may change what it holds.
     """
-    value: T = _typed(data, kind)
+    value: T = _typed(data, kind)  # type: ignore[arg-type]  # a class is hashable
     return value
 
 

@@ -163,10 +163,8 @@ class Rules:
             return isinstance(value, list) and all(isinstance(code, str) and code in codes for code in value)
         return isinstance(value, str) and value in self._codes[kind]
 
-    def shown(self, question: Question, attributes: Collection[str]) -> str | None:
-        """Cedar's JSON of those attributes of a question that a set names; None when the question is not whole."""
-        if not self.is_whole(question):
-            return None
+    def shown(self, question: Question, attributes: Collection[str]) -> str:
+        """Cedar's JSON of those attributes of a whole question that a set names."""
         kinds = self._actions[question.action]
         return json.dumps(
             {name: _cedar(kinds[name], value) for name, value in question.attributes.items() if name in attributes}
@@ -199,7 +197,7 @@ class ParsedSet:
         self._policies = policies
         self._handle = rules.load(policies)
         self._attributes = dict.fromkeys(_found(policies, "attr"))
-        self._remembered: OrderedDict[tuple[str, str], Verdict] = OrderedDict()
+        self._remembered: OrderedDict[tuple[object, ...], Verdict] = OrderedDict()
         self.texts: dict[str, PolicyText] = {
             name: PolicyText(policy["effect"], policy["annotations"]["legal"], policy["annotations"]["sentence"])
             for name, policy in policies.items()
@@ -207,16 +205,24 @@ class ParsedSet:
         """Policy id → text, in the order of ids."""
 
     def evaluate(self, question: Question) -> Verdict:
-        """The set's answer. Never raises for what is in the question.
+        """The set's answer. Never raises for what is in the question."""
+        if not self._rules.is_whole(question):
+            return Verdict(permit=False, reasons=(NO_PERMIT,))
+        return self.evaluate_whole(question)
+
+    def evaluate_whole(self, question: Question) -> Verdict:
+        """The set's answer to a question that ``Rules.is_whole``.
 
         The same question gets the same answer, so the last ``MAX_REMEMBERED`` answers are kept: what is asked is
         mostly the same few combinations of roles, purposes and places.
         """
-        context = self._rules.shown(question, self._attributes)
-        if context is None:
-            return Verdict(permit=False, reasons=(NO_PERMIT,))
-        key = (question.action, context)
-        verdict = self._remembered.pop(key, None) or self._rules.evaluate(self._handle, *key)
+        given = question.attributes
+        values = [given[name] for name in self._attributes if name in given]
+        key = (question.action, *[tuple(value) if type(value) is list else value for value in values])
+        verdict = self._remembered.pop(key, None)
+        if verdict is None:
+            context = self._rules.shown(question, self._attributes)
+            verdict = self._rules.evaluate(self._handle, question.action, context)
         self._remembered[key] = verdict
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)

@@ -14,7 +14,7 @@ from caremesh.contracts.policy.state import CALENDAR, TEXTS, VERSIONS, Calendar,
 from caremesh.contracts.policy.vocabulary import ACTIONS, PURPOSES
 from caremesh.errors import Refused
 from caremesh.ledger.state import Reader
-from caremesh.types import Digest, Height
+from caremesh.types import CountryCode, Digest, Height
 
 __all__ = [
     "NO_SET",
@@ -52,17 +52,17 @@ def decide(reader: Reader, request: PolicyRequest) -> Decision:
     Both places need a set that names them: sets that hold everywhere (house rules, roles) come on top of the law
     of a place and do not replace it. Deterministic; never raises for what is in the request.
     """
-    sets = in_force(reader, request.height)
-    places = (request.source_jurisdiction, request.grantee_jurisdiction)
-    if any(all(place not in version.jurisdictions for version in sets) for place in places):
+    calendar = reader.get(CALENDAR.key())
+    sets = calendar and _applicable(calendar, request.height, request.source_jurisdiction, request.grantee_jurisdiction)
+    if not sets:
         return Decision(permit=False, policies=[NO_SET])
     asked = question(request)
+    whole = LEDGER.is_whole(asked)
     permits: list[str] = []
     denials: list[str] = []
     for version in sets:
-        if version.jurisdictions and not any(place in version.jurisdictions for place in places):
-            continue
-        verdict = _parsed(reader, version.text).evaluate(asked)
+        parsed = _parsed(reader, version.text)
+        verdict = parsed.evaluate_whole(asked) if whole else parsed.evaluate(asked)
         (permits if verdict.permit else denials).extend(f"{version.set}/{name}" for name in verdict.reasons)
     return Decision(permit=not denials, policies=sorted(denials or permits))
 
@@ -122,6 +122,15 @@ def _explain(reader: Reader, policy: str, height: Height) -> Explanation:
 
 def _parsed(reader: Reader, digest: Digest) -> ParsedSet:
     return _HANDLES.get(digest, lambda: text_of(reader, digest))
+
+
+@lru_cache(maxsize=1_024)
+def _applicable(stored: bytes, height: Height, *places: CountryCode) -> list[Version]:
+    """The sets of a calendar that are asked about these places; none when a place has no set that names it."""
+    sets = [each for each in _calendar(stored).versions if is_in_force(each, height)]
+    if any(all(place not in version.jurisdictions for version in sets) for place in places):
+        return []
+    return [each for each in sets if not each.jurisdictions or any(place in each.jurisdictions for place in places)]
 
 
 @lru_cache(maxsize=16)
