@@ -112,8 +112,8 @@ class Machine:
         signer, window = checked.tx.signers[-1], time // self._params.quota_window_s
         sponsors = self._sponsors
         if (signer, window) not in sponsors:
-            reader = self.reader()
-            used = used_quota(reader, self._app.sponsor(reader, signer), window)
+            with self.store.read() as read:
+                used = used_quota(read, self._app.sponsor(read, signer), window)
             sponsors[signer, window] = self._params.quota_messages - used
         if sponsors[signer, window] < self._admission.cost(checked.tx):
             raise Refused(QUOTA_USED_UP)

@@ -119,7 +119,7 @@ class Read:
     def head(self) -> Head | None:
         """The last commit, or None before genesis."""
         stored = self._sealed("meta", _HEAD)
-        return None if stored is None else codec.decode_as(stored, Head)
+        return None if stored is None else read_value(stored, Head)
 
     def genesis(self) -> Digest | None:
         """SHA-256 of the genesis document."""
