@@ -108,7 +108,10 @@ class Table(Generic[T]):
 
     def get(self, reader: Reader, *parts: bytes) -> T | None:
         """The value under these parts, or None."""
-        data = reader.get(self.key(*parts))
+        key = self.prefix
+        for part in parts:  # as ``key``, which is asked most of all
+            key += len(part).to_bytes(2, "big") + part
+        data = reader.get(key)
         return None if data is None else read_value(data, self.kind)
 
     def put(self, view: View, value: T, *parts: bytes) -> None:
@@ -144,13 +147,15 @@ class CountedList(Generic[T]):
 
     def bounds(self, reader: Reader, *owner: bytes) -> tuple[int, int]:
         """(first, count): indices first … count - 1 are there."""
-        return _number(reader, self.first_key(*owner)), _number(reader, self.count_key(*owner))
+        base = self._table.key(*owner)
+        return _number(reader, base + b"/first"), _number(reader, base + b"/count")
 
     def append(self, view: View, item: T, *owner: bytes) -> int:
         """Add an element at the end; its index."""
-        index = _number(view, self.count_key(*owner))
-        view.put(self.key(index, *owner), codec.encode(item))
-        view.put(self.count_key(*owner), codec.encode(index + 1))
+        base = self._table.key(*owner)
+        index = _number(view, base + b"/count")
+        view.put(base + b"/" + index.to_bytes(8, "big"), codec.encode(item))
+        view.put(base + b"/count", codec.encode(index + 1))
         return index
 
     def get(self, reader: Reader, index: int, *owner: bytes) -> T | None:

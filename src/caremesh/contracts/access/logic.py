@@ -60,7 +60,7 @@ def request(ctx: Context, msg: Request, needs: Needs) -> None:
 
     identity = receipt_id(ctx.tx_id, ctx.index)
     list_record(ctx, identity, consent.stream, msg.requester, needs)
-    _append(ctx, OF_CONSENT, identity, consent.id, needs)
+    _append(ctx, OF_CONSENT, identity, consent.id, _forgets(ctx, needs))
     if decision.why is not None:
         refusal = Refusal(
             id=identity,
@@ -150,12 +150,17 @@ def signed_by_person(ctx: Context, person: Did, needs: Needs) -> bool:
 
 def list_record(ctx: Context, identity: bytes, stream: StreamId, requester: Did, needs: Needs) -> None:
     """Enter a record into the lists that prove an audit complete; what is older than audits last leaves the state."""
-    _append(ctx, OF_STREAM, identity, stream, needs)
-    _append(ctx, OF_REQUESTER, identity, requester.encode(), needs)
+    before = _forgets(ctx, needs)
+    _append(ctx, OF_STREAM, identity, stream, before)
+    _append(ctx, OF_REQUESTER, identity, requester.encode(), before)
 
 
-def _append(ctx: Context, entries: CountedList[bytes], identity: bytes, owner: bytes, needs: Needs) -> None:
-    before = ctx.time - needs.audit_s(ctx.state)
+def _forgets(ctx: Context, needs: Needs) -> Seconds:
+    """Up to when records may leave the state."""
+    return ctx.time - needs.audit_s(ctx.state)
+
+
+def _append(ctx: Context, entries: CountedList[bytes], identity: bytes, owner: bytes, before: Seconds) -> None:
     for _ in range(MAX_AGED):
         first, count = entries.bounds(ctx.state, owner)
         oldest = entries.get(ctx.state, first, owner) if first < count else None

@@ -105,6 +105,18 @@ class Rules:
         self._entities = cedarpy.Entities.from_json_str(json.dumps(purpose_entities()), self._schema)
         self._actions = actions
         self._codes = codes
+        self._kinds = {
+            action: {name: self._kind(kind) for name, kind in attributes.items()}
+            for action, attributes in actions.items()
+        }
+        """Action → attribute → (plain type, whether it is a set, codes that exist)."""
+
+    def _kind(self, kind: str) -> tuple[type | None, bool, Mapping[str, object]]:
+        """A Cedar type of the schema, taken apart."""
+        if kind in _PLAIN:
+            return _PLAIN[kind], False, {}
+        many = kind.startswith("Set<")
+        return None, many, self._codes[kind[4:-1] if many else kind]
 
     def parse(self, text: str) -> ParsedSet:
         """A policy set from its text, or why it may not be one. Raises Refused policy.03 to policy.08, policy.18."""
@@ -149,19 +161,20 @@ class Rules:
 
     def is_whole(self, question: Question) -> bool:
         """Whether a question has exactly the attributes of its action, each of its type, with codes that exist."""
-        kinds = self._actions.get(question.action, {})
-        return question.attributes.keys() == kinds.keys() and all(
-            self._fits(kinds[name], value) for name, value in question.attributes.items()
-        )
-
-    def _fits(self, kind: str, value: object) -> bool:
-        """Whether a value is of a Cedar type of the schema."""
-        if kind in _PLAIN:
-            return type(value) is _PLAIN[kind]
-        if kind.startswith("Set<"):
-            codes = self._codes[kind[4:-1]]
-            return isinstance(value, list) and all(isinstance(code, str) and code in codes for code in value)
-        return isinstance(value, str) and value in self._codes[kind]
+        kinds, given = self._kinds.get(question.action, {}), question.attributes
+        if given.keys() != kinds.keys():
+            return False
+        for name, value in given.items():
+            plain, many, codes = kinds[name]
+            if plain is not None:
+                fits = type(value) is plain
+            elif many:
+                fits = isinstance(value, list) and all(isinstance(code, str) and code in codes for code in value)
+            else:
+                fits = isinstance(value, str) and value in codes
+            if not fits:
+                return False
+        return True
 
     def shown(self, question: Question, attributes: Collection[str]) -> str:
         """Cedar's JSON of those attributes of a whole question that a set names."""
