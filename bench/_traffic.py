@@ -24,6 +24,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+from bench._measure import Check
 from bench._network import BASIS, CHAIN, POINT, PROVIDERS, START_S, Network, Party
 from caremesh import codec
 from caremesh.codec import CID
@@ -36,15 +37,13 @@ from caremesh.contracts.streams.messages import PERMIT_DOMAIN, Permit, RenewPerm
 from caremesh.ledger.transactions import SIGNING_DOMAIN, Message, Tx, assemble, encode, tx_id
 from caremesh.types import DAY_S, SignedPermit
 
-Check = tuple[bytes, bytes, bytes]
-"""(key, message, signature)"""
-
 
 class Signed(NamedTuple):
-    """A transaction, and the signatures in it as whoever checks nothing else would."""
+    """A transaction, and the signatures in it as whoever checks nothing else would; a permit's comes last."""
 
     raw: bytes
     checks: list[Check]
+    permits: int
 
 
 class _Live(NamedTuple):
@@ -89,8 +88,15 @@ class Traffic:
         return [kind() for kind in kinds]
 
     def requests(self, count: int) -> list[Signed]:
-        """So many requests of practitioners for consents of the state."""
-        return [self._request() for _ in range(count)]
+        """So many requests of practitioners, which will not be committed."""
+        given = len(self._receipts)
+        found = [self._request() for _ in range(count)]
+        del self._receipts[given:]
+        return found
+
+    def consents(self, count: int) -> list[bytes]:
+        """The ids of so many consents that are in force."""
+        return [each.consent for each in self._random.sample(self._live, count)]
 
     def _register(self) -> Signed:
         return self._segment(self._random.randrange(self._streams), None)
@@ -213,7 +219,7 @@ class Traffic:
         raw = assemble(data, [signature for _, _, signature in checks])
         if permit is not None:
             checks.append((self._party(stream).key.public, PERMIT_DOMAIN + permit.permit, permit.signature))
-        return Signed(raw, checks)
+        return Signed(raw, checks, len(checks) - len(by))
 
     def _party(self, number: int) -> Party:
         found = self._parties.get(number)
