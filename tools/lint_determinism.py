@@ -8,6 +8,8 @@ Refused in ``contracts``, ``ledger``, ``codec``:
         ``enumerate()``, ``dict.fromkeys()``, ``join()``, ``pop()`` …; but ``sorted()``, ``len()``, ``min()``,
         ``max()``, ``any()``, ``all()`` and membership are fine
     D4  clocks, entropy and the machine: ``random``, ``secrets``, ``uuid``, ``time``, ``datetime``, ``os``, ``sys`` …
+    D5  changing in place what another object holds (``consent.actions.append()``, ``stream.custodians[0] = …``): values
+        out of state are shared, so a handler makes new ones; what ``self`` holds is its own
 
 Dictionaries keep the order of insertion (Python language reference, 3.7), so iterating over one is fine.
 Sets are found by form and by name: displays, comprehensions, ``set()``, ``frozenset()``, their operators and methods,
@@ -46,6 +48,9 @@ SET_TYPES: Final = frozenset({"set", "frozenset", "Set", "FrozenSet", "AbstractS
 SET_METHODS: Final = frozenset({"union", "intersection", "difference", "symmetric_difference"})
 ORDER_TAKERS: Final = frozenset(
     {"list", "tuple", "iter", "enumerate", "map", "filter", "zip", "reversed", "next", "dict"}
+)
+CHANGING: Final = frozenset(
+    {"append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault", "sort", "update"}
 )
 ORDER_METHODS: Final = frozenset({"join", "extend", "fromkeys", "from_iterable"})
 
@@ -88,9 +93,33 @@ def _findings(tree: ast.AST, sets: frozenset[str]) -> Iterator[tuple[ast.stmt | 
                 yield from _check_import(node, module)
             case _:
                 pass
+        for changed in filter(_is_of_another, _changed_in_place(node)):
+            yield changed, "D5", "this belongs to another object; make a new value"
         for iterated in _iterated(node):
             if _is_set(iterated, sets):
                 yield iterated, "D3", "a set has no order of its own; go through sorted()"
+
+
+def _changed_in_place(node: ast.AST) -> Iterator[ast.expr]:
+    """The expressions whose value this node changes."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=owner, attr=name)) if name in CHANGING:
+            yield owner
+        case ast.AugAssign(target=ast.Subscript(value=owner)) | ast.AugAssign(target=ast.Attribute() as owner):
+            yield owner
+        case ast.Assign(targets=targets) | ast.Delete(targets=targets):
+            yield from (target.value for target in targets if isinstance(target, ast.Subscript))
+        case _:
+            pass
+
+
+def _is_of_another(node: ast.expr) -> bool:
+    """Whether this is an attribute of something that is not ``self``."""
+    if not isinstance(node, ast.Attribute):
+        return False
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return not (isinstance(node, ast.Name) and node.id == "self")
 
 
 def _check_import(node: ast.stmt, module: str) -> Iterator[tuple[ast.stmt, str, str]]:

@@ -2,7 +2,7 @@
 
 Rules (IPLD DAG-CBOR specification, and ours on top):
 - decoding refuses unsorted or duplicate keys, non-minimal integers, trailing bytes (``cbrrr``);
-- nesting deeper than ``MAX_DEPTH`` is refused before decoding;
+- nesting deeper than ``MAX_DEPTH`` is refused, whatever else is wrong (``cbrrr`` does not recurse: ADR 0019);
 - floats have no place in our formats: no type has a float field;
 - ``decode_as`` re-encodes the typed value and compares, so that *absent*, ``null`` and unknown
   fields cannot be two spellings of one value.
@@ -34,6 +34,7 @@ TWO_SPELLINGS = ErrorCode(
 BAD_CID = ErrorCode("codec.05", "This is not a CIDv1 with SHA-256.", "Give a CID in base32, as printed here.")
 
 _BUILTIN: Final = (bytes, CID)
+_NESTING: Final = frozenset({dict, list})
 
 
 def encode(value: Any) -> bytes:
@@ -43,11 +44,14 @@ def encode(value: Any) -> bytes:
 
 def decode(data: bytes) -> Any:
     """Plain values from canonical DAG-CBOR. Raises BadInput codec.01, codec.02."""
-    _check_depth(data)
     try:
-        return decode_dag_cbor(data, cid_ctor=_known_cid)
+        value = decode_dag_cbor(data, cid_ctor=_known_cid)
     except (CbrrrDecodeError, ValueError, UnicodeDecodeError) as error:
+        _check_depth(data)
         raise BadInput(NOT_CBOR) from error
+    if not _is_flat(value):
+        _check_depth(data)
+    return value
 
 
 def decode_as(data: bytes, kind: type[T]) -> T:
@@ -95,6 +99,21 @@ def _path(error: msgspec.ValidationError) -> str:
     """The JSON path of a msgspec error, without the offending value."""
     _, _, path = str(error).partition(" - at `")
     return path.rstrip("`")
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether a decoded value is surely not too deep: some levels less than allowed, since a link counts as one."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH - 2):
+        level = [
+            item
+            for node in level
+            for item in (node.values() if type(node) is dict else node if type(node) is list else ())
+            if type(item) in _NESTING
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _check_depth(data: bytes) -> None:

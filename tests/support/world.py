@@ -182,7 +182,7 @@ class World:
         """Someone who acts for the practice, or for another member, in these roles."""
         person, by = Actor(name), member or self.practice
         self.must(RegisterIdentity(did=str(person.did), key=person.key.public, kind="practitioner"), person, by)
-        self.must(Appoint(practitioner=str(person.did), roles=list(roles), licensed_until=NOW + 400 * DAY_S), by)
+        self.must(Appoint(practitioner=str(person.did), roles=list(roles), licensed_until=20_400 * DAY_S), by)
         return person
 
     def told(self, kind: str) -> dict[str, Any]:

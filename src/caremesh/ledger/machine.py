@@ -50,6 +50,8 @@ class Executed(msgspec.Struct, frozen=True):
     app_hash: Digest
     results: Results
     changes: list[Changed]
+    leaves: list[Change]
+    """For each change its place in the map, and its leaf hash now."""
     subtrees: list[history.Subtree]
     tree: Staged
     ids: replays.Staged
@@ -110,8 +112,8 @@ class Machine:
         signer, window = checked.tx.signers[-1], time // self._params.quota_window_s
         sponsors = self._sponsors
         if (signer, window) not in sponsors:
-            reader = self.reader()
-            used = used_quota(reader, self._app.sponsor(reader, signer), window)
+            with self.store.read() as read:
+                used = used_quota(read, self._app.sponsor(read, signer), window)
             sponsors[signer, window] = self._params.quota_messages - used
         if sponsors[signer, window] < self._admission.cost(checked.tx):
             raise Refused(QUOTA_USED_UP)
@@ -142,6 +144,7 @@ class Machine:
         commit = Commit(
             head=head,
             changes=done.changes,
+            leaves=done.leaves,
             undo=undo_record(done.changes, done.tree.before),
             block=block,
             results=codec.encode(done.results),
@@ -196,22 +199,25 @@ class Machine:
         for raw in txs:
             run.apply(raw)
         ids, subtrees = run.finish()
-        changes, tree = self._stage(run.view, committed.slot)
+        changes, leaves, tree = self._stage(run.view, committed.slot)
         return Executed(
             height=height,
             time=time,
             app_hash=tree.root,
             results=run.results,
             changes=changes,
+            leaves=leaves,
             subtrees=subtrees,
             tree=tree,
             ids=ids,
             params=self._app.params(run.view),
         )
 
-    def _stage(self, view: View, read: Callable[[int], list[Entry]]) -> tuple[list[Changed], Staged]:
+    def _stage(self, view: View, read: Callable[[int], list[Entry]]) -> tuple[list[Changed], list[Change], Staged]:
         changes = view.changes()
-        return changes, self._map.stage((_leaf_change(key, now) for key, _, now in changes), read)
+        leaves = [_leaf_change(key, now) for key, _, now in changes]
+        replaced = {digest for (_, before, _), (digest, _) in zip(changes, leaves, strict=True) if before is not None}
+        return changes, leaves, self._map.stage(leaves, read, replaced)
 
     def _begin(self, time: Seconds, document: bytes) -> Head:
         self.store.begin_restore(self.store.chain)
@@ -219,13 +225,14 @@ class Machine:
         self._app.genesis(view, document)
         log, _ = history.append(history.frontier(view), [])
         view.put(history.STATE_KEY, codec.encode(log))
-        changes, tree = self._stage(view, lambda _: [])
+        changes, leaves, tree = self._stage(view, lambda _: [])
         done = Executed(
             height=0,
             time=time,
             app_hash=tree.root,
             results=Results([], [], []),
             changes=changes,
+            leaves=leaves,
             subtrees=[],
             tree=tree,
             ids=replays.Staged([], {}),

@@ -30,9 +30,8 @@ def name_of(key: bytes) -> str:
     return "state key " + key[:end].decode() + key[end:].hex()
 
 
-def state_record(digest: bytes, key: bytes, value: bytes) -> bytes:
-    """The record of a key (``digest`` is its SHA-256) and its value."""
-    leaf = leaf_hash(digest, sha256(value).digest())
+def state_record(leaf: bytes, key: bytes, value: bytes) -> bytes:
+    """The record of a key and its value; ``leaf``: their leaf hash."""
     return leaf + len(key).to_bytes(2, "big") + key + value
 
 
@@ -44,6 +43,17 @@ def leaf_in(record: bytes | memoryview) -> bytes:
 def key_in(record: bytes | memoryview) -> bytes:
     """The key of a record, unchecked."""
     return bytes(record[_HEAD : _HEAD + int.from_bytes(record[_LEAF:_HEAD], "big")])
+
+
+def value_in(digest: bytes, key: bytes, record: bytes) -> bytes:
+    """The value in the record of a key, whose SHA-256 is ``digest``. Raises Tampered ledger.32, which names the key."""
+    at = _HEAD + len(key)
+    if record[_LEAF:at] != len(key).to_bytes(2, "big") + key:
+        raise Tampered(DAMAGED, f"state record {digest.hex()}")
+    value = record[at:]
+    if leaf_hash(digest, sha256(value).digest()) != record[:_LEAF]:
+        raise Tampered(DAMAGED, name_of(key))
+    return value
 
 
 def open_record(digest: bytes, record: bytes | memoryview) -> tuple[bytes, bytes]:

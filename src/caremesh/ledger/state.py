@@ -6,6 +6,7 @@ table is a key of another. Values are canonical DAG-CBOR.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -16,9 +17,16 @@ from caremesh.errors import BadInput, ErrorCode
 T = TypeVar("T")
 
 MAX_KEY_BYTES: Final = 65_535
+MAX_REMEMBERED: Final = 8_192
+"""Decoded values that stay in memory: members, keys, parameters and busy streams are read by nearly everything."""
+
 BAD_KEY = ErrorCode("state.01", "A state key has 1 to 65,535 bytes.")
 BAD_PREFIX = ErrorCode("state.02", "The prefix of a table is lower-case text that ends in a slash.")
 PAST_END = ErrorCode("state.03", "A counted array holds no such element.")
+
+
+_UNREAD: Final = object()
+"""What no key holds."""
 
 
 class Reader(Protocol):
@@ -33,15 +41,14 @@ class View:
 
     def __init__(self, base: Reader) -> None:
         self._base: Final = base
-        self._read: Final[dict[bytes, bytes | None]] = {}
-        self._changes: Final[dict[bytes, bytes | None]] = {}
+        self._read: Final[dict[bytes, Any]] = {}
+        self._changes: Final[dict[bytes, Any]] = {}
         self._journal: Final[list[tuple[bytes, bool, bytes | None]]] = []
 
     def get(self, key: bytes) -> bytes | None:
         """The value under ``key`` with all changes so far, or None."""
-        if key in self._changes:
-            return self._changes[key]
-        return self._below(key)
+        value: bytes | None = self._changes.get(key, _UNREAD)
+        return self._below(key) if value is _UNREAD else value
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set ``key`` (1 to 65,535 bytes). Raises BadInput state.01."""
@@ -72,9 +79,10 @@ class View:
         return [row for row in rows if row[1] != row[2]]
 
     def _below(self, key: bytes) -> bytes | None:
-        if key not in self._read:
-            self._read[key] = self._base.get(key)
-        return self._read[key]
+        value: bytes | None = self._read.get(key, _UNREAD)
+        if value is _UNREAD:
+            value = self._read[key] = self._base.get(key)
+        return value
 
     def _set(self, key: bytes, value: bytes | None) -> None:
         self._journal.append((key, key in self._changes, self._changes.get(key)))
@@ -93,11 +101,17 @@ class Table(Generic[T]):
 
     def key(self, *parts: bytes) -> bytes:
         """The state key of these parts (each at most 65,535 bytes)."""
-        return self.prefix + b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+        key = self.prefix
+        for part in parts:
+            key += len(part).to_bytes(2, "big") + part
+        return key
 
     def get(self, reader: Reader, *parts: bytes) -> T | None:
         """The value under these parts, or None."""
-        data = reader.get(self.key(*parts))
+        key = self.prefix
+        for part in parts:  # as ``key``, which is asked most of all
+            key += len(part).to_bytes(2, "big") + part
+        data = reader.get(key)
         return None if data is None else read_value(data, self.kind)
 
     def put(self, view: View, value: T, *parts: bytes) -> None:
@@ -133,13 +147,15 @@ class CountedList(Generic[T]):
 
     def bounds(self, reader: Reader, *owner: bytes) -> tuple[int, int]:
         """(first, count): indices first … count - 1 are there."""
-        return _number(reader, self.first_key(*owner)), _number(reader, self.count_key(*owner))
+        base = self._table.key(*owner)
+        return _number(reader, base + b"/first"), _number(reader, base + b"/count")
 
     def append(self, view: View, item: T, *owner: bytes) -> int:
         """Add an element at the end; its index."""
-        index = _number(view, self.count_key(*owner))
-        view.put(self.key(index, *owner), codec.encode(item))
-        view.put(self.count_key(*owner), codec.encode(index + 1))
+        base = self._table.key(*owner)
+        index = _number(view, base + b"/count")
+        view.put(base + b"/" + index.to_bytes(8, "big"), codec.encode(item))
+        view.put(base + b"/count", codec.encode(index + 1))
         return index
 
     def get(self, reader: Reader, index: int, *owner: bytes) -> T | None:
@@ -181,7 +197,17 @@ class CountedList(Generic[T]):
 
 
 def read_value(data: bytes, kind: type[T]) -> T:
-    """A typed value out of state, which the ledger itself wrote. Raises BadInput codec.01 to codec.03."""
+    """A typed value out of state, which the ledger itself wrote. Raises BadInput codec.01 to codec.03.
+
+    The same bytes give the same object as long as it is remembered: nothing may change what it holds.
+    """
+    value: T = _typed(data, kind)  # type: ignore[arg-type]  # a class is hashable
+    return value
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _typed(data: bytes, kind: Any) -> Any:
+    """A memo of a pure function: it changes how long an answer takes, never the answer."""
     try:
         return msgspec.convert(codec.decode(data), kind, builtin_types=(bytes,))
     except msgspec.ValidationError as error:

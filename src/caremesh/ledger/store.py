@@ -17,16 +17,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import sha256
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import lmdb
 import msgspec
 
 from caremesh import codec
 from caremesh.errors import BadInput, ErrorCode, StorageFailed, Tampered, WrongLedger
-from caremesh.ledger.records import DAMAGED, key_in, leaf_in, open_record, seal, state_record, unseal
+from caremesh.ledger.records import DAMAGED, key_in, leaf_in, open_record, seal, state_record, unseal, value_in
 from caremesh.ledger.state import read_value
-from caremesh.ledger.trie import SLOTS, Entry
+from caremesh.ledger.trie import SLOTS, Change, Entry, leaf_hash
 from caremesh.types import Digest, Height, Seconds
 
 MAP_BYTES: Final = 1 << 30
@@ -88,6 +88,8 @@ class Commit(msgspec.Struct, frozen=True):
     head: Head
     changes: list[tuple[bytes, bytes | None, bytes | None]]
     """(key, value before, value now)"""
+    leaves: list[Change]
+    """For each of them its place in the map, and its leaf hash now."""
     undo: bytes
     block: bytes
     results: bytes
@@ -112,11 +114,12 @@ class Read:
     def __init__(self, txn: lmdb.Transaction, databases: dict[str, Any]) -> None:
         self._txn = txn
         self._databases = databases
+        self._slots: lmdb.Cursor | None = None
 
     def head(self) -> Head | None:
         """The last commit, or None before genesis."""
         stored = self._sealed("meta", _HEAD)
-        return None if stored is None else codec.decode_as(stored, Head)
+        return None if stored is None else read_value(stored, Head)
 
     def genesis(self) -> Digest | None:
         """SHA-256 of the genesis document."""
@@ -126,9 +129,7 @@ class Read:
         """The value of a state key, checked against its leaf. Raises Tampered ledger.32."""
         digest = sha256(key).digest()
         record = self._txn.get(digest, db=self._databases["state"])
-        if record is None:
-            return None
-        return open_record(digest, record)[1]
+        return None if record is None else value_in(digest, key, bytes(record))
 
     def record(self, digest: Digest) -> tuple[bytes, bytes] | None:
         """(key, value) of the state key with this SHA-256. Raises Tampered ledger.32."""
@@ -139,12 +140,15 @@ class Read:
         """The entries whose first 20 bits are this number, in order of digests."""
         end = ((number + 1) << 4).to_bytes(4, "big")[1:] if number + 1 < SLOTS else b"\xff" * 33
         found: list[Entry] = []
-        with self._txn.cursor(db=self._databases["state"]) as cursor:
-            if cursor.set_range((number << 4).to_bytes(3, "big")):
-                for digest, record in cast("Iterator[tuple[bytes, bytes]]", cursor):
-                    if digest >= end:
-                        break
-                    found.append((digest, leaf_in(record)))
+        if self._slots is None:
+            self._slots = self._txn.cursor(db=self._databases["state"])
+        more = self._slots.set_range((number << 4).to_bytes(3, "big"))
+        while more:
+            digest, record = self._slots.item()
+            if bytes(digest) >= end:
+                break
+            found.append((bytes(digest), leaf_in(record)))
+            more = self._slots.next()
         return found
 
     def leaves(self, saw: Callable[[bytes], None] = lambda _: None) -> Iterator[Entry]:
@@ -290,7 +294,8 @@ class Store:
         def fill(txn: lmdb.Transaction) -> None:
             for key, value in rows:
                 digest = sha256(key).digest()
-                txn.put(digest, state_record(digest, key, value), db=self._databases["state"])
+                leaf = leaf_hash(digest, sha256(value).digest())
+                txn.put(digest, state_record(leaf, key, value), db=self._databases["state"])
 
         self.write(fill)
 
@@ -339,12 +344,11 @@ class Store:
         height = height_key(commit.head.height)
         state = self._databases["state"]
         rows: list[tuple[bytes, bytes]] = []
-        for key, _, value in commit.changes:
-            digest = sha256(key).digest()
-            if value is None:
+        for (key, _, value), (digest, leaf) in zip(commit.changes, commit.leaves, strict=True):
+            if value is None or leaf is None:
                 txn.delete(digest, db=state)
             else:
-                rows.append((digest, state_record(digest, key, value)))
+                rows.append((digest, state_record(leaf, key, value)))
         _put_many(txn, state, rows)
         self._put_subtrees(txn, commit.history)
         places = [(tx_id, height + position.to_bytes(4, "big")) for position, tx_id in enumerate(commit.txs)]

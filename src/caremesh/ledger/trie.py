@@ -17,7 +17,7 @@ a change then costs as many hashes as the trie is deep, not as it is large.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import groupby
 from mmap import mmap
@@ -41,6 +41,8 @@ LEAF: Final = 1
 INNER: Final = 2
 Part: TypeAlias = tuple[int, bytes]
 """(NOTHING, LEAF or INNER; hash) of a subtree: what its parent needs to know."""
+
+_NOTHING: Final[Part] = (NOTHING, EMPTY)
 
 Entry: TypeAlias = tuple[bytes, bytes]
 """(SHA-256 of a key, its leaf hash)."""
@@ -194,15 +196,21 @@ class FlatTree:
         """A node with its kind."""
         return self._kinds[index], self[index]
 
+    def kind(self, index: int) -> int:
+        """What a node below the buckets is: NOTHING, LEAF or INNER."""
+        return self._kinds[index]
+
     def stage(self, slots: dict[int, Part]) -> dict[int, Part]:
         """The nodes that these slots change, the slots among them."""
         nodes = {SLOTS + slot: part for slot, part in slots.items()}
         level = sorted({index >> 1 for index in nodes})
         while level and level[0] >= BUCKETS:
             for index in level:
-                left, right = nodes.get(2 * index), nodes.get(2 * index + 1)
-                nodes[index] = joined(left or self.part(2 * index), right or self.part(2 * index + 1))
-            level = sorted({index >> 1 for index in level})
+                below = 2 * index
+                left = nodes.get(below) or (self.part(below) if self._kinds[below] else _NOTHING)
+                right = nodes.get(below + 1) or (self.part(below + 1) if self._kinds[below + 1] else _NOTHING)
+                nodes[index] = joined(left, right)
+            level = _parents(level)
         self._stage_upper(nodes, level)
         return nodes
 
@@ -230,14 +238,19 @@ class FlatTree:
         return found
 
     def _stage_upper(self, nodes: dict[int, Part], level: list[int]) -> None:
-        flat = self._hashes
+        flat, staged = self._hashes, nodes.get
         while level and level[0]:
             for index in level:
-                left, right = nodes.get(2 * index), nodes.get(2 * index + 1)
+                left, right = staged(2 * index), staged(2 * index + 1)
                 at = 64 * index
                 pair = (left[1] if left else flat[at : at + 32]) + (right[1] if right else flat[at + 32 : at + 64])
                 nodes[index] = INNER, sha256(b"\2" + pair).digest()
-            level = sorted({index >> 1 for index in level})
+            level = _parents(level)
+
+
+def _parents(level: list[int]) -> list[int]:
+    """The nodes over these, which are in order, each once and in order."""
+    return list(dict.fromkeys([index >> 1 for index in level]))
 
 
 class AuthenticatedMap:
@@ -284,8 +297,13 @@ class AuthenticatedMap:
         end, below = walk(self._slot(index - SLOTS, read), digest, SLOT_BITS)
         return (None if end is None else end.digest), below + beside[::-1]
 
-    def stage(self, changes: Iterable[Change], read: Callable[[int], list[Entry]]) -> Staged:
-        """What these changes (one for a key) would make of the map. Nothing is changed."""
+    def stage(
+        self, changes: Iterable[Change], read: Callable[[int], list[Entry]], replaced: Collection[bytes] = ()
+    ) -> Staged:
+        """What these changes (one for a key) would make of the map. Nothing is changed.
+
+        ``replaced``: digests of keys that are surely in the map; one that is alone in its slot then costs no read.
+        """
         by_slot: dict[int, list[Change]] = {}
         for change in changes:
             by_slot.setdefault(slot_of(change[0]), []).append(change)
@@ -294,7 +312,10 @@ class AuthenticatedMap:
         for slot, rows in by_slot.items():
             kept = self._tries.get(slot)
             if kept is None:
-                entries = _merged(read(slot) if self.flat.part(SLOTS + slot)[0] else [], rows)
+                alone = self.flat.kind(SLOTS + slot) == NOTHING or (
+                    self.flat.kind(SLOTS + slot) == LEAF and len(rows) == 1 and rows[0][0] in replaced
+                )
+                entries = _merged([] if alone else read(slot), rows)
                 if len(entries) < KEPT_FROM:
                     slots[slot] = _part_of_entries(entries)
                     continue
@@ -355,6 +376,9 @@ def _changed(kept: tuple[Node | None, int], rows: list[Change]) -> tuple[Node | 
 
 
 def _merged(entries: list[Entry], rows: list[Change]) -> list[Entry]:
+    if not entries and len(rows) == 1:
+        digest, only = rows[0]
+        return [] if only is None else [(digest, only)]
     members = dict(entries)
     for digest, leaf in rows:
         if leaf is None:

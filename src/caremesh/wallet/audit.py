@@ -18,8 +18,7 @@ from msgspec import Struct
 
 from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
-from caremesh.contracts.access.queries import Receipt
-from caremesh.contracts.access.state import Anchor
+from caremesh.contracts.access.queries import Anchor, Receipt
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.streams import queries as streams
 from caremesh.errors import CareMeshError, Tampered

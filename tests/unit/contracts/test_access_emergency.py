@@ -277,5 +277,5 @@ def test_who_may_not_dispute(opened: World) -> None:
     day = NOW // DAY_S * DAY_S
     for powers, code in ((["grant", "revoke"], "access.23"), (["dispute"], "")):
         add = AddController(stream=opened.stream, key=carer.key.public, powers=powers, until=day + DAY_S)  # type: ignore[arg-type]
-        opened.must(add, opened.stream_key, opened.practice)
+        opened.must(add, opened.stream_key, carer, opened.practice)
         assert opened.do(dispute, carer, opened.practice) == code

@@ -49,7 +49,7 @@ def fragments(*custodians: Actor) -> list[FragmentCommitment]:
 def controller(world: World, *powers: Any) -> Actor:
     carer = Actor("carer", stream=True)
     message = AddController(stream=world.stream, key=carer.key.public, powers=list(powers), until=DAY + 200 * DAY_S)
-    world.must(message, world.stream_key, world.practice)
+    world.must(message, world.stream_key, carer, world.practice)
     return carer
 
 

@@ -174,7 +174,7 @@ def test_declining_is_the_subjects(opened: World) -> None:
 def test_a_controller_that_may_grant_answers(opened: World) -> None:
     carer = Actor("carer", stream=True)
     message = AddController(stream=opened.stream, key=carer.key.public, powers=["grant"], until=DAY + 200 * DAY_S)
-    opened.must(message, opened.stream_key, opened.practice)
+    opened.must(message, opened.stream_key, carer, opened.practice)
     assert opened.do(Decline(offer=offered(opened)), carer, opened.practice) == ""
     assert opened.do(accept(opened, offered(opened)), carer, opened.practice) == ""
 

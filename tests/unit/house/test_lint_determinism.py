@@ -100,6 +100,29 @@ def test_the_machine_is_refused(module: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
+        "consent.actions.append('read')",
+        "state.get(key).purposes.sort()",
+        "stream.custodians[0] = did",
+        "stream.custodians += [did]",
+        "stream.custodians[0] += did",
+        "del stream.custodians[0]",
+        "known[0].entries.pop(0)",
+    ],
+)
+def test_what_another_object_holds_is_not_changed_in_place(source: str) -> None:
+    assert rules(source) == ["D5"]
+
+
+@pytest.mark.parametrize(
+    "source", ["found.append(1)", "self._rows.append(1)", "self._rows[0] = 1", "del self._rows[0]", "names[0] = 1"]
+)
+def test_ones_own_may_be_changed_in_place(source: str) -> None:
+    assert rules(source) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
         "x = a // b",
         "x = 7 % 3",
         "for x in sorted({1, 2}): pass",

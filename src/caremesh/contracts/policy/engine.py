@@ -18,7 +18,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import cedarpy
 import msgspec
@@ -91,6 +91,10 @@ class Question(NamedTuple):
     attributes: Mapping[str, Any]
 
 
+_Kind: TypeAlias = tuple[type | None, bool, Mapping[str, object]]
+"""(plain type, whether it is a set of codes, the codes that exist)"""
+
+
 class Rules:
     """A schema and its vocabulary: what a family of policy sets may speak of.
 
@@ -105,6 +109,18 @@ class Rules:
         self._entities = cedarpy.Entities.from_json_str(json.dumps(purpose_entities()), self._schema)
         self._actions = actions
         self._codes = codes
+        self._kinds = {
+            action: {name: self._kind(kind) for name, kind in attributes.items()}
+            for action, attributes in actions.items()
+        }
+        """Action → attribute → (plain type, whether it is a set, codes that exist)."""
+
+    def _kind(self, kind: str) -> _Kind:
+        """A Cedar type of the schema, taken apart."""
+        if kind in _PLAIN:
+            return _PLAIN[kind], False, {}
+        many = kind.startswith("Set<")
+        return None, many, self._codes[kind[4:-1] if many else kind]
 
     def parse(self, text: str) -> ParsedSet:
         """A policy set from its text, or why it may not be one. Raises Refused policy.03 to policy.08, policy.18."""
@@ -149,31 +165,20 @@ class Rules:
 
     def is_whole(self, question: Question) -> bool:
         """Whether a question has exactly the attributes of its action, each of its type, with codes that exist."""
-        kinds = self._actions.get(question.action, {})
-        return question.attributes.keys() == kinds.keys() and all(
-            self._fits(kinds[name], value) for name, value in question.attributes.items()
-        )
+        kinds, given = self._kinds.get(question.action, {}), question.attributes
+        if given.keys() != kinds.keys():
+            return False
+        return all(_fits(kinds[name], value) for name, value in given.items())
 
     def unfit(self, question: Question) -> list[str]:
         """The attributes of a question that are not of their type, or hold a code that does not exist; sorted."""
-        kinds = self._actions.get(question.action, {})
+        kinds = self._kinds.get(question.action, {})
         return ["action"] * (not kinds) + sorted(
-            name for name, value in question.attributes.items() if name in kinds and not self._fits(kinds[name], value)
+            name for name, value in question.attributes.items() if name in kinds and not _fits(kinds[name], value)
         )
 
-    def _fits(self, kind: str, value: object) -> bool:
-        """Whether a value is of a Cedar type of the schema."""
-        if kind in _PLAIN:
-            return type(value) is _PLAIN[kind]
-        if kind.startswith("Set<"):
-            codes = self._codes[kind[4:-1]]
-            return isinstance(value, list) and all(isinstance(code, str) and code in codes for code in value)
-        return isinstance(value, str) and value in self._codes[kind]
-
-    def shown(self, question: Question, attributes: Collection[str]) -> str | None:
-        """Cedar's JSON of those attributes of a question that a set names; None when the question is not whole."""
-        if not self.is_whole(question):
-            return None
+    def shown(self, question: Question, attributes: Collection[str]) -> str:
+        """Cedar's JSON of those attributes of a whole question that a set names."""
         kinds = self._actions[question.action]
         return json.dumps(
             {name: _cedar(kinds[name], value) for name, value in question.attributes.items() if name in attributes}
@@ -206,7 +211,7 @@ class ParsedSet:
         self._policies = policies
         self._handle = rules.load(policies)
         self._attributes = dict.fromkeys(_found(policies, "attr"))
-        self._remembered: OrderedDict[tuple[str, str], Verdict] = OrderedDict()
+        self._remembered: OrderedDict[tuple[object, ...], Verdict] = OrderedDict()
         self.texts: dict[str, PolicyText] = {
             name: PolicyText(policy["effect"], policy["annotations"]["legal"], policy["annotations"]["sentence"])
             for name, policy in policies.items()
@@ -214,16 +219,24 @@ class ParsedSet:
         """Policy id → text, in the order of ids."""
 
     def evaluate(self, question: Question) -> Verdict:
-        """The set's answer. Never raises for what is in the question.
+        """The set's answer. Never raises for what is in the question."""
+        if not self._rules.is_whole(question):
+            return Verdict(permit=False, reasons=(NO_PERMIT,))
+        return self.evaluate_whole(question)
+
+    def evaluate_whole(self, question: Question) -> Verdict:
+        """The set's answer to a question that ``Rules.is_whole``.
 
         The same question gets the same answer, so the last ``MAX_REMEMBERED`` answers are kept: what is asked is
         mostly the same few combinations of roles, purposes and places.
         """
-        context = self._rules.shown(question, self._attributes)
-        if context is None:
-            return Verdict(permit=False, reasons=(NO_PERMIT,))
-        key = (question.action, context)
-        verdict = self._remembered.pop(key, None) or self._rules.evaluate(self._handle, *key)
+        given = question.attributes
+        values = [given[name] for name in self._attributes if name in given]
+        key = (question.action, *[tuple(value) if type(value) is list else value for value in values])
+        verdict = self._remembered.pop(key, None)
+        if verdict is None:
+            context = self._rules.shown(question, self._attributes)
+            verdict = self._rules.evaluate(self._handle, question.action, context)
         self._remembered[key] = verdict
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
@@ -259,6 +272,16 @@ def question(request: PolicyRequest) -> Question:
     if isinstance(request, GrantRequest):
         return Question(f"grant-{request.action}", {name: plain[name] for name in GRANT_ATTRIBUTES})
     return Question(request.action, {name: plain[name] for name in ACCESS_ATTRIBUTES})
+
+
+def _fits(kind: _Kind, value: object) -> bool:
+    """Whether a value is of a Cedar type of the schema, with codes that exist."""
+    plain, many, codes = kind
+    if plain is not None:
+        return type(value) is plain
+    if many:
+        return isinstance(value, list) and all(isinstance(code, str) and code in codes for code in value)
+    return isinstance(value, str) and value in codes
 
 
 def _cedar(kind: str, value: Any) -> Any:

@@ -14,7 +14,7 @@ from caremesh.contracts.policy.state import APPROVALS, CALENDAR, TEXTS, VERSIONS
 from caremesh.contracts.policy.vocabulary import ACTIONS, PURPOSES
 from caremesh.errors import Refused
 from caremesh.ledger.state import Reader
-from caremesh.types import Code, Count, Did, Digest, Height, Seconds
+from caremesh.types import Code, Count, CountryCode, Did, Digest, Height, Seconds
 
 __all__ = [
     "NO_SET",
@@ -66,7 +66,7 @@ def decide(reader: Reader, request: PolicyRequest) -> Decision:
     of a place and do not replace it. Deterministic; never raises for what is in the request.
     """
     verdicts = _verdicts(reader, request)
-    if verdicts is None:
+    if not verdicts:
         return Decision(permit=False, policies=[NO_SET])
     permits: list[str] = []
     denials: list[str] = []
@@ -84,7 +84,7 @@ def by_set(reader: Reader, request: PolicyRequest) -> list[SetAnswer]:
             permit=verdict.permit,
             reasons=explain(reader, [f"{version.set}/{name}" for name in verdict.reasons], request.height),
         )
-        for version, verdict in _verdicts(reader, request) or []
+        for version, verdict in _verdicts(reader, request)
     ]
 
 
@@ -136,18 +136,18 @@ def action_is_known(code: str) -> bool:
     return code in ACTIONS
 
 
-def _verdicts(reader: Reader, request: PolicyRequest) -> list[tuple[Version, Verdict]] | None:
-    """The answer of every set in force for either place; None when a place has no set that names it."""
-    sets = in_force(reader, request.height)
-    places = (request.source_jurisdiction, request.grantee_jurisdiction)
-    if any(all(place not in version.jurisdictions for version in sets) for place in places):
-        return None
+def _verdicts(reader: Reader, request: PolicyRequest) -> list[tuple[Version, Verdict]]:
+    """The answer of every set in force for either place; none when a place has no set that names it."""
+    calendar = reader.get(CALENDAR.key())
+    if calendar is None:
+        return []
     asked = question(request)
-    return [
-        (version, _parsed(reader, version.text).evaluate(asked))
-        for version in sets
-        if not version.jurisdictions or any(place in version.jurisdictions for place in places)
-    ]
+    whole = LEDGER.is_whole(asked)
+    verdicts = []
+    for version in _applicable(calendar, request.height, request.source_jurisdiction, request.grantee_jurisdiction):
+        parsed = _parsed(reader, version.text)
+        verdicts.append((version, parsed.evaluate_whole(asked) if whole else parsed.evaluate(asked)))
+    return verdicts
 
 
 def _explain(reader: Reader, policy: str, height: Height) -> Explanation:
@@ -168,6 +168,15 @@ def _explain(reader: Reader, policy: str, height: Height) -> Explanation:
 
 def _parsed(reader: Reader, digest: Digest) -> ParsedSet:
     return _HANDLES.get(digest, lambda: text_of(reader, digest))
+
+
+@lru_cache(maxsize=1_024)
+def _applicable(stored: bytes, height: Height, *places: CountryCode) -> list[Version]:
+    """The sets of a calendar that are asked about these places; none when a place has no set that names it."""
+    sets = [each for each in _calendar(stored).versions if is_in_force(each, height)]
+    if any(all(place not in version.jurisdictions for version in sets) for place in places):
+        return []
+    return [each for each in sets if not each.jurisdictions or any(place in each.jurisdictions for place in places)]
 
 
 @lru_cache(maxsize=16)
