@@ -145,7 +145,7 @@ def test_a_replica_may_have_been_away_for_any_time(tmp_path: Path, source: Embed
 
 def test_a_replica_lets_its_pool_verify(tmp_path: Path) -> None:
     source = engine(tmp_path / "many")
-    source.submit_many([transaction(Put(key=b"%d" % number, value=b"1")) for number in range(70)])
+    source.submit_many([transaction(Put(key=b"%d" % number, value=b"1")) for number in range(130)])
     with ThreadPoolExecutor(1) as pool:
         made = replica(tmp_path / "pooled", source, pool=pool)
         for block in source.blocks(1):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from caremesh.consensus import verification
-from caremesh.consensus.verification import Verifier, failing
+from caremesh.consensus.verification import Verifier, faults
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, Tampered
 from caremesh.ledger.transactions import SIGNING_DOMAIN, Signer, TransactionCodec, Tx, assemble, encode
@@ -79,24 +79,29 @@ def test_each_verdict_is_that_of_its_transaction(monkeypatch: pytest.MonkeyPatch
         kept = verifier.decode_or_keep(raws)
         assert [isinstance(row, bytes) for row in kept] == [code != "" for code in expected]
         assert [row if isinstance(row, bytes) else row.signed for row in kept] == raws
-        sizes = [min(batch, 12 - at) for at in range(0, 12, batch)]
-        assert pool.sizes == (2 * sizes if pooled and batch < 12 else [])
+        sizes = [min(batch, 8 - at) for at in range(0, 8, batch)]
+        assert pool.sizes == (2 * sizes if pooled and batch < 8 else [])
 
 
 @pytest.mark.parametrize("count", [3, 4])
 def test_a_pool_is_asked_for_more_than_a_batch(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(verification, "_BATCH", 6)
+    monkeypatch.setattr(verification, "_BATCH", 3)
     with Counting() as pool:
         assert verdicts(Verifier(READER, pool).decode_all([signed(number) for number in range(count)])) == [""] * count
-        assert pool.sizes == ([] if count == 3 else [6, 2])
+        assert pool.sizes == ([] if count == 3 else [3, 1])
 
 
 def test_nothing_is_verified_as_nothing() -> None:
     assert Verifier(READER).decode_all([]) == []
-    assert failing([]) == []
+    assert faults(Kv([MEMBER]).messages, []) == []
 
 
-def test_the_failing_ones_are_counted_from_zero() -> None:
-    good = (MEMBER.public, b"m", MEMBER.sign(b"m"))
-    bad = (MEMBER.public, b"n", good[2])
-    assert failing([bad, good, bad, bad, good]) == [0, 2, 3]
+def test_a_worker_names_the_fault_of_each() -> None:
+    given = [signed(1, member=False), signed(2), b"", signed(3, stream=False)]
+    found = faults(Kv([MEMBER]).messages, given)
+    assert ["" if fault is None else fault.code for fault in found] == [
+        "signatures.03",
+        "",
+        "codec.01",
+        "signatures.03",
+    ]

@@ -18,6 +18,7 @@ from caremesh.ledger.blocks import header_hash
 from caremesh.ledger.records import seal, state_record
 from caremesh.ledger.snapshot import export, restore
 from caremesh.ledger.store import Store, height_key
+from caremesh.ledger.trie import leaf_hash
 from caremesh.ledger.verify import Verified, check_store
 from tests.support.kv import CHAIN, MEMBER, Kv, Put, Refuse, engine, transaction
 
@@ -199,7 +200,7 @@ def test_what_was_refused_is_listed_nowhere_later(made: Embedded) -> None:
 def test_a_key_too_few_or_too_many_is_noticed(made: Embedded, gone: bool) -> None:
     key = b"kv/value/\x00\x011" if gone else b"kv/value/\x00\x019"
     digest = sha256(key).digest()
-    write(made, "state", digest, None if gone else state_record(digest, key, b"v"))
+    write(made, "state", digest, None if gone else state_record(leaf_hash(digest, sha256(b"v").digest()), key, b"v"))
     assert place(made) == "state: a key is missing, or one too many"
 
 
