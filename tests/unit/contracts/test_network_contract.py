@@ -1,6 +1,6 @@
 """How the network is run: parameters, authorities, the brake, validators, upgrades; all of it by a quorum."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -9,6 +9,7 @@ from caremesh.contracts import Contracts
 from caremesh.contracts.members.messages import Suspend
 from caremesh.contracts.network import messages as network
 from caremesh.contracts.network import queries
+from caremesh.contracts.network.logic import Needs, is_quorum, quorum_without
 from caremesh.contracts.network.state import BrakeState, Rules
 from caremesh.contracts.records.messages import Erase, Retract
 from caremesh.contracts.streams.messages import RenewPermit, RevokePermit
@@ -124,14 +125,15 @@ def test_parameters_keep_to_their_ranges(world: World, name: str) -> None:
         assert getattr(queries.params(world.view), name) == value
 
 
-def test_the_authorities_hand_over(world: World) -> None:
+@pytest.mark.parametrize("quorum", [1, 2])
+def test_the_authorities_hand_over(world: World, quorum: int) -> None:
     old, new = world.custodians[:2], [world.hospital, world.practice]
-    given = network.Authorities([str(actor.did) for actor in new], 2)
+    given = network.Authorities([str(actor.did) for actor in new], quorum)
     told = effect(world, network.SetAuthorities(authorities=given), *old)
-    assert told == [("network/authorities-set", {"count": 2, "quorum": 2})]
+    assert told == [("network/authorities-set", {"count": 2, "quorum": quorum})]
     assert queries.authorities(world.view) == given
     assert without_effect(world, brake(), *old) == "network.01"
-    world.must(brake(), *new)
+    world.must(brake(), *new[:quorum])
 
 
 @pytest.mark.parametrize(
@@ -249,6 +251,9 @@ def test_a_genesis_with_parameters_out_of_range_is_refused(world: World) -> None
 
 def test_before_genesis_nobody_decides_and_the_defaults_hold() -> None:
     assert queries.authorities(Empty()) is None
+    needs = cast("Needs", None)
+    assert not is_quorum(Empty(), [Actor("custodian 0").signer], needs)
+    assert not quorum_without(Empty(), DID, needs)
     assert queries.params(Empty()) == network.Params()
     assert queries.rules(Empty()) == Rules(version=1)
     assert Contracts().params(Empty()).tx_ttl_s == 600

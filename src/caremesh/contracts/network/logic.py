@@ -62,8 +62,8 @@ def is_quorum(reader: Reader, signers: Sequence[Signer], needs: Needs) -> bool:
 def quorum_without(reader: Reader, did: Did, needs: Needs) -> bool:
     """Whether a quorum of active authorities would be left without this member."""
     authorities = AUTHORITIES.get(reader)
-    if authorities is None or did not in authorities.dids:
-        return True
+    if authorities is None:
+        return False
     others = [other for other in authorities.dids if other != did and needs.is_active_member(reader, other)]
     return len(others) >= authorities.quorum
 
