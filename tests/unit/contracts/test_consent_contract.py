@@ -4,12 +4,18 @@ from typing import Any, Literal
 
 import pytest
 
+from caremesh import codec
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Conditions, FragmentCommitment, Revoke, Scope
 from caremesh.contracts.consent.state import Consent
 from caremesh.contracts.members.messages import Suspend
 from caremesh.contracts.network.messages import Brake
+from caremesh.contracts.policy.acceptance import PolicyTest
+from caremesh.contracts.policy.library import shipped
+from caremesh.contracts.policy.messages import Adopt, PolicySet
+from caremesh.contracts.records.messages import Erase
 from caremesh.contracts.records.state import Segment
+from caremesh.crypto.hashes import tagged_hash
 from caremesh.types import DAY_S
 from tests.support.world import NOW, Actor, World
 
@@ -48,6 +54,7 @@ def test_a_grant_takes_effect(world: World) -> None:
     }  # fmt: skip
     assert consents.is_active(consent, NOW)
     assert not consents.is_active(consent, consent.starts - 1)
+    assert consents.is_active(consent, consent.starts)
     assert consents.is_active(consent, consent.ends - 1)
     assert not consents.is_active(consent, consent.ends)
     assert [entry.id for entry in consents.of_stream(world.view, world.stream)] == [consent.id]
@@ -87,6 +94,127 @@ def test_a_grant_takes_effect(world: World) -> None:
 )
 def test_what_cannot_be_granted(world: World, changes: dict[str, Any], code: str) -> None:
     assert world.do(world.grant(**changes), world.stream_key, world.practice) == code
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"until": DAY + DAY_S},
+        {"purposes": ["HOPERAT"], "from_": DAY + DAY_S, "until": DAY + 367 * DAY_S},
+        {"scope": Scope(kind="existing", height=3)},
+        {"verifying_key": b"\x02" + bytes(32)},
+        {"verifying_key": b"\x03" + bytes(32)},
+        {"purposes": ["TREAT", "COC"]},
+    ],
+)
+def test_what_can_just_be_granted(world: World, changes: dict[str, Any]) -> None:
+    assert world.height == 3
+    assert world.do(world.grant(**changes), world.stream_key, world.practice) == ""
+
+
+def test_what_would_end_now_is_over(world: World) -> None:
+    world.now = DAY + DAY_S
+    grant = world.grant(from_=DAY, until=DAY + DAY_S)
+    assert world.do(grant, world.stream_key, world.practice) == "consent.03"
+
+
+def test_a_segment_that_was_erased_is_not_listed(world: World) -> None:
+    world.must(world.register(0), world.hospital)
+    world.must(world.register(1), world.hospital)
+    world.must(Erase(stream=world.stream, segment=1), world.stream_key, world.hospital)
+    listed = world.grant(scope=Scope(kind="listed", segments=[0, 1]))
+    assert world.do(listed, world.stream_key, world.practice) == "consent.18"
+    assert world.do(world.grant(scope=Scope(kind="listed", segments=[0])), world.stream_key, world.practice) == ""
+
+
+def test_consents_one_after_the_other_do_not_overlap(world: World) -> None:
+    world.granted()
+    next_month = {"from_": DAY + 30 * DAY_S, "until": DAY + 40 * DAY_S}
+    assert world.do(world.grant(**next_month), world.stream_key, world.practice) == ""
+    month_before = {"from_": DAY - 9 * DAY_S, "until": DAY + 1 * DAY_S}
+    assert world.do(world.grant(**month_before), world.stream_key, world.practice) == "consent.02"
+
+
+def test_a_list_overlaps_what_is_to_come(world: World) -> None:
+    world.must(world.register(0), world.hospital)
+    world.granted()
+    assert (
+        world.do(world.grant(scope=Scope(kind="listed", segments=[0])), world.stream_key, world.practice)
+        == "consent.02"
+    )
+    world.granted(scope=Scope(kind="listed", segments=[0]), purposes=["COC"])
+    assert world.do(world.grant(purposes=["COC"]), world.stream_key, world.practice) == "consent.02"
+
+
+def adopt(world: World, policies: dict[str, str], *tests: PolicyTest) -> None:
+    """From the next height on there is a set ``law``. ``policies``: id → effect and condition, all about grants."""
+    house = shipped("house")[0]
+    texts = []
+    for name, rule in policies.items():
+        effect, condition = rule.split(" when ")
+        head = f'@id("{name}") @legal("§ 1") @sentence("A sentence.")'
+        texts.append(f'{head} {effect} (principal, action in Action::"grant", resource) when {{ {condition} }};')
+    rules = PolicySet(
+        set="law", jurisdictions=[], text="\n".join(texts), access=house.access, grant=house.grant, tests=list(tests)
+    )
+    world.must(Adopt(rules, world.height + 1), *world.custodians[:2])
+
+
+def test_what_the_law_is_told_of_a_scope(world: World) -> None:
+    world.must(world.register(0), world.hospital)
+    some, everything = {"entire": False}, {"entire": True}
+    adopt(world, {"part": "permit when !context.entire"}, PolicyTest("part", "grant", some, everything))
+    assert world.do(world.grant(), world.stream_key, world.practice) == "consent.19"
+    assert world.refusal is not None
+    assert world.refusal.place == "law/no-permit"
+    listed = world.grant(scope=Scope(kind="listed", segments=[0]))
+    assert world.do(listed, world.stream_key, world.practice) == ""
+
+
+def test_a_refusal_by_law_cites_every_policy(world: World) -> None:
+    said, unsaid = {"explicit": True}, {"explicit": False}
+    adopt(world, {"said": "permit when context.explicit"}, PolicyTest("said", "grant", said, unsaid))
+    assert world.do(world.grant(purposes=["HMARKT"], explicit=False), world.stream_key, world.practice) == "consent.19"
+    assert world.refusal is not None
+    assert world.refusal.place == "hipaa/508-a-grant, law/no-permit"
+
+
+def test_each_pair_of_action_and_purpose_is_put_to_the_law(world: World) -> None:
+    care, coordination = {"purpose": "TREAT"}, {"purpose": "COC"}
+    adopt(
+        world,
+        {
+            "treat": 'permit when context.purpose == Purpose::"TREAT"',
+            "coordinate": 'permit when context.purpose == Purpose::"COC"',
+        },
+        PolicyTest("treat", "grant", care, coordination),
+        PolicyTest("coordinate", "grant", coordination, care),
+    )
+    message = world.grant(purposes=["COC", "TREAT"])
+    world.must(message, world.stream_key, world.practice)
+    consent = consents.consent(world.view, consents.consent_id(world.stream, message.salt))
+    assert consent is not None
+    assert consent.policies == ["hipaa/506-b-grant", "house/grant", "iso22600/owner", "law/coordinate", "law/treat"]
+    assert world.do(world.grant(purposes=["TREAT", "ETREAT"]), world.stream_key, world.practice) == "consent.02"
+    later = {"from_": DAY + 40 * DAY_S, "until": DAY + 50 * DAY_S}
+    refused = world.do(world.grant(purposes=["TREAT", "ETREAT"], **later), world.stream_key, world.practice)
+    assert refused == "consent.19"
+
+
+def test_ids_and_commitments_are_those_of_the_formula(world: World) -> None:
+    stream, salt = bytes(range(32)), bytes(range(16))
+    assert consents.consent_id(stream, salt) == tagged_hash("caremesh/v1/consent", stream, salt)
+    did = str(world.hospital.did)
+    assert consents.fragment_commitment(stream, did, 7, b"fragment") == tagged_hash(
+        "caremesh/v1/fragment", stream, did.encode(), (7).to_bytes(8), b"fragment"
+    )
+    assert consents.offer_id(b"tx", 3) == tagged_hash("caremesh/v1/offer", b"tx", (3).to_bytes(4))
+
+
+def test_the_keys_of_proofs_are_those_of_the_state(world: World) -> None:
+    consent = world.granted()
+    assert world.view.get(consents.consent_key(consent)) is not None
+    assert codec.decode(world.view.get(consents.count_key(world.stream)) or b"") == 1
 
 
 def test_fragments_are_one_for_each_custodian_in_order(world: World) -> None:

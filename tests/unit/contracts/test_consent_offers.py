@@ -78,6 +78,14 @@ def test_what_cannot_be_asked_for(opened: World, changes: dict[str, Any], code: 
     assert opened.do(offer(opened, **changes), opened.practice) == code
 
 
+def test_what_ends_this_second_is_over(opened: World) -> None:
+    opened.now = DAY + DAY_S
+    assert opened.do(offer(opened, until=DAY + DAY_S), opened.practice) == "consent.03"
+    assert opened.do(offer(opened, expires=DAY + DAY_S), opened.practice) == "consent.34"
+    assert opened.do(offer(opened, expires=DAY + 94 * DAY_S), opened.practice) == "consent.34"
+    assert opened.do(offer(opened, expires=DAY + 93 * DAY_S), opened.practice) == ""
+
+
 def test_an_offer_may_wait_for_ninety_two_days(opened: World) -> None:
     assert opened.do(offer(opened, expires=DAY + 92 * DAY_S), opened.practice) == ""
 
@@ -111,6 +119,7 @@ def test_accepting_grants_what_was_asked_for_or_less(opened: World) -> None:
     assert asked is not None
     assert asked.status == "accepted"
     assert consents.open_offer(opened.view, opened.stream, str(opened.practice.did), NOW) is None
+    assert OPEN.get(opened.view, opened.stream, str(opened.practice.did).encode()) is None
     assert opened.do(message, opened.stream_key, opened.practice) == "consent.31"
     assert opened.do(Decline(offer=identity), opened.stream_key, opened.practice) == "consent.31"
     assert opened.asked(granted.id) == ("", "")
@@ -120,6 +129,11 @@ def test_a_grant_without_an_offer_names_none(opened: World) -> None:
     granted = consents.consent(opened.view, opened.granted())
     assert granted is not None
     assert granted.offer is None
+
+
+def test_accepting_may_grant_all_that_was_asked_for(opened: World) -> None:
+    everything = {"actions": ["read", "copy"], "purposes": ["TREAT", "COC"], "until": DAY + 90 * DAY_S}
+    opened.must(accept(opened, offered(opened), **everything), opened.stream_key, opened.practice)
 
 
 @pytest.mark.parametrize(

@@ -331,8 +331,6 @@ def _scope_within(ctx: Context, new: Consent, old: Consent, needs: Needs) -> boo
         return True
     _check_scope(ctx, new.stream, new.scope, needs)
     if new.scope.kind == "listed":
-        if old.scope.kind == "listed":
-            return set(new.scope.segments).issubset(old.scope.segments)
         named = [(index, needs.segment(ctx.state, new.stream, index)) for index in new.scope.segments]
         return all(segment is not None and covers(old, index, segment) for index, segment in named)
     if new.scope.kind == "existing":

@@ -82,8 +82,6 @@ def _check(parsed: ParsedSet, test: PolicyTest, flips: PolicyRequest, leaves: Po
 def changed(base: PolicyRequest, changes: Changes, index: int = 0) -> PolicyRequest:
     """The base request with some fields replaced. Raises Refused policy.09 for a field or value it cannot have."""
     fields = msgspec.to_builtins(base)
-    if not changes.keys() <= fields.keys():
-        raise Refused(BAD_TEST, f"test {index}")
     try:
         return msgspec.convert(fields | changes, type(base))
     except msgspec.ValidationError as error:
