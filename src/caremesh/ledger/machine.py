@@ -7,12 +7,12 @@ what is committed; ``commit`` makes it real in one synced write. Executing the s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import Final, TypeAlias
 
 import msgspec
 
 from caremesh import codec
-from caremesh.crypto.hashes import sha256
 from caremesh.errors import BadInput, ErrorCode, Refused, Tampered, Unavailable, WrongLedger
 from caremesh.ledger import history, replays
 from caremesh.ledger.admission import QUOTA_USED_UP, Admission, used_quota
@@ -92,7 +92,7 @@ class Machine:
         if self._head is None:
             return self._begin(time, document)
         with self.store.read() as read:
-            if read.genesis() != sha256(document):
+            if read.genesis() != sha256(document).digest():
                 raise WrongLedger(OTHER_CHAIN, "genesis")
         return self._head
 
@@ -259,5 +259,5 @@ class Machine:
 
 
 def _leaf_change(key: bytes, value: bytes | None) -> Change:
-    digest = sha256(key)
-    return digest, None if value is None else leaf_hash(digest, sha256(value))
+    digest = sha256(key).digest()
+    return digest, None if value is None else leaf_hash(digest, sha256(value).digest())

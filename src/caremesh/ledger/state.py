@@ -6,6 +6,7 @@ table is a key of another. Values are canonical DAG-CBOR.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -48,7 +49,11 @@ class View:
     def get(self, key: bytes) -> bytes | None:
         """The value under ``key`` with all changes so far, or None."""
         value: bytes | None = self._changes.get(key, _UNREAD)
-        return self._below(key) if value is _UNREAD else value
+        if value is _UNREAD:
+            value = self._read.get(key, _UNREAD)
+            if value is _UNREAD:
+                value = self._read[key] = self._base.get(key)
+        return value
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set ``key`` (1 to 65,535 bytes). Raises BadInput state.01."""
@@ -89,6 +94,17 @@ class View:
         self._changes[key] = value
 
 
+def _decoded(data: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.convert(codec.decode(data), kind, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        raise BadInput(codec.WRONG_SHAPE) from error
+
+
+_typed: Final[Callable[[bytes, Any], Any]] = lru_cache(maxsize=MAX_REMEMBERED)(_decoded)
+"""A memo of a pure function: it changes how long an answer takes, never the answer."""
+
+
 class Table(Generic[T]):
     """Values of one type under a prefix: ``Table(b"members/member/", Member)``."""
 
@@ -112,7 +128,7 @@ class Table(Generic[T]):
         for part in parts:  # as ``key``, which is asked most of all
             key += len(part).to_bytes(2, "big") + part
         data = reader.get(key)
-        return None if data is None else read_value(data, self.kind)
+        return None if data is None else _typed(data, self.kind)
 
     def put(self, view: View, value: T, *parts: bytes) -> None:
         """Set the value under these parts."""
@@ -201,17 +217,8 @@ def read_value(data: bytes, kind: type[T]) -> T:
 
     The same bytes give the same object as long as it is remembered: nothing may change what it holds.
     """
-    value: T = _typed(data, kind)  # type: ignore[arg-type]  # a class is hashable
+    value: T = _typed(data, kind)
     return value
-
-
-@lru_cache(maxsize=MAX_REMEMBERED)
-def _typed(data: bytes, kind: Any) -> Any:
-    """A memo of a pure function: it changes how long an answer takes, never the answer."""
-    try:
-        return msgspec.convert(codec.decode(data), kind, builtin_types=(bytes,))
-    except msgspec.ValidationError as error:
-        raise BadInput(codec.WRONG_SHAPE) from error
 
 
 def _number(reader: Reader, key: bytes) -> int:

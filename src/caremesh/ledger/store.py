@@ -349,7 +349,7 @@ class Store:
                 txn.delete(digest, db=state)
             else:
                 rows.append((digest, state_record(leaf, key, value)))
-        _put_many(txn, state, rows)
+        _put_many(txn, state, sorted(rows))
         self._put_subtrees(txn, commit.history)
         places = [(tx_id, height + position.to_bytes(4, "big")) for position, tx_id in enumerate(commit.txs)]
         _put_many(txn, self._databases["txs"], places, overwrite=False)

@@ -77,7 +77,8 @@ class Kept:
             (digest, None if value is None else leaf_hash(digest, sha256(value).digest()))
             for digest, value in rows.items()
         ]
-        staged = self.map.stage(changes, self.slot)
+        staged = self.map.stage(changes, self.slot, rows.keys() & self.entries.keys())
+        assert self.map.stage(changes, self.slot) == staged  # knowing what is replaced saves reads, nothing else
         before = self.map.root
         assert self.map.root == before  # staging changes nothing
         self.map.apply(staged)

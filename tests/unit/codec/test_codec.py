@@ -1,6 +1,7 @@
 """The spellings that decoders let pass, and ours does not."""
 
 import base64
+from collections.abc import Callable
 from hashlib import sha256
 
 import pytest
@@ -43,6 +44,21 @@ def test_other_spellings_are_refused(spelling: str, code: str) -> None:
     data = bytes.fromhex(spelling if len(spelling) % 2 == 0 else spelling + "0")
     with pytest.raises(BadInput, match=code.replace(".", r"\.", 1)):
         codec.decode_as(data, Pair)
+
+
+@pytest.mark.parametrize("inmost", [1, "text", [], {}, codec.cid_of_raw(b"")])
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}, lambda inner: [0, inner, 0]])
+def test_sixteen_levels_are_the_deepest(inmost: object, wrap: Callable[[object], object]) -> None:
+    levels = codec.MAX_DEPTH - isinstance(inmost, codec.CID)  # a link is a level; what is empty holds nothing
+    value = inmost
+    for _ in range(levels):
+        value = wrap(value)
+    assert codec.decode(codec.encode(value)) == value
+    deeper = codec.encode(wrap(value))
+    for spelled in (deeper, deeper + b"\0", deeper[:-1]):  # whatever else is wrong
+        with pytest.raises(BadInput) as error:
+            codec.decode(spelled)
+        assert error.value.code == "codec.02"
 
 
 def test_the_place_of_a_wrong_shape_is_told_without_its_value() -> None:

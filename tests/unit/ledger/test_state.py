@@ -176,3 +176,15 @@ def test_a_counted_list_refuses_what_is_not_there() -> None:
     top.delete(ITEMS.key(0, b"o"))
     with pytest.raises(BadInput, match=r"state\.03"):
         ITEMS.items(top, b"o")
+
+
+def test_the_same_bytes_are_decoded_once_for_each_kind_and_errors_are_not_kept() -> None:
+    data = codec.encode({"number": 7})
+    first = read_value(data, Row)
+    assert read_value(bytes(bytearray(data)), Row) is first
+    assert read_value(data, dict) == {"number": 7}
+    assert read_value(codec.encode({"number": 8}), Row) == Row(8)
+    for _ in range(2):
+        with pytest.raises(BadInput) as error:
+            read_value(data, int)
+        assert error.value.code == "codec.03"
