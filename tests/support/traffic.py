@@ -15,7 +15,7 @@ from typing import Any, get_args
 from caremesh import codec
 from caremesh.contracts import Contracts
 from caremesh.ledger.execution import Results
-from caremesh.ledger.state import Reader
+from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import Message, Tx, encode, sign
 from tests.support import any_value
 from tests.support.any_value import AnyValue
@@ -43,6 +43,7 @@ class Traffic:
         self.now, self.height = START_S, 0
         self.accepted: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()
+        self.restarts = 0
         values = AnyValue(self.rng, self._known, lambda: self.now)
         self.values = values
         self.members = MembersTraffic(self.rng, self.all)
@@ -55,7 +56,7 @@ class Traffic:
         """(time, transactions) of the next block, up to ``most`` of them; ``reader``: the state under it."""
         self.now += self.rng.choice([0, 1, 1, 7, 7, 30, 30, 200, 1_000, 20_000])
         self.height = height
-        self.members.reader, self.members.now, self.members.height = reader, self.now, height
+        self.members.begin(View(reader), self.now, height)
         self._tags.clear()
         return self.now, [self.transaction() for _ in range(self.rng.randint(most // 2, most))]
 

@@ -45,7 +45,7 @@ class AccessTraffic:
         """Names of the methods below and how often each is tried."""
         return {
             "grant": 22, "narrow": 4, "extend": 4, "revoke": 4, "redelegate": 5, "offer": 5, "accept": 5,
-            "decline": 2, "ask": 40, "close": 3, "report": 4, "break_glass": 6, "dispute": 4, "answer": 4, "review": 4,
+            "decline": 2, "ask": 40, "close": 5, "report": 4, "break_glass": 6, "dispute": 4, "answer": 4, "review": 6,
         }  # fmt: skip
 
     # --- parts --------------------------------------------------------------------------------------------
@@ -173,9 +173,12 @@ class AccessTraffic:
     # --- access -------------------------------------------------------------------------------------------
 
     def staff(self, member: Did) -> Did:
-        """Someone who acts for a member, if anyone does."""
-        staff = [did for did in self.all.people if member_queries.may_act(self.mesh.reader, did, member, self.mesh.now)]
-        return self.rng.choice(staff) if staff else self.mesh.person()
+        """Someone who acts for a member, if a few tries find one."""
+        for _ in range(4):
+            did = self.mesh.staff(member)
+            if member_queries.may_act(self.mesh.reader, did, member, self.mesh.now):
+                break
+        return did
 
     def ask(self) -> Attempt | None:
         found = self.consent()

@@ -44,37 +44,56 @@ class MembersTraffic:
         self.now, self.height = 0, 0
         self._guardians: dict[Did, list[identity.GuardianProof]] = {}
         self._taking_over: dict[Did, SigningKey] = {}
+        self._active: list[Did] = everybody.members
+        self._staff: dict[Did, list[Did]] = {}
 
     def kinds(self) -> dict[str, int]:
         """Names of the methods below and how often each is tried."""
         return {
-            "register": 6, "rotate": 3, "deactivate": 1, "set_guardians": 3, "recover": 3, "cancel_recovery": 1,
-            "finish_recovery": 2, "admit": 1, "suspend": 1, "reinstate": 3, "set_keys": 1, "set_endpoints": 1,
+            "register": 6, "rotate": 3, "deactivate": 1, "set_guardians": 5, "recover": 5, "cancel_recovery": 1,
+            "finish_recovery": 5, "admit": 1, "suspend": 1, "reinstate": 3, "set_keys": 1, "set_endpoints": 1,
             "set_role": 1, "leave": 1, "appoint": 9, "dismiss": 1, "suspend_person": 2, "set_params": 1, "brake": 1,
             "end_brake": 1, "set_validators": 1, "upgrade": 1, "cancel_upgrade": 1, "adopt": 1, "retire": 1,
         }  # fmt: skip
 
     # --- who ----------------------------------------------------------------------------------------------
 
+    def begin(self, reader: Reader, now: int, height: int) -> None:
+        """Another block: what was found out about the state before does not hold any more."""
+        self.reader, self.now, self.height = reader, now, height
+        self._active = [did for did in self.all.members if member_queries.is_active(reader, did)] or self.all.members
+        self._staff.clear()
+
     def member(self) -> Who:
-        """Any member, mostly an active one."""
-        choices = [did for did in self.all.members if member_queries.is_active(self.reader, did)]
-        return self.who(self.rng.choice(choices or self.all.members))
+        """Any active member."""
+        return self.who(self.rng.choice(self._active))
 
     def reading_member(self) -> Who:
         """Any member but those that only keep."""
-        choices = [did for did in self.all.members if did not in self.all.authorities]
-        return self.who(
-            self.rng.choice([did for did in choices if member_queries.is_active(self.reader, did)] or choices)
-        )
+        choices = [did for did in self._active if did not in self.all.authorities]
+        return self.who(self.rng.choice(choices or self._active))
 
     def who(self, did: Did) -> Who:
         """Who acts for a DID now."""
         return self.all.now(self.reader, did)
 
     def person(self) -> Did:
-        """Anyone registered who is no member, or nobody."""
-        return self.rng.choice(self.all.people) if self.all.people else did_of(CHAIN, self.all.new_key().public)
+        """Anyone registered who is no member, mostly active and not about to be recovered; or nobody."""
+        did = did_of(CHAIN, self.all.new_key().public)
+        for _ in range(3 if self.all.people else 0):
+            did = self.rng.choice(self.all.people)
+            found = identities.identity(self.reader, did)
+            if found is not None and found.active and identities.recovery(self.reader, did) is None:
+                break
+        return did
+
+    def staff(self, member: Did) -> Did:
+        """Someone who is, or was, appointed by a member, if anyone is."""
+        if member not in self._staff:
+            self._staff[member] = [
+                did for did in self.all.people if member_queries.appointment(self.reader, did, member) is not None
+            ]
+        return self.rng.choice(self._staff[member]) if self._staff[member] else self.person()
 
     def quorum(self) -> list[Who]:
         """Enough authorities; now and then too few."""
@@ -187,11 +206,6 @@ class MembersTraffic:
             licensed_until=self.now + self.rng.choice([300, *[400 * DAY_S] * 4]),
         )
         return Attempt(message, [self.reading_member()])
-
-    def staff(self, member: Did) -> Did:
-        """Someone who is appointed by a member, if anyone is."""
-        staff = [did for did in self.all.people if member_queries.appointment(self.reader, did, member) is not None]
-        return self.rng.choice(staff) if staff else self.person()
 
     def dismiss(self) -> Attempt:
         who = self.member()

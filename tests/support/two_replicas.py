@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from hashlib import sha256
 from pathlib import Path
 
 from caremesh import codec
@@ -30,6 +31,7 @@ from caremesh.ledger.blocks import (
 )
 from caremesh.ledger.execution import Results
 from caremesh.ledger.machine import Machine
+from caremesh.ledger.snapshot import export
 from caremesh.ledger.transactions import CheckedTx
 from tests.support.participants import CHAIN, START_S
 from tests.support.traffic import Traffic, rules
@@ -102,7 +104,9 @@ def compare(folder: Path, seed: int, count: int, most: int, restarts: float = 0.
         waiting.append((codec.encode(block), results))
         if rng.random() < restarts:
             maker.reopen()
+            traffic.restarts += 1
         if rng.random() < restarts:
+            traffic.restarts += 1
             copy.close()
             copy = follower(folder / "copy", genesis)
         if rng.random() < 0.3 or sent >= count:
@@ -119,3 +123,20 @@ def _catch_up(copy: Replica, waiting: deque[tuple[bytes, Results]]) -> None:
         copy.apply(codec.decode_as(data, Block))  # app hashes are compared there
         again = copy.machine.results(copy.height())
         assert codec.encode(again) == codec.encode(results), f"height {copy.height()}"
+
+
+def digest(folder: Path, seed: int, count: int, most: int = 40) -> str:
+    """One replica through generated traffic: a hash over every app hash, result and event, and over the snapshot."""
+    traffic = Traffic(seed)
+    maker = Maker(folder, traffic.all.genesis())
+    found, sent = sha256(), 0
+    while sent < count:
+        time, txs = traffic.block(maker.machine.reader(), maker.machine.head.height + 1, most)
+        _, results = maker.block(time, txs)
+        traffic.heard(results)
+        found.update(maker.machine.head.app_hash + codec.encode(results))
+        sent += len(txs)
+    for frame in export(maker.machine.store):
+        found.update(frame)
+    maker.machine.store.close()
+    return found.hexdigest()
