@@ -16,6 +16,7 @@ from typing import Any, get_args
 
 import pytest
 
+from caremesh import codec
 from caremesh.contracts import Contracts
 from tests.support.states import State, outcome
 from tools import error_pages
@@ -156,6 +157,18 @@ def test_app_hashes_follow_from_the_readme(path: Path) -> None:
         after = changed(state, row["post"]["put"], row["post"]["delete"])
         assert (row["name"], root(state).hex()) == (row["name"], row["app_hash"]["before"])
         assert (row["name"], root(after).hex()) == (row["name"], row["app_hash"]["after"])
+
+
+def test_ids_follow_from_the_readme() -> None:
+    unreadable = re.compile(r"codec\..*|tx\..*|signatures\.03")
+    for row in (row for path in FILES for row in rows(path)):
+        for given, result in zip(row["transactions"], row["results"], strict=True):
+            raw = transaction(given)
+            if unreadable.fullmatch(result["code"]):
+                assert (row["name"], result["id"]) == (row["name"], sha256(raw).hexdigest())
+            else:
+                inner = codec.decode(raw)[0]
+                assert (row["name"], result["id"]) == (row["name"], "01711220" + sha256(inner).hexdigest())
 
 
 def test_the_base_has_its_app_hash() -> None:
