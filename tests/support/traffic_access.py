@@ -252,8 +252,8 @@ class AccessTraffic:
         person = self.mesh.who(self.staff(str(member.did)))
         message = access.BreakGlass(
             stream=self.of.any_stream(),
-            purpose=self.rng.choice(["ETREAT", "BTG", "TREAT"]),
-            legal_basis=self.rng.choice(EMERGENCY),
+            purpose=self.rng.choice(["ETREAT", "ETREAT", "BTG", "TREAT"]),
+            legal_basis=self.rng.choice([EMERGENCY[0], *EMERGENCY]),
             reason=self.rng.randbytes(32),
             requester=str(person.did),
         )

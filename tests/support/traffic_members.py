@@ -24,7 +24,8 @@ from caremesh.types import DAY_S, Did
 from tests.support.participants import CHAIN, CHANNEL, FOUNDERS, QUORUM, Participants, Who
 
 HOUSE = shipped("house")[0]
-ROLES = ["privacy-officer", "nurse", "privacy-officer", "emergency-responder", "administrator", "not-a-role"]
+ROLES = ["privacy-officer", "nurse", "emergency-responder"]
+APPROVALS = ["data-permit", "ethics-board", "standard-clauses"]
 
 
 class Attempt(NamedTuple):
@@ -50,10 +51,11 @@ class MembersTraffic:
     def kinds(self) -> dict[str, int]:
         """Names of the methods below and how often each is tried."""
         return {
-            "register": 6, "rotate": 3, "deactivate": 1, "set_guardians": 5, "recover": 5, "cancel_recovery": 1,
-            "finish_recovery": 5, "admit": 1, "suspend": 1, "reinstate": 3, "set_keys": 1, "set_endpoints": 1,
+            "register": 6, "rotate": 3, "deactivate": 1, "set_guardians": 5, "recover": 9, "cancel_recovery": 1,
+            "finish_recovery": 7, "admit": 1, "suspend": 1, "reinstate": 3, "set_keys": 1, "set_endpoints": 1,
             "set_role": 1, "leave": 1, "appoint": 9, "dismiss": 1, "suspend_person": 2, "set_params": 1, "brake": 1,
             "end_brake": 1, "set_validators": 1, "upgrade": 1, "cancel_upgrade": 1, "adopt": 1, "retire": 1,
+            "set_person_key": 2, "set_authorities": 1, "approve": 2, "withdraw": 1,
         }  # fmt: skip
 
     # --- who ----------------------------------------------------------------------------------------------
@@ -95,10 +97,16 @@ class MembersTraffic:
             ]
         return self.rng.choice(self._staff[member]) if self._staff[member] else self.person()
 
+    def authorities(self) -> network.Authorities:
+        """Who decides now."""
+        return network_queries.authorities(self.reader) or network.Authorities(self.all.authorities, QUORUM)
+
     def quorum(self) -> list[Who]:
         """Enough authorities; now and then too few."""
-        count = QUORUM if self.rng.random() < 0.95 else QUORUM - 1
-        return [self.who(did) for did in self.rng.sample(self.all.authorities, count)]
+        deciding = self.authorities()
+        count = deciding.quorum if self.rng.random() < 0.95 else max(1, deciding.quorum - 1)
+        able = [did for did in deciding.dids if did in self._active] or deciding.dids
+        return [self.who(did) for did in self.rng.sample(able, min(count, len(able)))]
 
     def days(self, count: int) -> int:
         """Midnight, so many days from now."""
@@ -145,17 +153,19 @@ class MembersTraffic:
         message = identity.Recover(did=did, key=key.public, guardians=proofs)
         return Attempt(message, [Who(key, did), *guardians, self.member()])
 
+    def recovering(self, by: int) -> Did:
+        """Someone whose recovery waits, and is ready by then; if there is none, anyone who has tried."""
+        tried = sorted(self._taking_over)
+        found = [(did, identities.recovery(self.reader, did)) for did in tried]
+        waiting = [did for did, recovery in found if recovery is not None and recovery.ready <= by]
+        return self.rng.choice(waiting or tried or [self.person()])
+
     def cancel_recovery(self) -> Attempt:
-        who = self.who(self.rng.choice(list(self._taking_over)) if self._taking_over else self.person())
+        who = self.who(self.recovering(self.now + DAY_S))
         return Attempt(identity.CancelRecovery(did=str(who.did)), [who, self.member()])
 
     def finish_recovery(self) -> Attempt:
-        waiting = [
-            did
-            for did in sorted(self._taking_over)
-            if (found := identities.recovery(self.reader, did)) is not None and found.ready <= self.now
-        ]
-        did = self.rng.choice(waiting or sorted(self._taking_over) or [self.person()])
+        did = self.recovering(self.now)
         key = self._taking_over.get(did) or self.all.new_key()
         return Attempt(identity.FinishRecovery(did=did), [Who(key, did), self.member()])
 
@@ -202,8 +212,8 @@ class MembersTraffic:
     def appoint(self) -> Attempt:
         message = members.Appoint(
             practitioner=self.person(),
-            roles=["physician", *self.rng.sample(ROLES, self.rng.randrange(2))],
-            licensed_until=self.now + self.rng.choice([300, *[400 * DAY_S] * 4]),
+            roles=["physician", *self.rng.sample(ROLES, self.rng.randrange(3))],
+            licensed_until=self.days(self.rng.choice([1, *[400] * 4])),
         )
         return Attempt(message, [self.reading_member()])
 
@@ -215,6 +225,12 @@ class MembersTraffic:
         who = self.member()
         suspended = self.rng.random() < 0.6
         return Attempt(members.SuspendPerson(practitioner=self.staff(str(who.did)), suspended=suspended), [who])
+
+    def set_person_key(self) -> Attempt:
+        who = self.member()
+        person = self.who(self.staff(str(who.did)))
+        receiving = self.rng.choice([None, b"\x02" + self.rng.randbytes(32)])
+        return Attempt(members.SetPersonKey(practitioner=str(person.did), receiving=receiving), [person, who])
 
     # --- network and policy -------------------------------------------------------------------------------
 
@@ -246,6 +262,24 @@ class MembersTraffic:
             for did in self.rng.sample(self.all.members, count)
         ]
         return Attempt(network.SetValidators(validators=sorted(entries, key=lambda entry: entry.key)), self.quorum())
+
+    def set_authorities(self) -> Attempt:
+        """Mostly those of the beginning, so that there is always somebody to decide."""
+        dids = [*self.rng.sample(self.all.authorities, 4), *self.rng.sample(self._active, self.rng.randrange(2))]
+        message = network.SetAuthorities(authorities=network.Authorities(dids, QUORUM))
+        return Attempt(message, self.quorum())
+
+    def approve(self) -> Attempt:
+        message = policy.Approve(
+            member=self.rng.choice(self.all.members),
+            approval=self.rng.choice(APPROVALS),
+            until=self.days(self.rng.choice([1, 30])),
+        )
+        return Attempt(message, self.quorum())
+
+    def withdraw(self) -> Attempt:
+        message = policy.Withdraw(member=self.rng.choice(self.all.members), approval=self.rng.choice(APPROVALS))
+        return Attempt(message, self.quorum())
 
     def upgrade(self) -> Attempt:
         version = network_queries.rules(self.reader).version + 1

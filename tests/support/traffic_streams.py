@@ -14,7 +14,7 @@ from caremesh.contracts.records import queries as segments
 from caremesh.contracts.streams import messages as streams
 from caremesh.contracts.streams import queries as stream_queries
 from caremesh.contracts.streams.state import Stream
-from caremesh.types import DAY_S, Did, SignedPermit
+from caremesh.types import Did, SignedPermit
 from tests.support.any_value import AnyValue
 from tests.support.participants import CHAIN, Participants, Who
 from tests.support.traffic_members import Attempt, MembersTraffic
@@ -87,8 +87,8 @@ class StreamsTraffic:
             "custodians": stream.custodians,
             "threshold": stream.threshold,
             "serial": stream.serial + 1,
-            "until": self.mesh.now + self.rng.choice([300, DAY_S, 300 * DAY_S]),
-            "max_segments": self.rng.choice([2, 20, 2**53 - 1]),
+            "until": self.mesh.days(self.rng.choice([1, 2, 300])),
+            "max_segments": self.rng.choice([2, 16, 2**52]),
         }
         return self.signed(streams.Permit(**given | changes), who)
 
@@ -138,8 +138,8 @@ class StreamsTraffic:
             custodians=keepers,
             threshold=self.rng.randrange(1, len(keepers) + 1),
             serial=self.rng.choice([0, 1, 1, 7]),
-            until=self.mesh.now + 300 * DAY_S,
-            max_segments=self.rng.choice([3, 50]),
+            until=self.mesh.days(300),
+            max_segments=self.rng.choice([4, 64]),
         )
         return Attempt(
             records.Register(stream=stream, permit=self.signed(permit, Who(key)), **self.content()), [source]
@@ -231,16 +231,19 @@ class StreamsTraffic:
         return self.by_subject(make)
 
     def add_controller(self) -> Attempt | None:
-        def make(stream: Stream, _: Who) -> streams.AddController:
-            carers = self._carers.setdefault(stream.id, [])
-            carer = self.rng.choice(carers) if carers and self.rng.random() < 0.3 else Who(self.all.new_key())
-            carers.append(carer)
-            powers: Any = sorted(self.rng.sample(["dispute", "erase", "grant", "revoke"], self.rng.randrange(1, 5)))
-            return streams.AddController(
-                stream=stream.id, key=carer.key.public, powers=powers, until=self.mesh.days(self.rng.choice([2, 300]))
-            )
-
-        return self.by_subject(make)
+        stream = self.stream()
+        if stream is None:
+            return None
+        carers = self._carers.setdefault(stream.id, [])
+        renewed = self.rng.choice(carers) if carers and self.rng.random() < 0.3 else None
+        carer = renewed or Who(self.all.new_key())
+        carers.append(carer)
+        powers: Any = sorted(self.rng.sample(["dispute", "erase", "grant", "revoke"], self.rng.randrange(1, 5)))
+        message = streams.AddController(
+            stream=stream.id, key=carer.key.public, powers=powers, until=self.mesh.days(self.rng.choice([2, 300]))
+        )
+        also = [] if renewed else [carer]
+        return Attempt(message, [self.all.subject(stream), *also, self.mesh.member()])
 
     def remove_controller(self) -> Attempt | None:
         def make(stream: Stream, _: Who) -> streams.RemoveController:
