@@ -10,11 +10,11 @@ from caremesh.contracts.records import queries
 from caremesh.contracts.records.messages import Attest, Erase, Register, Reseal, Retract, Supersede
 from caremesh.crypto.hashes import sha256
 from caremesh.ledger.transactions import Message
-from tests.property.contracts.test_streams_model import CARERS, StreamsRules, signing
-from tests.support.models.facts import Consent, Permit, Segment, Stream
+from tests.property.contracts.test_streams_model import StreamsRules
+from tests.support.models.facts import Permit, Segment, Stream
 from tests.support.models.kernel import Signs, did
 from tests.support.models.machine import Ground, broken, profile, twist
-from tests.support.models.permits import signed, stream_id
+from tests.support.models.permits import CARERS, signed, signing, stream_id
 
 PARTS = [f"part {number}" for number in range(10)]
 numbers = st.sampled_from([0, 0, 1, 1, 2, 3])
@@ -152,26 +152,6 @@ class RecordsRules(StreamsRules):
     def some_segment(self) -> bool:
         return any(at.segments for at in self.facts.streams.values())
 
-    def is_in_force(self, granted: Consent) -> bool:
-        return granted.revoked is None and granted.starts <= self.facts.now < granted.ends
-
-    def in_scope(self, granted: Consent, number: int) -> bool:
-        """Erased segments are nowhere; superseded ones only where they are named."""
-        segments = self.facts.streams[granted.stream].segments
-        if number >= len(segments) or segments[number].status == "erased":
-            return False
-        if granted.scope.kind == "listed":
-            return number in granted.scope.segments
-        if segments[number].status == "superseded":
-            return False
-        return granted.scope.kind == "future" or segments[number].height <= granted.scope.height
-
-    def may_read(self, name: str, number: int, member: str) -> bool:
-        granted = (self.facts.consents[each] for each in self.facts.streams[name].consents)
-        return any(
-            each.grantee == member and self.is_in_force(each) and self.in_scope(each, number) for each in granted
-        )
-
     def _erases(
         self, name: str, number: int, signers: list[Signs], *, duty: str | None, alone: bool, at: Stream
     ) -> None:
@@ -267,13 +247,17 @@ class RecordsRules(StreamsRules):
         """A name that was in a stream is known for ever, and what is erased is nowhere in the state."""
         if "records" not in self.stirred:
             return
-        kept = {value for name, value in self.state.items() if name.startswith(b"records/segment/")}
         for name, at in self.facts.streams.items():
+            kept = [
+                value
+                for key, value in self.state.items()
+                if key.startswith(b"records/segment/") and stream_id(name) in key
+            ]
             live = {mark for each in at.segments if each.seal for mark in (bytes(each.descriptor), each.seal)}
             for mark in at.names:
                 if len(mark) > 32:
                     assert queries.index_of(self.state, stream_id(name), CID(mark)) is not None
-                if mark not in live and name == "heart":
+                if mark not in live:
                     assert not any(mark in value for value in kept)
 
     @invariant()

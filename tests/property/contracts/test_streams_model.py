@@ -27,21 +27,21 @@ from tests.support.models.kernel import Signs, did, public
 from tests.support.models.machine import LATER_KEYS, Ground, broken, profile, twist
 from tests.support.models.permits import (
     BAD_POINT,
+    CARERS,
     KEEPERS,
     PERMIT_FAULTS,
     Permits,
     curve_point,
     in_order,
     signed,
+    signing,
     stream_id,
 )
 
 NAMES = ["heart", "lungs", "bones"]
 KEYS = st.sampled_from([*LATER_KEYS[:4], "heart", "bones", "ann"])
 POWERS: list[Power] = ["dispute", "erase", "grant", "revoke"]
-CARERS = [f"carer {number}" for number in range(10)]
 relays = st.sampled_from(["practice", "hospital"])
-signing = twist("a stranger signs", "a carer signs", "the first key signs", "not alone")
 
 
 class StreamsRules(Permits):
@@ -233,23 +233,7 @@ class StreamsRules(Permits):
         if self.send(Close(stream=stream_id(name)), signers, why, alone=wrong != "not alone"):
             self.facts.streams[name].closed = True
 
-    # --- who signs for a subject, and what a message may bring along --------------------------------------
-
-    def subject(self, name: str, by: str, wrong: str = "") -> list[Signs]:
-        """The stream's key, or who signs in its place, and the member that relays."""
-        at = self.facts.streams.get(name)
-        others = {"a stranger signs": "somebody", "a carer signs": CARERS[0], "the first key signs": name}
-        return [(None, others.get(wrong, name if at is None else at.key)), self.relay(by)]
-
-    def signed_for(self, name: str, signers: list[Signs], power: str) -> bool:
-        if name not in self.facts.streams:  # it opens with this message, by its first key
-            return (None, name) in signers
-        return any(owner is None and self.may_sign(name, key, power) for owner, key in signers)
-
-    def is_granted(self, name: str, member: str) -> bool:
-        """Whether a member has a consent of a stream that is not over."""
-        granted = (self.facts.consents[each] for each in self.facts.streams[name].consents)
-        return any(each.grantee == member and each.revoked is None and self.facts.now < each.ends for each in granted)
+    # --- what a message may bring along --------------------------------------
 
     def _own(self, name: str, signers: list[Signs], wrong: str = "") -> set[str]:
         at = self.facts.streams[name]

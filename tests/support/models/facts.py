@@ -102,10 +102,10 @@ class Stream:
     reading: str
     custodians: list[str]
     threshold: int
-    serial: int
-    permit: Permit
-    until: int
-    left: int
+    serial: int = 0
+    permit: Permit | None = None
+    until: int = 0
+    left: int = 0
     writable: bool = True
     rotation: int = 0
     epoch: int = 0

@@ -20,6 +20,7 @@ from caremesh.contracts.identity.messages import Register
 from caremesh.contracts.members.messages import Admit, Appoint, Keys, SetEndpoints
 from caremesh.contracts.network.messages import Authorities, EndBrake, Params
 from caremesh.crypto.envelope import hpke_from_seed
+from caremesh.crypto.hashes import sha256
 from caremesh.crypto.reencryption import ReadingKey
 from caremesh.ledger.state import View
 from caremesh.ledger.transactions import Message
@@ -64,10 +65,10 @@ def channel() -> bytes:
     return hpke_from_seed(bytes(32))[1]
 
 
-@lru_cache
+@lru_cache(maxsize=4_096)
 def point(name: str) -> bytes:
     """The compressed point with this name: a receiving, reading or verifying key."""
-    return ReadingKey.from_secret(name.encode().ljust(32, b".")).public
+    return ReadingKey.from_secret(sha256(name.encode())).public
 
 
 def broken(*rules: tuple[bool, str]) -> set[str]:

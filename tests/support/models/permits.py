@@ -10,12 +10,15 @@ from caremesh import codec
 from caremesh.contracts.streams import messages
 from caremesh.crypto.signatures import stream_of
 from caremesh.types import DAY_S, SignedPermit
-from tests.support.models.facts import Permit, Stream
-from tests.support.models.kernel import did, key, public
-from tests.support.models.machine import Ground, broken, point
+from tests.support.models.facts import Consent, Permit, Stream
+from tests.support.models.kernel import Signs, did, key, public
+from tests.support.models.machine import Ground, broken, point, twist
 
+CARERS = [f"carer {number}" for number in range(10)]
 KEEPERS = ["north", "south", "west"]
 BAD_POINT = "no point"
+signing = twist("a stranger signs", "a carer signs", "the first key signs", "not alone")
+"""How the signature of a subject may be wrong."""
 
 
 @lru_cache
@@ -80,17 +83,7 @@ class Permits(Ground):
     def next_permit(self, name: str, wrong: str = "", **changes: Any) -> Permit:
         """One that follows the newest of a stream, or opens it; ``wrong`` names what is wrong with it."""
         facts = self.facts
-        at = facts.streams.get(name) or Stream(
-            name,
-            "hospital",
-            f"{name} 0",
-            in_order(KEEPERS),
-            2,
-            0,
-            None,
-            0,
-            0,  # type: ignore[arg-type]
-        )
+        at = facts.streams.get(name) or Stream(name, "hospital", f"{name} 0", in_order(KEEPERS), 2)
         permit = Permit(
             stream=name,
             key=at.key,
@@ -188,3 +181,41 @@ class Permits(Ground):
         at = self.facts.streams[name]
         entry = at.controllers.get(key)
         return key == at.key or (entry is not None and power in entry.powers and self.facts.now < entry.until)
+
+    # --- who signs for a subject, and who is granted what --------------------------------------------------
+
+    def subject(self, name: str, by: str, wrong: str = "") -> list[Signs]:
+        """The stream's key, or who signs in its place, and the member that relays."""
+        at = self.facts.streams.get(name)
+        others = {"a stranger signs": "somebody", "a carer signs": CARERS[0], "the first key signs": name}
+        return [(None, others.get(wrong, name if at is None else at.key)), self.relay(by)]
+
+    def signed_for(self, name: str, signers: list[Signs], power: str) -> bool:
+        if name not in self.facts.streams:  # it opens with this message, by its first key
+            return (None, name) in signers
+        return any(owner is None and self.may_sign(name, key, power) for owner, key in signers)
+
+    def is_granted(self, name: str, member: str) -> bool:
+        """Whether a member has a consent of a stream that is not over."""
+        granted = (self.facts.consents[each] for each in self.facts.streams[name].consents)
+        return any(each.grantee == member and each.revoked is None and self.facts.now < each.ends for each in granted)
+
+    def is_in_force(self, granted: Consent) -> bool:
+        return granted.revoked is None and granted.starts <= self.facts.now < granted.ends
+
+    def in_scope(self, granted: Consent, number: int) -> bool:
+        """Erased segments are nowhere; superseded ones only where they are named."""
+        segments = self.facts.streams[granted.stream].segments
+        if number >= len(segments) or segments[number].status == "erased":
+            return False
+        if granted.scope.kind == "listed":
+            return number in granted.scope.segments
+        if segments[number].status == "superseded":
+            return False
+        return granted.scope.kind == "future" or segments[number].height <= granted.scope.height
+
+    def may_read(self, name: str, number: int, member: str) -> bool:
+        granted = (self.facts.consents[each] for each in self.facts.streams[name].consents)
+        return any(
+            each.grantee == member and self.is_in_force(each) and self.in_scope(each, number) for each in granted
+        )
