@@ -38,6 +38,7 @@ class RecordsRules(StreamsRules):
     """Sources bring segments in, correct and retract them; subjects seal them anew and erase them."""
 
     def begins(self, name: str) -> None:
+        super().begins(name)
         for part in ("begin", "beginning"):
             entry = descriptor(part), seal(part)
             message = Register(stream=stream_id(name), descriptor=entry[0], seal=entry[1], size_class=1)

@@ -56,9 +56,6 @@ class StreamsRules(Permits):
             self.begins(name)
         return multiple(*NAMES[:2])
 
-    def begins(self, name: str) -> None:
-        """What a model puts into a stream before it starts."""
-
     @rule(
         target=Ground.streams,
         name=st.sampled_from(["bones", *NAMES]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hypothesis.stateful import multiple
+from hypothesis.stateful import initialize, multiple
 
 from caremesh.contracts.consent import messages
 from caremesh.crypto.hashes import sha256, tagged_hash
@@ -13,7 +13,7 @@ from caremesh.types import DAY_S
 from tests.support.models.facts import Consent, Offer, Permit, Scope, Stream
 from tests.support.models.kernel import Signs, did
 from tests.support.models.laws import says
-from tests.support.models.machine import broken
+from tests.support.models.machine import Ground, broken
 from tests.support.models.permits import BAD_POINT, KEEPERS, Permits, curve_point, in_order, signed, stream_id
 
 ACTIONS = {"read", "copy", "compute", "decide"}
@@ -41,8 +41,24 @@ def fragments(given: list[tuple[str, str]]) -> list[messages.FragmentCommitment]
     ]
 
 
+def conditions(given: Consent) -> messages.Conditions | None:
+    if (given.most, given.place, given.second) == (None, None, False):
+        return None
+    return messages.Conditions(max_receipts=given.most, jurisdiction=given.place, second_signature=given.second)
+
+
 class Consents(Permits):
-    """The rules of giving and of taking back."""
+    """The rules of giving and of taking back. Each stream begins with a consent."""
+
+    @initialize(target=Ground.consents)
+    def first_consents(self) -> object:
+        """Given when the streams begin."""
+        return multiple("consent 0 of heart", "consent 1 of lungs")
+
+    def begins(self, name: str) -> None:
+        super().begins(name)
+        identity, new = self.drafted(name, "practice", Scope("future"), ["copy", "read"], ["HRESCH", "TREAT"], 30)
+        self.gives(identity, new, None, "practice")
 
     def is_over(self, granted: Consent) -> bool:
         return granted.revoked is not None or granted.ends <= self.facts.now
@@ -221,6 +237,8 @@ class Consents(Permits):
             new.ends = new.starts
         elif wrong == "ends in the past":
             new.starts, new.ends = today - 2 * DAY_S, today
+        if wrong == "no receipt at all":
+            new.most = 0
         self.delegates(new, f"{name} at {facts.height}", wrong)
         return name, new
 
@@ -247,7 +265,7 @@ class Consents(Permits):
         because: set[str] | None = None,
     ) -> object:
         """Send a grant, or the acceptance of an offer; ``because``: what is wrong beside the rules of a grant."""
-        facts, most = self.facts, 0 if wrong == "no receipt at all" else None
+        facts = self.facts
         signers = self.subject(new.stream, by, wrong)
         alone = wrong != "not alone"
         why = because or self._grant_broken(name, new, permit, signers, wrong)
@@ -265,7 +283,7 @@ class Consents(Permits):
             "fragments": fragments(new.fragments),
             "explicit": new.explicit,
             "salt": salt(name),
-            "conditions": None if most is None else messages.Conditions(max_receipts=most),
+            "conditions": conditions(new),
             "permit": permit and signed(permit),
         }
         message = messages.Accept(**fields, offer=facts.offers[offer].id) if offer else messages.Grant(**fields)
@@ -297,7 +315,7 @@ class Consents(Permits):
         why |= self.grantee_broken(new.grantee, at) | self.delegation_broken(new, at) | self.terms_broken(new)
         return why | broken(
             (new.starts % DAY_S == 0, "consent.12"),
-            (wrong != "no receipt at all", "consent.24"),
+            (new.most != 0, "consent.24"),
             (self.known(name) is None, "consent.21"),
         )
 

@@ -116,7 +116,6 @@ class Stream:
     """Descriptors and seals that are or were in it."""
     consents: list[str] = field(default_factory=list)
     offers: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
     forgotten: int = 0
     """How many consents have left its list."""
 
@@ -163,7 +162,6 @@ class Consent:
     policies: list[str] = field(default_factory=list)
     revoked: int | None = None
     visits: int = 0
-    asked: list[str] = field(default_factory=list)
     forgotten: bool = False
 
 
@@ -203,7 +201,9 @@ class Record:
     policies: list[str] = field(default_factory=list)
     dispute: tuple[int, bool] | None = None
     """When it is due, and whether it was answered."""
+    review_due: int = 0
     reviewed: bool = False
+    forgotten: bool = False
 
 
 @dataclass
@@ -226,5 +226,7 @@ class Facts:
     consents: dict[str, Consent] = field(default_factory=dict)
     offers: dict[str, Offer] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
+    lists: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """Records by ("stream" | "consent" | "requester", its name), without those that were dropped."""
     reports: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """By custodian: (root, count)."""

@@ -191,7 +191,7 @@ class Ground(RuleBasedStateMachine):
             return False  # a key signs once: such a transaction does not even decode
         sponsor = signers[-1][0] or ""
         messages = [message] if alone else [message, SetEndpoints(member=did(sponsor), endpoints=[])]
-        expected = self._gate(messages, signers) or set(why)
+        expected = self._gate(messages, signers) or set(why) or self._braked(messages[1:])
         result, changed = self.kernel.block(facts.now, self.kernel.transaction(facts.now, signers, messages))
         facts.height += 1
         assert facts.height == self.kernel.height
@@ -224,10 +224,13 @@ class Ground(RuleBasedStateMachine):
             return {"ledger.10"}
         if cost:
             network.spent[sponsor] = (window, spent)
-        stopped = network.brake is not None and network.brake[0] == "all" and facts.now < network.brake[1]
-        if stopped and not all(isinstance(message, (*FREE, EndBrake)) for message in messages):
-            return {"network.05"}
-        return set()
+        return self._braked(messages[:1])
+
+    def _braked(self, messages: list[Message]) -> set[str]:
+        """The brake on everything stops all but what takes back, erases, or ends it."""
+        brake = self.facts.network.brake
+        stopped = brake is not None and brake[0] == "all" and self.facts.now < brake[1]
+        return {"network.05"} if stopped and not all(isinstance(each, (*FREE, EndBrake)) for each in messages) else set()
 
     def _appoint(self, name: str, roles: list[str]) -> None:
         until = NOW + 40 * DAY_S

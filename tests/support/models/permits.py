@@ -80,6 +80,9 @@ PERMIT_FAULTS = (
 class Permits(Ground):
     """What a permit may do."""
 
+    def begins(self, name: str) -> None:
+        """What a model puts into a stream before it starts."""
+
     def next_permit(self, name: str, wrong: str = "", **changes: Any) -> Permit:
         """One that follows the newest of a stream, or opens it; ``wrong`` names what is wrong with it."""
         facts = self.facts
