@@ -1,0 +1,1 @@
+"""What the stateful models of the contracts share: a kernel in memory, plain facts, and how a step is judged."""
