@@ -230,7 +230,9 @@ class Ground(RuleBasedStateMachine):
         """The brake on everything stops all but what takes back, erases, or ends it."""
         brake = self.facts.network.brake
         stopped = brake is not None and brake[0] == "all" and self.facts.now < brake[1]
-        return {"network.05"} if stopped and not all(isinstance(each, (*FREE, EndBrake)) for each in messages) else set()
+        return (
+            {"network.05"} if stopped and not all(isinstance(each, (*FREE, EndBrake)) for each in messages) else set()
+        )
 
     def _appoint(self, name: str, roles: list[str]) -> None:
         until = NOW + 40 * DAY_S
