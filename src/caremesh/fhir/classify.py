@@ -10,15 +10,15 @@ In this order:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
 import msgspec
 
-from caremesh.fhir.bundle import Resource
-from caremesh.fhir.categories import SENSITIVE
+from caremesh.fhir.categories import ALL, SENSITIVE
+from caremesh.fhir.entries import Resource
 
 _BY_TYPE: Final = {
     "AllergyIntolerance": "allergies",
@@ -60,6 +60,14 @@ _BY_OBSERVATION_CATEGORY: Final = {
 """HL7 observation-category, and the two that US Core adds."""
 _BY_REPORT_CATEGORY: Final = {"LAB": "laboratory", "RAD": "imaging", "34117-2": "documents", "11506-3": "documents"}
 """HL7 v2-0074 and, as US Core has it for notes, LOINC."""
+_TELLING: Final = frozenset(
+    {
+        "addresses", "condition", "derivedFrom", "diagnosisReference", "finding", "focus", "hasMember", "investigation",
+        "item", "itemReference", "manifestation", "medicationReference", "problem", "procedureReference",
+        "reasonReference", "reference", "result", "prescription",
+    }
+)  # fmt: skip
+"""Elements that say why a record was made, or what it is about."""
 _BY_LABEL: Final = {
     "ETH": "substance-use",
     "ETHUD": "substance-use",
@@ -88,6 +96,17 @@ def classify(resource: Resource) -> str:
     if found:
         return max(found, key=SENSITIVE.index)
     return _by_kind(resource.type, resource.json)
+
+
+def raised(type_: str, category: str, reached: Iterable[tuple[str, str, str]]) -> str:
+    """The category of a record that refers to others; ``reached``: (element, type, category) of each.
+
+    A record that gives another as its reason or content reveals it, so the stricter of both is right.
+    """
+    if type_ == "Provenance":
+        return category
+    found = [other for name, _, other in reached if name in _TELLING and other in SENSITIVE]
+    return max([*found, category], key=ALL.index) if found else category
 
 
 def _by_kind(kind: str, json: dict[str, Any]) -> str:
