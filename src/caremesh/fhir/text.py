@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from caremesh.fhir import errors
 _DECODER: Final = msgspec.json.Decoder()
 _RAW_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ESCAPED_COLON: Final = b"\\u003"
+_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _PIECE_BYTES: Final = 1024 * 1024
 
 
@@ -67,7 +69,13 @@ def decode(decoder: Callable[[Any], Any], data: Any, place: str, error: ErrorCod
     except msgspec.ValidationError as reason:
         raise BadInput(error, place) from reason
     except msgspec.DecodeError as reason:
-        raise BadInput(errors.NOT_JSON, place) from reason
+        raise BadInput(errors.NOT_JSON, _at(place, str(reason), len(memoryview(data)))) from reason
+
+
+def _at(place: str, message: str, size_bytes: int) -> str:
+    """The place with the position that the decoder names; without one, the text ended too early."""
+    found = _BYTE.search(message)
+    return f"{place} byte {found[1] if found else size_bytes}".lstrip()
 
 
 def _check_names(data: bytes, place: str) -> None:
