@@ -70,7 +70,7 @@ def test_every_resource_of_the_sample_is_a_slice_of_its_file() -> None:
             "fhir.02",
             "entry[0].resource",
         ),
-        (bundle(entry(CONDITION | {"n": "x"})).replace(b'"x"', b'"\\ud800"'), "fhir.02", "byte 119"),
+        (bundle(entry(CONDITION | {"n": "x"})).replace(b'"x"', b'"\\ud800"'), "fhir.02", "byte 131"),
         (b'{"resourceType":"Condition","a":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "fhir.08", ""),
         (b'{"resourceType":"Condition","a":' + b'{"a":' * 10_000 + b"1" + b"}" * 10_001, "fhir.08", ""),
         (bundle(entry(CONDITION, request={"method": "DELETE", "url": "Condition/c"})), "fhir.23", "entry[0]"),
