@@ -140,7 +140,7 @@ def test_bad_input_gets_a_code_a_place_and_leaves_nothing_behind(run: Run, tmp_p
         "nobody.json": (json.dumps(without).encode(), "fhir.04"),
         "deep.json": (deep, "fhir.08"),
         "text.json": (b"not json", "fhir.02"),
-        "cut.json.gz": (gzip.compress(whole)[:-100], "cli.01"),
+        "cut.json.gz": (gzip.compress(whole)[:-100], "fhir.22"),
     }
     for file, (data, code) in files.items():
         (tmp_path / file).write_bytes(data)

@@ -47,7 +47,9 @@ class Patient:
         data, patient = sample()
         self.person.enrol("hospital", patient)
         if imported:
-            self.mesh.member("hospital").source(self.mesh).import_bundle(data)
+            source = self.mesh.member("hospital").source(self.mesh)
+            for bundle in (*samples.directory(), data):
+                source.import_bundle(bundle)
 
     def did(self, name: str) -> Did:
         return self.mesh.member(name).home.did

@@ -38,7 +38,9 @@ class Scene:
         bundle = read_bundle(samples.patient())
         assert bundle.patient is not None
         self.person.enrol("hospital", bundle.patient.id)
-        self.mesh.member("hospital").source(self.mesh).import_bundle(samples.patient())
+        source = self.mesh.member("hospital").source(self.mesh)
+        for part in (*samples.directory(), samples.patient()):
+            source.import_bundle(part)
         self.share = self.person.share("practice", ["laboratory"], days=30)
         self.doctor = self.mesh.member("practice").home.practitioner(CHAIN)
         self.receipt = self.ask()

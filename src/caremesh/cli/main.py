@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from caremesh import __version__
-from caremesh.cli import demo, doctor, evidence, ledger, policy, records, wallet
+from caremesh.cli import demo, doctor, evidence, importing, ledger, policy, records, wallet
 from caremesh.cli.output import fail
 from caremesh.errors import CareMeshError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 app.command("demo", help=demo.HELP)(demo.demo)
 app.add_typer(wallet.app, name="wallet")
-app.command("import", help=records.IMPORT_HELP)(records.import_)
+app.command("import", help=importing.HELP)(importing.import_)
 app.command("read", help=records.READ_HELP)(records.read)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(evidence.app, name="evidence")

@@ -95,22 +95,28 @@ def passphrase(*, confirm: bool = False) -> str:
 
 def fail(error: CareMeshError, *, as_json: bool) -> None:
     """Tell an error: code, sentence, place, cure, and the page that explains its exit code."""
-    page = f"docs/reference/exit-codes/{error.exit_code}.md"
     if as_json:
-        print_json(
-            {
-                "error": error.code,
-                "sentence": error.error.sentence,
-                "place": error.place,
-                "cure": error.error.cure,
-                "exit_code": error.exit_code,
-                "page": page,
-            }
-        )
+        print_json(error_fields(error))
         return
     typer.secho(f"{error.code}: {error.error.sentence}", fg=typer.colors.RED, err=True)
     if error.place:
         typer.echo(f"  where       {error.place}", err=True)
     if error.error.cure:
         typer.echo(f"  what to do  {error.error.cure}", err=True)
-    typer.echo(f"  more        {page}", err=True)
+    typer.echo(f"  more        {_page(error)}", err=True)
+
+
+def error_fields(error: CareMeshError) -> dict[str, Any]:
+    """An error for programs."""
+    return {
+        "error": error.code,
+        "sentence": error.error.sentence,
+        "place": error.place,
+        "cure": error.error.cure,
+        "exit_code": error.exit_code,
+        "page": _page(error),
+    }
+
+
+def _page(error: CareMeshError) -> str:
+    return f"docs/reference/exit-codes/{error.exit_code}.md"

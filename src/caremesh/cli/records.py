@@ -2,64 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from caremesh.cli.output import AsJson, Home, console, print_json, print_table, progress
-from caremesh.cli.wallet import WalletPath, open_person
 
-IMPORT_HELP = """Import a FHIR R4 bundle (JSON or gzip) of one patient: classify, seal, store, register.
-
-The patient's wallet enrols with the member first, when it has not yet. The same bundle twice changes nothing.
-
-Example: [bold]caremesh import sample[/bold] (the sample patient), or [bold]caremesh import bundle.json[/bold]
-"""
 READ_HELP = """Read what is shared with a member: a receipt from the ledger, two of three custodians, the records.
 
 Example: [bold]caremesh read laboratory[/bold], or [bold]caremesh read laboratory --json[/bold] for a FHIR Bundle
 """
-_GZIP_MAGIC = b"\x1f\x8b"
-
-
-def import_(
-    home: Home,
-    file: Annotated[str, typer.Argument(help="The bundle, or the word sample.")],
-    member: Annotated[str, typer.Option("--as", help="The member that imports.")] = "hospital",
-    wallet: WalletPath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Import a bundle."""
-    from caremesh.fhir.bundle import read_bundle
-    from caremesh.node.mesh import LocalMesh
-
-    data = _read(file)
-    bundle = read_bundle(data)
-    patient = bundle.patient.id if bundle.patient is not None else ""
-    with LocalMesh(home / "mesh") as mesh:
-        source = mesh.member(member).source(mesh)
-        if not source.is_enrolled(patient):
-            open_person(mesh, home, wallet).enrol(member, patient)
-        with progress("Importing", quiet=as_json) as bar:
-
-            def show(doing: str, done: int, total: int) -> None:
-                if bar is not None:
-                    bar.update(bar.task_ids[0], description=doing, completed=done, total=total)
-
-            report = source.import_bundle(data, show)
-    if as_json:
-        import msgspec
-
-        print_json(msgspec.to_builtins(report))
-        return
-    if report.records:
-        print_table(
-            "Imported", ["category", "records "], [[name, str(count)] for name, count in report.records.items()]
-        )
-    total = sum(report.records.values())
-    console().print(f"{total} records in {report.segments} sealed segments, {report.unchanged} there already.")
 
 
 def read(
@@ -131,17 +83,3 @@ def _what(resource: dict[str, Any]) -> str:
 def _date(resource: dict[str, Any]) -> str:
     names = ("effectiveDateTime", "authoredOn", "onsetDateTime", "recordedDate", "occurrenceDateTime", "date", "issued")
     return next((str(resource[name])[:10] for name in names if name in resource), "")
-
-
-def _read(file: str) -> bytes:
-    from caremesh.cli.errors import NOT_READABLE
-    from caremesh.errors import BadInput
-    from caremesh.fhir import samples
-
-    if file == "sample":
-        return samples.patient()
-    try:
-        data = Path(file).read_bytes()
-        return gzip.decompress(data) if data.startswith(_GZIP_MAGIC) else data
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
-        raise BadInput(NOT_READABLE) from error

@@ -1,146 +1,194 @@
 """Which category a resource belongs to. The stricter category wins; what cannot be placed is restricted.
 
-In this order:
-1. every coding anywhere in the resource that stands in a sensitive value set (``valuesets/sensitive.json``), so that a
-   medication, a reason or a result that betrays a diagnosis is placed with it;
-2. every ``meta.security`` label for sensitive information (HL7 v3 ActCode, ``_InformationSensitivityPolicy``);
-3. else by resource type, and for Observation and DiagnosticReport by ``category``;
-4. else ``unclassified``.
+A record is as sensitive as anything in it, at any depth: codings (the second one of a concept, an extension's, a
+contained resource's, a nested bundle's), words and codes in texts, names and the narrative, attached texts, labels. So
+a medication, a reason or a result that betrays a diagnosis is placed with it. In short:
+
+1. what a value set (``valuesets/``) knows of its codes and words;
+2. ``meta.security`` and ``securityLabel`` (HL7 v3 ActCode for sensitive information, Confidentiality R and V);
+3. what its type is, and that of the resources within it (``kinds.py``);
+4. an attachment that cannot be read as text makes it ``unclassified``, unless its source labels it as normal.
+
+Each look is a pass over the bytes; the tree is walked only where a pass says that there is something to see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
-from importlib.resources import files
+import base64
+import binascii
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
 
-from caremesh.fhir.bundle import Resource
-from caremesh.fhir.categories import SENSITIVE
+from caremesh.fhir.categories import ALL, SENSITIVE
+from caremesh.fhir.entries import DIRECTORY_TYPES, Resource
+from caremesh.fhir.kinds import by_kind
+from caremesh.fhir.valuesets import GROUPED_CODE, SHORT_CODE, ValueSets, look, value_sets
 
-_BY_TYPE: Final = {
-    "AllergyIntolerance": "allergies",
-    "Condition": "conditions",
-    "Medication": "medications",
-    "MedicationRequest": "medications",
-    "MedicationStatement": "medications",
-    "MedicationAdministration": "medications",
-    "MedicationDispense": "medications",
-    "Immunization": "immunizations",
-    "Procedure": "procedures",
-    "ImagingStudy": "imaging",
-    "Encounter": "encounters",
-    "DocumentReference": "documents",
-    "Composition": "documents",
-    "CarePlan": "care-plans",
-    "CareTeam": "care-plans",
-    "Goal": "care-plans",
-    "Device": "devices-wearables",
-    "SupplyDelivery": "devices-wearables",
-    "Patient": "demographics",
-    "RelatedPerson": "demographics",
-    "Claim": "claims",
-    "ExplanationOfBenefit": "claims",
-    "Coverage": "claims",
-    "Provenance": "documents",
-}
-_BY_OBSERVATION_CATEGORY: Final = {
-    "laboratory": "laboratory",
-    "vital-signs": "vital-signs",
-    "procedure": "procedures",
-    "imaging": "imaging",
-    "exam": "procedures",
-    "clinical-test": "procedures",
-    "therapy": "procedures",
-    "social-history": "demographics",
-    "survey": "care-plans",
-}
-"""HL7 observation-category, and the two that US Core adds."""
-_BY_REPORT_CATEGORY: Final = {"LAB": "laboratory", "RAD": "imaging", "34117-2": "documents", "11506-3": "documents"}
-"""HL7 v2-0074 and, as US Core has it for notes, LOINC."""
-_BY_LABEL: Final = {
-    "ETH": "substance-use",
-    "ETHUD": "substance-use",
-    "OPIOIDUD": "substance-use",
-    "SUD": "substance-use",
-    "PSY": "mental-health",
-    "PSYTHPN": "mental-health",
-    "BH": "mental-health",
-    "MH": "mental-health",
-    "SEX": "reproductive-health",
-    "STD": "reproductive-health",
-    "GDIS": "genetics",
-    "HIV": "hiv",
-    "DV": "violence-abuse",
-    "SDV": "violence-abuse",
-    "SA": "violence-abuse",
-    "R": "unclassified",
-    "V": "unclassified",
-}
-"""HL7 v3 ActCode for sensitivity, v3 Confidentiality for *restricted* and *very restricted*."""
+UNCLASSIFIED: Final = "unclassified"
+_STRICTNESS: Final = {category: rank for rank, category in enumerate(ALL)}
+_TELLING: Final = frozenset(
+    {
+        "addresses", "condition", "derivedFrom", "diagnosisReference", "finding", "focus", "hasMember",
+        "investigation", "item", "manifestation", "medicationReference", "prescription", "problem",
+        "procedureReference", "reasonReference", "result",
+    }
+)  # fmt: skip
+"""Elements that say why a record was made, or what it is about."""
+_READABLE: Final = ("text/", "application/json", "application/fhir", "application/xml", "application/hl7")
+_OPAQUE_TYPES: Final = frozenset(
+    {"DocumentReference", "DiagnosticReport", "Binary", "Media", "Communication", "Consent"}
+)
+_PLAIN_WITHIN: Final = DIRECTORY_TYPES | {"ServiceRequest", "Substance", "Questionnaire", "Group", "Parameters"}
+"""Unclassified by themselves; within another resource they are as open as that one, but for what is said in them."""
+_ICD: Final = re.compile(r"icd[-_]?10|2\.16\.840\.1\.113883\.6\.(90|3)$", re.IGNORECASE)
+_ATC: Final = re.compile(r"atc|2\.16\.840\.1\.113883\.6\.73", re.IGNORECASE)
+_TAG: Final = re.compile(r"<[^>]*>")
+_INVISIBLE: Final = dict.fromkeys((0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
 
 
 def classify(resource: Resource) -> str:
     """The category of a resource: one of ``categories.ALL``."""
-    found = set(_sensitive(resource.json))
-    if found:
-        return max(found, key=SENSITIVE.index)
-    return _by_kind(resource.type, resource.json)
+    return category_of(resource.json, resource.data)
 
 
-def _by_kind(kind: str, json: dict[str, Any]) -> str:
-    if kind == "Observation":
-        return _first(_codes(json.get("category")), _BY_OBSERVATION_CATEGORY)
-    if kind == "DiagnosticReport":
-        return _first(_codes(json.get("category")), _BY_REPORT_CATEGORY)
-    return _BY_TYPE.get(kind, "unclassified")
+def category_of(json: dict[str, Any], data: bytes) -> str:
+    """As ``classify``. ``data``: the resource as JSON text, ``json``: the same, parsed."""
+    sets = value_sets()
+    marks = look(_visible(data.decode("utf-8", "replace")))
+    found = {by_kind(json), *marks.categories}
+    closer = marks.closer
+    if b"\\" in data:
+        again = look(_visible("\n".join(_strings(json)))), look(msgspec.json.encode(json).decode())
+        found |= again[0].categories
+        closer = closer | again[1].closer
+    if "narrative" in closer:
+        found |= look(_visible(_without_tags("\n".join(_values(json, "div"))))).categories
+    if closer & {SHORT_CODE, GROUPED_CODE}:
+        found.update(_by_codings(json, sets))
+    if "labels" in closer:
+        found.update(_by_labels(json, sets))
+    if "resources" in closer:
+        found.update(_within(json))
+    if "attachments" in closer:
+        found.update(_by_attachments(json, sets))
+    return max(found, key=_STRICTNESS.__getitem__)
 
 
-def _first(codes: list[str], table: dict[str, str]) -> str:
-    return next((table[code] for code in codes if code in table), "unclassified")
+def raised(type_: str, category: str, reached: Iterable[tuple[str, str, str]]) -> str:
+    """The category of a record that refers to others; ``reached``: (element, type, category) of each.
+
+    A record that gives another as its reason or content reveals it, so the stricter of both is right.
+    """
+    if type_ == "Provenance":
+        return category
+    found = [other for name, _, other in reached if name in _TELLING and other in SENSITIVE]
+    return max([*found, category], key=_STRICTNESS.__getitem__) if found else category
 
 
-def _sensitive(json: dict[str, Any]) -> Iterator[str]:
-    table = _value_sets()
-    for system, code in _codings(json):
-        category = table.get((system, code))
-        if category is not None:
-            yield category
-    meta = json.get("meta")
-    if isinstance(meta, dict):
-        for _, code in _codings(meta.get("security")):
-            if code in _BY_LABEL:
-                yield _BY_LABEL[code]
+def _by_codings(json: Any, sets: ValueSets) -> Iterator[str]:
+    """By code and system, for systems whose codes cannot be told from numbers in running text."""
+    for item in _objects(json):
+        system, code = item.get("system"), item.get("code")
+        if isinstance(code, str) and isinstance(system, str):
+            yield from sets.codes.get((system, code), ())
+            bare = code.replace(".", "").upper()
+            if _ICD.search(system):
+                yield from (category for start, category in sets.icd10 if bare.startswith(start))
+            elif _ATC.search(system):
+                yield from (category for start, category in sets.atc if bare.startswith(start))
 
 
-def _codings(value: Any) -> Iterator[tuple[str, str]]:
-    """Every (system, code) anywhere below, contained resources and extensions too. Iterative: depth costs nothing."""
+def _by_labels(json: Any, sets: ValueSets) -> Iterator[str]:
+    for label in _labels(json):
+        if label in sets.labels:
+            yield sets.labels[label]
+
+
+def _labels(json: Any) -> Iterator[str]:
+    for item in _objects(json):
+        if isinstance(item.get("confidentiality"), str):  # Composition
+            yield item["confidentiality"].upper()
+        for name in ("security", "securityLabel"):
+            for coding in _objects(item.get(name)):
+                if isinstance(coding.get("code"), str):
+                    yield coding["code"].upper()
+
+
+def _within(json: dict[str, Any]) -> Iterator[str]:
+    """The sensitive categories of resources inside this one; open ones stay with it."""
+    for item in _objects(json):
+        if item is not json and isinstance(item.get("resourceType"), str):
+            category = by_kind(item)
+            if category in SENSITIVE and item["resourceType"] not in _PLAIN_WITHIN:
+                yield category
+
+
+def _by_attachments(json: dict[str, Any], sets: ValueSets) -> Iterator[str]:
+    """What attached texts tell; what cannot be read tells nothing, and so is restricted."""
+    normal = any(label in sets.normal for label in _labels(json))
+    for item in _objects(json):
+        data = item.get("data")
+        kind = str(item.get("contentType", "")).lower()
+        if not isinstance(data, str) or not data:
+            continue
+        if "origin" in item:  # SampledData: numbers, not an attachment
+            continue
+        text = _decoded(data)
+        if kind.startswith(_READABLE) and text is not None:
+            yield from look(_visible(text)).categories
+            if "<" in text:
+                yield from look(_visible(_without_tags(text))).categories
+        elif json.get("resourceType") in _OPAQUE_TYPES and not normal:
+            yield UNCLASSIFIED
+
+
+def _decoded(data: str) -> str | None:
+    try:
+        return base64.b64decode(data).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON object at any depth. Iterative: depth costs nothing."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
         if isinstance(item, dict):
-            system, code = item.get("system"), item.get("code")
-            if isinstance(code, str) and isinstance(system, str):
-                yield system, code
+            yield item
             waiting += item.values()
         elif isinstance(item, list):
             waiting += item
 
 
-def _codes(value: Any) -> list[str]:
-    return [code for _, code in _codings(value)]
+def _strings(value: Any) -> Iterator[str]:
+    """Every text at any depth."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
 
 
-@lru_cache(maxsize=1)
-def _value_sets() -> dict[tuple[str, str], str]:
-    text = files("caremesh.fhir").joinpath("valuesets/sensitive.json").read_bytes()
-    table: dict[tuple[str, str], str] = {}
-    for category, by_system in msgspec.json.decode(text)["categories"].items():
-        for system, codes in by_system.items():
-            for code in codes:
-                known = table.get((system, code))
-                if known is None or SENSITIVE.index(known) < SENSITIVE.index(category):
-                    table[system, code] = category
-    return table
+def _values(json: Any, name: str) -> Iterator[str]:
+    for item in _objects(json):
+        if isinstance(item.get(name), str):
+            yield item[name]
+
+
+def _without_tags(text: str) -> str:
+    return html.unescape(_TAG.sub("", text))
+
+
+def _visible(text: str) -> str:
+    """As a reader sees it: letters of any width are the same, what has no width is not there."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text).translate(_INVISIBLE)

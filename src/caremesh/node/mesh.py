@@ -41,7 +41,9 @@ from caremesh.node import errors
 from caremesh.node.founding import CHAIN, FILE, Clock, Founding, load
 from caremesh.node.member import FOUNDERS, MemberHome
 from caremesh.node.upkeep import Upkeep
+from caremesh.source.directory import Directory
 from caremesh.source.importer import Source
+from caremesh.source.survey import no_issue
 from caremesh.types import DAY_S, Did, Seconds
 
 OPERATOR: Final = "regulator"
@@ -108,6 +110,7 @@ class Member:
         self.home = home
         self.ledger = ledger
         self.log = ReleaseLog(home.folder / "releases")
+        self.directory = Directory(home.folder / "directory", home.did, home.node_key.public)
         self.custodian = Custodian(
             did=home.did,
             key=home.node_key,
@@ -130,6 +133,8 @@ class Member:
             stores=mesh.stores(),
             custodians=mesh.custodians,
             ledger=self.ledger,
+            directory=self.directory,
+            check=no_issue,
             clock=mesh.clock,
         )
 

@@ -12,3 +12,12 @@ NOT_REGISTERED = ErrorCode(
     "source.03", "The ledger did not take a segment.", "See the code; import again, what is there is left alone."
 )
 NO_STREAM = ErrorCode("source.04", "The patient has given no write permit for this category.", "Ask the patient.")
+DIRECTORY_FAILED = ErrorCode(
+    "source.05", "The directory's folder cannot be opened or written.", "Look at its permissions and at free space."
+)
+CONFLICT = ErrorCode(
+    "source.06",
+    "This version of the record is held already, with other content.",
+    "Give corrected content a version of its own.",
+)
+UNREADABLE = ErrorCode("source.07", "The file cannot be read.", "Check its path and permissions.")

@@ -1,83 +1,99 @@
-"""Import a bundle: read, classify, seal, store, deposit, register. Nothing on the ledger before all else is durable.
+"""Import FHIR records: look at everything, seal, store, deposit, register. Nothing half-imported.
 
-Order, and why: blocks go to every store, then seals to at least *t* custodians of each stream, and only then do the
-registrations go to the ledger, one transaction a stream (one transaction over several would tie them together), in a
-shuffled batch with those of other patients where there are any. What fails before leaves nothing behind that anyone
-could see; what fails after is completed by importing again, since records that are in a stream already are left alone.
+Two passes over a file. The first (``survey``) reads, validates, classifies and resolves every entry, and writes
+nothing; a transaction, collection, history or single resource with anything wrong is refused there, whole, with a
+report of all that is wrong; entries of a batch and lines of NDJSON stand for themselves. The second seals segment by
+segment, so that memory holds the file, the list of its entries and one segment. What is here already, byte for byte, is
+left alone.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, TypeAlias
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from msgspec import Struct
 
 from caremesh import codec
 from caremesh.blobs.interface import BlockStore
 from caremesh.blobs.vault import Vault
-from caremesh.consensus.interface import Committed
-from caremesh.contracts.members import queries as members
-from caremesh.contracts.records import queries as records
-from caremesh.contracts.records.messages import Register
-from caremesh.contracts.streams import queries as streams
-from caremesh.contracts.streams.messages import Permit
-from caremesh.crypto.hashes import sha256
-from caremesh.errors import BadInput, CareMeshError, Refused, Unavailable
-from caremesh.fhir.bundle import Resource, read_bundle
-from caremesh.fhir.classify import classify
-from caremesh.ledger.state import Reader
-from caremesh.ledger.transactions import Signer, Signs, Tx, encode, sign
-from caremesh.sealing import channel, custody
+from caremesh.errors import BadInput, ErrorCode, Refused
+from caremesh.fhir import errors as fhir_errors
+from caremesh.fhir.directory import sign_entry
+from caremesh.fhir.entries import ATOMIC_KINDS, DIRECTORY_TYPES, SINGLE, Entry, lines, read_entry, split
+from caremesh.fhir.references import Condition
+from caremesh.ledger.transactions import Signs
+from caremesh.sealing import channel
 from caremesh.sealing.channel import ProfileEntry, SealingProfile
-from caremesh.sealing.custody import Acknowledgement, SealDeposit
 from caremesh.sealing.segment import RecordToSeal, SealedSegment, seal_segment
 from caremesh.source import errors
-from caremesh.source.index import IndexedSegment, SourceIndex
-from caremesh.types import Code, Count, Did, Seconds
+from caremesh.source.directory import Directory
+from caremesh.source.index import HeldRecords, IndexedRecord, IndexedSegment, SourceIndex
+from caremesh.source.registering import Ledger, Ready, Registrar, SealCustodian
+from caremesh.source.resolving import Found
+from caremesh.source.storing import Stored
+from caremesh.source.survey import Check, Refusal, Survey, survey
+from caremesh.types import Code, Count, Did, Digest, Seconds
 
 MAX_RECORDS_PER_SEGMENT: Final = 2_000
-_TX_LIFE_S: Final[Seconds] = 300
+MAX_SEGMENT_BYTES: Final = 8 * 1024 * 1024
+"""Original bytes of one segment, unless a single record is larger."""
+LINES_AT_ONCE: Final = 2_000
+MAX_LINE_BYTES: Final = 32 * 1024 * 1024
+_NAMED: Final = 3
 
 Progress = Callable[[str, int, int], None]
-"""(what is being done, how much is done, of how much)"""
-Sealed: TypeAlias = tuple[ProfileEntry, list[Resource], SealedSegment]
-
-
-class SealCustodian(Protocol):
-    """The way to one custodian."""
-
-    def deposit_seal(self, data: bytes) -> bytes:
-        """Leave a signed seal; the signed acknowledgement. Raises CareMeshError."""
-        ...
-
-
-class Ledger(Protocol):
-    """The way to the ledger."""
-
-    def submit_batch(self, subject: bytes, transactions: Sequence[bytes], /) -> list[Committed]:
-        """Send what is not urgent among that of other subjects; what became of each, in order.
-
-        ``subject`` tells the member's subjects apart; it goes nowhere. Raises what ``Engine.submit`` raises.
-        """
-        ...
-
-    def reader(self) -> Reader:
-        """Committed state."""
-        ...
+"""(what is being done, how much is done, of how much; 0 when that is not known)"""
 
 
 class ImportReport(Struct, frozen=True, kw_only=True):
-    """What an import did. ``records``: new ones by category; ``unchanged``: those that were there already."""
+    """What an import did. ``records``: new ones by category; ``unchanged``: those that were here already.
 
-    records: dict[Code, Count]
-    unchanged: Count
-    segments: Count
-    blocks: Count
-    original_bytes: Count
-    sealed_bytes: Count
-    directory: Count
+    ``outside``: references to what is neither in the file nor here; they stay as they are.
+    """
+
+    records: dict[Code, Count] = {}
+    unchanged: Count = 0
+    segments: Count = 0
+    blocks: Count = 0
+    original_bytes: Count = 0
+    sealed_bytes: Count = 0
+    directory: Count = 0
+    outside: Count = 0
+    settled: Count = 0
+    """Segments of an earlier import that was interrupted, registered now."""
+    refused: list[Refusal] = []
+
+    def plus(self, other: ImportReport) -> ImportReport:
+        """Both together."""
+        added = {
+            name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__ if name != "records"
+        }
+        names = sorted({*self.records, *other.records})
+        return ImportReport(
+            **added, records={name: self.records.get(name, 0) + other.records.get(name, 0) for name in names}
+        )
+
+
+class NotImported(BadInput):
+    """Nothing of a file was imported, since something in it was refused; ``report`` says what.
+
+    Its code is that of the refusal when there is one, else fhir.31.
+    """
+
+    def __init__(self, report: ImportReport) -> None:
+        self.report = report
+        if len(report.refused) == 1:
+            only = report.refused[0]
+            super().__init__(ErrorCode(only.code, only.sentence, only.cure), only.place)
+            return
+        named = "; ".join(f"{refusal.place} {refusal.code}" for refusal in report.refused[:_NAMED])
+        more = len(report.refused) - _NAMED
+        super().__init__(fhir_errors.WITH_THE_REST, f"{named} and {more} more" if more > 0 else named)
+
+    def __reduce__(self) -> Any:
+        return NotImported, (self.report,)
 
 
 class Source:
@@ -95,20 +111,32 @@ class Source:
         stores: Sequence[BlockStore],
         custodians: Mapping[Did, SealCustodian],
         ledger: Ledger,
+        directory: Directory,
+        check: Check,
         clock: Callable[[], Seconds],
     ) -> None:
-        """``key``: of the member's DID; ``stores``: every one of them gets every block."""
+        """``key``: of the member's DID; ``stores``: every one of them gets every block; ``check``: FHIR validation."""
         self._chain = chain
         self.did = did
-        self._key = key
         self._node_key = node_key
         self._hpke_private = hpke_private
         self._vault = vault
         self.index = SourceIndex(vault)
+        self.directory = directory
         self._stores = stores
-        self._custodians = custodians
         self._ledger = ledger
+        self._check = check
         self._clock = clock
+        self._registrar = Registrar(
+            chain=chain,
+            did=did,
+            key=key,
+            node_key=node_key,
+            vault=vault,
+            custodians=custodians,
+            ledger=ledger,
+            clock=clock,
+        )
 
     def enrol(self, patient: str, sealed_profile: bytes) -> None:
         """Keep a patient's sealing profile under the id that the patient has here. Raises Tampered custody.NN."""
@@ -117,155 +145,233 @@ class Source:
 
     def is_enrolled(self, patient: str) -> bool:
         """Whether a patient has given a sealing profile."""
-        return self._vault.get(_profile_name(patient)) is not None
+        return bool(self._vault.names(_profile_name(patient))) and self._vault.get(_profile_name(patient)) is not None
 
-    def import_bundle(self, data: bytes, progress: Progress = lambda *_: None) -> ImportReport:
-        """Import a patient's bundle. Raises BadInput fhir.NN, Refused source.01, source.04, Unavailable source.02."""
-        bundle = read_bundle(data)
-        patient = bundle.patient.id if bundle.patient is not None else ""
-        stored = self._vault.get(_profile_name(patient))
-        if stored is None:
-            raise Refused(errors.NO_PROFILE)
-        profile = codec.decode_as(stored, SealingProfile)
-        by_category, unchanged = self._sort(bundle.records, profile)
-        sealed: list[Sealed] = []
-        done, total = 0, sum(len(resources) for _, resources in by_category.values())
-        for entry, resources in by_category.values():
-            for start in range(0, len(resources), MAX_RECORDS_PER_SEGMENT):
-                part = resources[start : start + MAX_RECORDS_PER_SEGMENT]
-                sealed.append((entry, part, _seal(entry, self.did, part)))
-                done += len(part)
-                progress("sealing", done, total)
-        for number, (entry, _, segment) in enumerate(sealed, 1):
-            for store in self._stores:
-                store.put_all(entry.stream, {**segment.blocks, segment.descriptor_cid: segment.descriptor})
-            self._deposit(entry, segment)
-            progress("storing", number, len(sealed))
-        progress("registering", 0, len(sealed))
-        self._register(patient, sealed)
-        progress("registering", len(sealed), len(sealed))
-        return ImportReport(
-            records={category: len(resources) for category, (_, resources) in sorted(by_category.items())},
-            unchanged=unchanged,
-            segments=len(sealed),
-            blocks=sum(len(segment.blocks) for _, _, segment in sealed),
-            original_bytes=sum(len(resource.data) for _, part, _ in sealed for resource in part),
-            sealed_bytes=sum(len(block) for _, _, segment in sealed for block in segment.blocks.values()),
-            directory=len(bundle.directory),
-        )
+    def import_bundle(self, data: bytes | bytearray, progress: Progress = lambda *_: None) -> ImportReport:
+        """Import a bundle or a single resource.
 
-    def _sort(
-        self, resources: list[Resource], profile: SealingProfile
-    ) -> tuple[dict[Code, tuple[ProfileEntry, list[Resource]]], Count]:
-        """New records by category, and how many are there already."""
-        entries = {entry.category: entry for entry in profile.entries}
-        held: dict[Code, set[bytes]] = {}
-        found: dict[Code, tuple[ProfileEntry, list[Resource]]] = {}
-        unchanged = 0
-        for resource in resources:
-            category = classify(resource)
-            if category not in entries:
-                raise Refused(errors.NO_STREAM, category)
-            if category not in held:
-                kept = self.index.segments(entries[category].stream)
-                held[category] = {digest for segment in kept for digest in segment.records}
-            if sha256(resource.data) in held[category]:
-                unchanged += 1
-            else:
-                found.setdefault(category, (entries[category], []))[1].append(resource)
-        return found, unchanged
+        Raises BadInput fhir.01 to fhir.05, fhir.08, fhir.21 for a file that cannot be read at all; NotImported
+        when an entry of what is imported whole was refused; Refused source.01, source.03, source.04, Unavailable
+        source.02.
+        """
+        file = split(data)
+        return self._import(file.entries, file.kind, progress, len(file.entries))
 
-    def _deposit(self, entry: ProfileEntry, segment: SealedSegment) -> None:
-        """Leave the seal with every custodian of the stream; at least *t* must acknowledge."""
-        permit = codec.decode_as(entry.permit.permit, Permit)
-        deposit = SealDeposit(
-            stream=entry.stream,
-            source=self.did,
-            descriptor=segment.descriptor,
-            seal=segment.seal,
-            permit=entry.permit.permit,
-            permit_signature=entry.permit.signature,
-        )
-        signed = custody.sign_payload(custody.SEAL_DEPOSIT, deposit, self._node_key)
-        failures = []
-        for custodian in permit.custodians:
-            try:
-                answer = custody.read_signed(self._custodians[custodian].deposit_seal(codec.encode(signed)))
-                member = members.member(self._ledger.reader(), custodian)
-                if member is None:
-                    raise Unavailable(errors.TOO_FEW_DEPOSITS, custodian)
-                said = custody.open_signed(
-                    custody.ACKNOWLEDGEMENT, answer, Acknowledgement, member.keys.node, custodian
-                )
-                if said != Acknowledgement(custodian=custodian, what=custody.deposit_digest(signed)):
-                    raise BadInput(errors.TOO_FEW_DEPOSITS, custodian)
-            except (CareMeshError, KeyError) as error:
-                failures.append(f"{custodian}: {error.code if isinstance(error, CareMeshError) else 'unknown'}")
-        if len(permit.custodians) - len(failures) < permit.threshold:
-            raise Unavailable(errors.TOO_FEW_DEPOSITS, "; ".join(failures))
+    def import_lines(self, chunks: Iterator[bytes], progress: Progress = lambda *_: None) -> ImportReport:
+        """Import NDJSON, a few thousand lines at a time; each line stands for itself. Raises as ``import_bundle``."""
+        report = ImportReport()
+        rest = lines(chunks, MAX_LINE_BYTES)
+        while batch := list(_batch(rest)):
+            report = report.plus(self._import(batch, "ndjson", progress, 0))
+        return report
 
-    def _register(self, patient: str, sealed: Sequence[Sealed]) -> None:
-        """Register segments in one shuffled batch; what was registered is indexed even when another was refused."""
-        reader = self._ledger.reader()
-        batch = [self._registration(reader, entry, segment) for entry, _, segment in sealed]
-        outcomes = self._ledger.submit_batch(patient.encode(), batch)
-        reader = self._ledger.reader()
-        self.index.add(
+    def _import(self, entries: Sequence[Entry], kind: str, progress: Progress, total: Count) -> ImportReport:
+        counted = itertools.count(1)
+        known = _Here(self, _Patients(self))
+        looked = survey(entries, known, self._check, kind=kind, step=lambda: progress("checking", next(counted), total))
+        if looked.refused and kind in ATOMIC_KINDS | {SINGLE}:
+            raise NotImported(ImportReport(refused=looked.refused, outside=looked.outside))
+        return self._write(looked, known.patients, progress)
+
+    def _write(self, looked: Survey, patients: _Patients, progress: Progress) -> ImportReport:
+        by_patient: dict[str, list[Found]] = {}
+        for item in looked.found:
+            if item.patient:
+                by_patient.setdefault(item.patient, []).append(item)
+        wanted = {patient: self._new(patient, items, patients) for patient, items in by_patient.items()}
+        settled = sum(self._registrar.settle(patient, patients.profile(patient)) for patient in wanted)
+        if settled:
+            patients.forget()
+            wanted = {patient: self._new(patient, items, patients) for patient, items in by_patient.items()}
+        directory = self.directory.put(
             [
-                IndexedSegment(
-                    stream=entry.stream,
-                    segment=records.index_of(reader, entry.stream, segment.descriptor_cid) or 0,
-                    descriptor=segment.descriptor_cid,
-                    key=segment.segment_key,
-                    records=[sha256(resource.data) for resource in part],
-                )
-                for (entry, part, segment), outcome in zip(sealed, outcomes, strict=True)
-                if not outcome.code
+                sign_entry(read_entry(item.entry), self.did, self._node_key, self._clock())
+                for item in looked.found
+                if item.type in DIRECTORY_TYPES
             ]
         )
-        refused = [outcome.code for outcome in outcomes if outcome.code]
-        if refused:
-            raise Refused(errors.NOT_REGISTERED, refused[0])
-
-    def _registration(self, reader: Reader, entry: ProfileEntry, segment: SealedSegment) -> bytes:
-        """A signed transaction; it carries the permit while the ledger has not seen it, since a batch has no order."""
-        opened = streams.stream(reader, entry.stream)
-        permit = codec.decode_as(entry.permit.permit, Permit)
-        message = Register(
-            stream=entry.stream,
-            descriptor=segment.descriptor_cid,
-            seal=segment.seal_hash,
-            size_class=segment.size_class,
-            permit=entry.permit if opened is None or opened.serial < permit.serial else None,
+        report = ImportReport(
+            unchanged=len(looked.found) + looked.skipped - directory - sum(map(_count, wanted.values())),
+            directory=directory,
+            outside=looked.outside,
+            settled=settled,
+            refused=looked.refused,
         )
-        tx = encode(
-            Tx(
-                chain=self._chain,
-                expires_at=self._clock() + _TX_LIFE_S,
-                salt=os.urandom(8),
-                signers=[Signer(key=self._key.public, did=self.did)],
-                msgs=[message],
-            )
+        for patient, by_category in wanted.items():
+            report = report.plus(self._seal_and_register(patient, patients.profile(patient), by_category, progress))
+        return report
+
+    def _new(self, patient: str, items: list[Found], patients: _Patients) -> dict[Code, list[Found]]:
+        """What is not here yet, by category. Raises Refused source.01, source.04."""
+        held, entries = patients.held(patient), _entries(patients.profile(patient))
+        found: dict[Code, list[Found]] = {}
+        for item in items:
+            if item.category not in entries:
+                raise Refused(errors.NO_STREAM, item.category)
+            if not held.holds(item.digest):
+                found.setdefault(item.category, []).append(item)
+        return found
+
+    def _seal_and_register(
+        self, patient: str, profile: SealingProfile, by_category: dict[Code, list[Found]], progress: Progress
+    ) -> ImportReport:
+        entries = _entries(profile)
+        total = _count(by_category)
+        done = blocks = sealed_bytes = 0
+        ready: list[Ready] = []
+        indexed: list[IndexedSegment] = []
+        stored = Stored(self._stores)
+        for category, items in sorted(by_category.items()):
+            entry = entries[category]
+            for part in _parts(items):
+                segment = _seal(entry, self.did, part)
+                stored.put(entry.stream, {**segment.blocks, segment.descriptor_cid: segment.descriptor})
+                ready.append(
+                    Ready(
+                        category,
+                        segment.descriptor,
+                        segment.descriptor_cid,
+                        segment.seal,
+                        segment.seal_hash,
+                        segment.size_class,
+                    )
+                )
+                indexed.append(_indexed(entry, category, segment, part))
+                done += len(part)
+                blocks += len(segment.blocks)
+                sealed_bytes += sum(map(len, segment.blocks.values()))
+                progress("sealing", done, total)
+        stored.wait()
+        self._registrar.register(patient, profile, ready, self.index.entries(patient, indexed), progress)
+        return ImportReport(
+            records={category: len(items) for category, items in sorted(by_category.items())},
+            segments=len(ready),
+            blocks=blocks,
+            original_bytes=sum(item.size_bytes for items in by_category.values() for item in items),
+            sealed_bytes=sealed_bytes,
         )
-        return sign(tx, [self._key])
 
 
-def _seal(entry: ProfileEntry, source: Did, part: list[Resource]) -> SealedSegment:
+class _Patients:
+    """What a source has of the patients of one import, read once."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._held: dict[str, HeldRecords] = {}
+        self._profiles: dict[str, SealingProfile] = {}
+
+    def profile(self, patient: str) -> SealingProfile:
+        """Raises Refused source.01."""
+        if patient not in self._profiles:
+            stored = self._source._vault.get(_profile_name(patient))  # noqa: SLF001 - part of Source
+            if stored is None:
+                raise Refused(errors.NO_PROFILE)
+            self._profiles[patient] = codec.decode_as(stored, SealingProfile)
+        return self._profiles[patient]
+
+    def held(self, patient: str) -> HeldRecords:
+        """Its records here."""
+        if patient not in self._held:
+            reader = self._source._ledger.reader()  # noqa: SLF001 - part of Source
+            self._held[patient] = HeldRecords(self._source.index.segments(patient, reader))
+        return self._held[patient]
+
+    def all_held(self) -> Iterable[HeldRecords]:
+        """Of the patients that were asked for so far."""
+        return list(self._held.values())
+
+    def forget(self) -> None:
+        """Read again what is held."""
+        self._held.clear()
+
+
+class _Here:
+    """What is here already, as the survey asks for it."""
+
+    def __init__(self, source: Source, patients: _Patients) -> None:
+        self._source = source
+        self.patients = patients
+
+    def find(self, condition: Condition) -> list[str]:
+        """See ``resolving.Known``."""
+        if condition.type in DIRECTORY_TYPES:
+            return self._source.directory.find(condition)
+        return sorted({id_ for held in self.patients.all_held() for id_ in held.find(condition)})
+
+    def look_at(self, patient: str) -> None:
+        """See ``resolving.Known``."""
+        self.patients.held(patient)
+
+    def is_enrolled(self, patient: str) -> bool:
+        """See ``resolving.Known``."""
+        return self._source.is_enrolled(patient)
+
+    def version(self, patient: str, type_: str, id_: str, version: str) -> Digest | None:
+        """See ``resolving.Known``."""
+        return self.patients.held(patient).version(type_, id_, version)
+
+
+def _batch(entries: Iterator[Entry]) -> Iterator[Entry]:
+    """The next lines: at most ``LINES_AT_ONCE``, and no more once they make a segment."""
+    size_bytes = 0
+    for entry in itertools.islice(entries, LINES_AT_ONCE):
+        yield entry
+        size_bytes += len(bytes(entry.raw))
+        if size_bytes >= MAX_SEGMENT_BYTES:
+            return
+
+
+def _parts(items: list[Found]) -> Iterator[list[Found]]:
+    """The items in pieces that make a segment each."""
+    part: list[Found] = []
+    size_bytes = 0
+    for item in items:
+        if part and (len(part) == MAX_RECORDS_PER_SEGMENT or size_bytes + item.size_bytes > MAX_SEGMENT_BYTES):
+            yield part
+            part, size_bytes = [], 0
+        part.append(item)
+        size_bytes += item.size_bytes
+    if part:
+        yield part
+
+
+def _seal(entry: ProfileEntry, source: Did, part: list[Found]) -> SealedSegment:
     return seal_segment(
         entry.stream,
         source,
         entry.reading_key,
         [
             RecordToSeal(
-                resource_type=resource.type,
-                id=resource.id,
-                version=resource.version,
-                last_updated=resource.last_updated,
-                data=resource.data,
+                resource_type=item.type,
+                id=item.id,
+                version=item.version,
+                last_updated=item.last_updated,
+                data=bytes(item.entry.raw),
             )
-            for resource in part
+            for item in part
         ],
     )
+
+
+def _indexed(entry: ProfileEntry, category: Code, segment: SealedSegment, part: list[Found]) -> IndexedSegment:
+    return IndexedSegment(
+        stream=entry.stream,
+        category=category,
+        descriptor=segment.descriptor_cid,
+        key=segment.segment_key,
+        records=[
+            IndexedRecord(item.digest, item.type, item.id, item.version, item.last_updated, item.identifiers)
+            for item in part
+        ],
+    )
+
+
+def _entries(profile: SealingProfile) -> dict[Code, ProfileEntry]:
+    return {entry.category: entry for entry in profile.entries}
+
+
+def _count(by_category: dict[Code, list[Found]]) -> Count:
+    return sum(map(len, by_category.values()))
 
 
 def _profile_name(patient: str) -> str:

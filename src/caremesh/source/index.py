@@ -1,7 +1,8 @@
 """What a source keeps of what it wrote: which record is in which segment, and the segment keys.
 
 The index lives in the node's vault, so it is encrypted under the node's key and an entry can be destroyed. It serves
-updates (is this version there already?), history, and reading back what the source itself wrote.
+updates (is this version there already?), history, conditions, and reading back what the source itself wrote. An entry
+is written before its segment is registered; it counts once the ledger has the segment.
 """
 
 from __future__ import annotations
@@ -13,46 +14,88 @@ from msgspec import Struct
 from caremesh import codec
 from caremesh.blobs.vault import Vault
 from caremesh.codec import CID
-from caremesh.crypto.hashes import sha256
-from caremesh.types import Count, Digest, StreamId
+from caremesh.contracts.records import queries as records
+from caremesh.fhir.references import Condition
+from caremesh.ledger.state import Reader
+from caremesh.types import Bytes16, Code, Digest, StreamId
 
 _PREFIX: Final = "index/"
 
 
+class IndexedRecord(Struct, frozen=True):
+    """One record. ``digest``: SHA-256 of its original bytes; ``identifiers``: digests of its business identifiers."""
+
+    digest: Digest
+    type: str
+    id: str
+    version: str
+    last_updated: str
+    identifiers: list[Bytes16]
+
+
 class IndexedSegment(Struct, frozen=True):
-    """One segment that this source wrote. ``records`` are hashes of the original bytes, in the segment's order."""
+    """One segment that this source wrote, with its records in the segment's order."""
 
     stream: StreamId
-    segment: Count
+    category: Code
     descriptor: CID
     key: bytes
-    records: list[Digest]
+    records: list[IndexedRecord]
 
 
 class SourceIndex:
-    """The segments that this source wrote, by stream."""
+    """The segments that this source wrote, by patient."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
-    def add(self, segments: list[IndexedSegment]) -> None:
-        """Remember segments, all or none; durable when this returns."""
-        self._vault.put({_name(entry.stream, entry.segment): codec.encode(entry) for entry in segments})
+    def entries(self, patient: str, segments: list[IndexedSegment]) -> dict[str, bytes]:
+        """What to put into the vault to remember segments."""
+        return {_name(patient, entry): codec.encode(entry) for entry in segments}
 
-    def segments(self, stream: StreamId) -> list[IndexedSegment]:
-        """The stream's segments in order."""
+    def segments(self, patient: str, reader: Reader) -> list[IndexedSegment]:
+        """A patient's registered segments, by stream and in the order of the ledger."""
         found = []
-        for name in self._vault.names(_name(stream)):
+        for name in self._vault.names(f"{_PREFIX}{patient}/"):
             stored = self._vault.get(name)
             if stored is not None:
-                found.append(codec.decode_as(stored, IndexedSegment))
-        return found
-
-    def holds(self, stream: StreamId, record: bytes) -> bool:
-        """Whether these very bytes are in the stream already."""
-        digest = sha256(record)
-        return any(digest in entry.records for entry in self.segments(stream))
+                entry = codec.decode_as(stored, IndexedSegment)
+                number = records.index_of(reader, entry.stream, entry.descriptor)
+                if number is not None:
+                    found.append((entry.category, number, entry))
+        return [entry for _, _, entry in sorted(found, key=lambda row: row[:2])]
 
 
-def _name(stream: StreamId, segment: Count | None = None) -> str:
-    return f"{_PREFIX}{stream.hex()}/" + ("" if segment is None else f"{segment:010d}")
+class HeldRecords:
+    """The records of one patient that are here, to look up."""
+
+    def __init__(self, segments: list[IndexedSegment]) -> None:
+        self._digests: set[Digest] = set()
+        self._versions: dict[tuple[str, str, str], Digest] = {}
+        self._ids: set[tuple[str, str]] = set()
+        self._identifiers: dict[tuple[str, bytes], set[str]] = {}
+        for segment in segments:
+            for record in segment.records:
+                self._digests.add(record.digest)
+                self._ids.add((record.type, record.id))
+                self._versions[record.type, record.id, record.version] = record.digest
+                for identifier in record.identifiers:
+                    self._identifiers.setdefault((record.type, identifier), set()).add(record.id)
+
+    def holds(self, digest: Digest) -> bool:
+        """Whether these very bytes are here already."""
+        return digest in self._digests
+
+    def version(self, type_: str, id_: str, version: str) -> Digest | None:
+        """The hash of a version of a record."""
+        return self._versions.get((type_, id_, version))
+
+    def find(self, condition: Condition) -> set[str]:
+        """Ids of the records that a condition fits."""
+        if condition.id:
+            return {condition.id} if (condition.type, condition.id) in self._ids else set()
+        return self._identifiers.get((condition.type, condition.identifier), set())
+
+
+def _name(patient: str, entry: IndexedSegment) -> str:
+    return f"{_PREFIX}{patient}/{entry.stream.hex()}/{entry.descriptor.encode()}"

@@ -122,7 +122,10 @@ class MainJob:
             f"{len(states.streams(self._person.wallet.state))} streams that no field of the ledger ties together.",
             kept=len(phrase.split()) == 24,
         )
-        report = mesh.member("hospital").source(mesh).import_bundle(data)
+        source = mesh.member("hospital").source(mesh)
+        for bundle in samples.directory():
+            source.import_bundle(bundle)
+        report = source.import_bundle(data)
         yield self._step(
             "The hospital imports the patient's records",
             "Classify, seal to the patient's keys, store at three members, deposit seals with custodians, register.",

@@ -21,5 +21,10 @@ def practitioners() -> bytes:
     return _read("practitioners")
 
 
+def directory() -> list[bytes]:
+    """Both, in the order in which they are to be imported, which is before the patient."""
+    return [hospitals(), practitioners()]
+
+
 def _read(name: str) -> bytes:
     return gzip.decompress(files(__package__).joinpath(f"{name}.json.gz").read_bytes())

@@ -1,0 +1,153 @@
+"""``caremesh import``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from caremesh.cli.output import AsJson, Home, console, error_fields, fail, print_json, print_table, progress
+from caremesh.cli.wallet import WalletPath, open_person
+
+if TYPE_CHECKING:
+    from caremesh.source.importer import ImportReport, Progress, Source
+
+HELP = """Import FHIR R4: bundles, NDJSON or single resources, plain or gzip. Validate, classify, seal, store, register.
+
+The patient's wallet enrols with the member first, when it has not yet. The same file twice changes nothing. Hospitals
+and practitioners that the records name come first, into the member's signed directory. Leaves with 3 when anything was
+refused.
+
+Example: [bold]caremesh import sample[/bold] (the sample patient), or [bold]caremesh import hospitals.json
+bundle.json.gz[/bold]
+"""
+REFUSED = 3
+_MOST_ROWS = 20
+
+
+def import_(
+    home: Home,
+    files: Annotated[list[str], typer.Argument(help="Files, in this order; or the word sample.")],
+    member: Annotated[str, typer.Option("--as", help="The member that imports.")] = "hospital",
+    wallet: WalletPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import files, one after the other; stop at the first of which nothing can be imported."""
+    from caremesh.node.mesh import LocalMesh
+    from caremesh.source.importer import ImportReport, NotImported
+
+    report = ImportReport()
+    with LocalMesh(home / "mesh") as mesh, progress("Importing", quiet=as_json) as bar:
+
+        def show(doing: str, done: int, total: int) -> None:
+            if bar is not None:
+                bar.update(bar.task_ids[0], description=doing, completed=done, total=total or None)
+
+        source = mesh.member(member).source(mesh)
+        try:
+            for content in _contents(files):
+                for patient in content.patients():
+                    if not source.is_enrolled(patient):
+                        open_person(mesh, home, wallet).enrol(member, patient)
+                report = report.plus(content.into(source, show))
+        except NotImported as error:
+            if as_json:
+                print_json(error_fields(error) | {"refused": msgspec.to_builtins(error.report.refused)})
+            else:
+                _tell_refused(error.report)
+                fail(error, as_json=False)
+            raise typer.Exit(error.exit_code) from error
+    _tell(report, as_json=as_json)
+    if report.refused:
+        raise typer.Exit(REFUSED)
+
+
+class _Document:
+    """A bundle or a single resource, in memory."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = data
+
+    def patients(self) -> list[str]:
+        from caremesh.fhir.bundle import patients
+        from caremesh.fhir.entries import split
+
+        found = list(dict.fromkeys(patients(split(self._data).entries)))
+        return found if len(found) == 1 else []
+
+    def into(self, source: Source, show: Progress) -> ImportReport:
+        return source.import_bundle(self._data, show)
+
+
+class _Lines:
+    """NDJSON, read as it comes, twice: once to see whose it is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def patients(self) -> list[str]:
+        from caremesh.fhir.bundle import patients
+        from caremesh.fhir.entries import lines
+        from caremesh.source.files import chunks
+        from caremesh.source.importer import MAX_LINE_BYTES
+
+        found = list(dict.fromkeys(patients(lines(chunks(self._path), MAX_LINE_BYTES))))
+        return found if len(found) == 1 else []
+
+    def into(self, source: Source, show: Progress) -> ImportReport:
+        from caremesh.source.files import chunks
+
+        return source.import_lines(chunks(self._path), show)
+
+
+def _contents(files: list[str]) -> Iterator[_Document | _Lines]:
+    from caremesh.fhir import samples
+    from caremesh.source.files import chunks, is_lines, whole
+
+    for name in files:
+        if name == "sample":
+            yield from map(_Document, (*samples.directory(), samples.patient()))
+        elif is_lines(Path(name)):
+            yield _Lines(Path(name))
+        else:
+            yield _Document(whole(chunks(Path(name))))
+
+
+def _tell(report: ImportReport, *, as_json: bool) -> None:
+    if as_json:
+        print_json(msgspec.to_builtins(report))
+        return
+    if report.records:
+        print_table(
+            "Imported", ["category", "records "], [[name, str(count)] for name, count in report.records.items()]
+        )
+    total = sum(report.records.values())
+    console().print(f"{total} records in {report.segments} sealed segments, {report.unchanged} there already.")
+    if report.directory:
+        console().print(f"{report.directory} entries for the directory.")
+    if report.settled:
+        console().print(f"{report.settled} segments of an interrupted import were registered.")
+    if report.outside:
+        console().print(f"{report.outside} references lead to records that are not here; they stay as they are.")
+    _tell_refused(report)
+
+
+def _tell_refused(report: ImportReport) -> None:
+    """A table of what was refused and why."""
+    if not report.refused:
+        return
+    rows = [
+        [refusal.place, refusal.type, refusal.code, "; ".join([refusal.sentence, *map(_issue, refusal.issues)])]
+        for refusal in report.refused[:_MOST_ROWS]
+    ]
+    print_table(f"Refused: {len(report.refused)}", ["where", "type", "code", "why"], rows)
+    if len(report.refused) > _MOST_ROWS:
+        console().print(f"and {len(report.refused) - _MOST_ROWS} more; --json lists all.")
+
+
+def _issue(issue: dict[str, object]) -> str:
+    where = issue.get("expression")
+    return f"{where[0] if isinstance(where, list) and where else ''} {issue.get('diagnostics', '')}".strip()

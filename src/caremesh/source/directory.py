@@ -1,0 +1,121 @@
+"""Where a member keeps its directory: LMDB, every version of every entry, found by id or identifier.
+
+    e/<type>/<id>/<n>              the n-th version, signed (n: 4 bytes, big-endian; the highest is the newest)
+    i/<type>/<identifier>/<id>     16 bytes stand for an identifier; the value is empty
+
+One writing process. What ``put`` has returned for is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from caremesh.errors import StorageFailed
+from caremesh.fhir.directory import DirectoryEntry, open_entry
+from caremesh.fhir.references import Condition
+from caremesh.source import errors
+from caremesh.types import Count, Did, Multikey
+
+_MAP_BYTES: Final = 1024**3
+
+
+class Directory:
+    """A member's signed directory on disk. Close it."""
+
+    def __init__(self, folder: Path, member: Did, node_key: Multikey) -> None:
+        """Open or create. Entries are checked against ``node_key`` whenever they are read. Raises StorageFailed."""
+        self._member = member
+        self._node_key = node_key
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._env = lmdb.open(str(folder), map_size=_MAP_BYTES, max_dbs=0)
+        except (OSError, lmdb.Error) as error:
+            raise StorageFailed(errors.DIRECTORY_FAILED, folder.name) from error
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._env.close()
+
+    def put(self, signed: Sequence[bytes]) -> Count:
+        """Keep signed entries, all or none; how many were new. The same resource again changes nothing.
+
+        Raises Tampered as ``open_entry``, StorageFailed source.05.
+        """
+        entries = [(self._open(data), data) for data in signed]
+        new = 0
+        try:
+            with self._env.begin(write=True) as txn:
+                for entry, data in entries:
+                    name = _name("e", entry.type, entry.id)
+                    versions = [self._open(bytes(value)).data for value in _under(txn, name)]
+                    if entry.data in versions:
+                        continue
+                    txn.put(name + len(versions).to_bytes(4), data)
+                    for identifier in entry.identifiers:
+                        txn.put(_name("i", entry.type, identifier) + entry.id.encode(), b"")
+                    new += 1
+        except lmdb.Error as error:
+            raise StorageFailed(errors.DIRECTORY_FAILED) from error
+        return new
+
+    def versions(self, type_: str, id_: str) -> list[bytes]:
+        """All signed versions of a resource, the oldest first; empty when there is none."""
+        with self._env.begin() as txn:
+            return [bytes(value) for value in _under(txn, _name("e", type_, id_))]
+
+    def get(self, type_: str, id_: str) -> DirectoryEntry | None:
+        """The newest version of a resource. Raises Tampered custody.NN, fhir.34."""
+        found = self.versions(type_, id_)
+        return self._open(found[-1]) if found else None
+
+    def find(self, condition: Condition) -> list[str]:
+        """Ids of the resources of the condition's type that fit it now, sorted."""
+        if condition.id:
+            return [condition.id] if self.versions(condition.type, condition.id) else []
+        prefix = _name("i", condition.type, condition.identifier)
+        with self._env.begin() as txn:
+            ids = [key[len(prefix) :].decode() for key in _keys_under(txn, prefix)]
+        return [
+            id_ for id_ in ids if (entry := self.get(condition.type, id_)) and condition.identifier in entry.identifiers
+        ]
+
+    def entries(self) -> Iterator[bytes]:
+        """The newest signed version of everything, in order of type and id."""
+        newest: dict[bytes, bytes] = {}
+        with self._env.begin() as txn:
+            cursor = txn.cursor()
+            for key, value in cursor.iternext() if cursor.set_range(b"e/") else ():
+                if key.startswith(b"e/"):
+                    newest[bytes(key[:-4])] = bytes(value)
+        yield from newest.values()
+
+    def _open(self, data: bytes) -> DirectoryEntry:
+        return open_entry(data, self._member, self._node_key)
+
+
+def _name(kind: str, type_: str, rest: str | bytes) -> bytes:
+    return f"{kind}/{type_}/".encode() + (rest.encode() if isinstance(rest, str) else rest) + b"/"
+
+
+def _keys_under(txn: lmdb.Transaction, prefix: bytes) -> list[bytes]:
+    found = []
+    cursor = txn.cursor()
+    for key in cursor.iternext(values=False) if cursor.set_range(prefix) else ():
+        if not bytes(key).startswith(prefix):
+            break
+        found.append(bytes(key))
+    return found
+
+
+def _under(txn: lmdb.Transaction, prefix: bytes) -> list[bytes]:
+    found = []
+    cursor = txn.cursor()
+    for key, value in cursor.iternext() if cursor.set_range(prefix) else ():
+        if not bytes(key).startswith(prefix):
+            break
+        found.append(bytes(value))
+    return found
