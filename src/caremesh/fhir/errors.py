@@ -12,3 +12,6 @@ TWO_PATIENTS = ErrorCode("fhir.05", "The bundle holds more than one Patient.", "
 NO_TYPE = ErrorCode("fhir.06", "An entry has no resource with a resourceType and an id.", "Export it again.")
 TWICE = ErrorCode("fhir.07", "Two entries are the same resource.", "Leave one of them out.")
 TOO_DEEP = ErrorCode("fhir.08", "The file nests deeper than any FHIR resource.", "Export it again.")
+TOO_LARGE = ErrorCode("fhir.40", "The resource is larger than one resource may be.", "Send it in parts, or as NDJSON.")
+NOT_AN_OBJECT = ErrorCode("fhir.41", "The JSON is not an object.", "A FHIR resource is a JSON object.")
+KEY_TWICE = ErrorCode("fhir.42", "An object has the same key twice.", "Leave one out: readers would disagree.")
