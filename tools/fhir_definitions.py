@@ -150,7 +150,11 @@ def schema(full: Json, types: Json) -> Json:
         for name, one in full["definitions"].items()
         if name.partition("_")[0] in types or name in types
     }
-    for one in definitions.values():
+    kinds = _kinds(types)
+    for name, one in definitions.items():
+        for key, code in kinds.get(name, {}).items():
+            if key in one["properties"] and "$ref" not in one["properties"][key]:
+                one["properties"][key] = {"$ref": f"#/definitions/{code}"}
         for key, each in one.get("properties", {}).items():
             _with_nulls(key, each, one["properties"])
         if (
@@ -159,6 +163,8 @@ def schema(full: Json, types: Json) -> Json:
             one["type"] = "object"
             one["required"] = ["resourceType"] if "resourceType" in one["properties"] else []
     definitions["ResourceList"] = {"type": "object", "required": ["resourceType"]}
+    text = {"type": "string", "pattern": "^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f]+$"}
+    definitions["string"] = definitions["markdown"] = text
     definitions["integer"] = {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1}
     definitions["positiveInt"] = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
     definitions["unsignedInt"] = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
@@ -166,6 +172,20 @@ def schema(full: Json, types: Json) -> Json:
     definitions["boolean"] = {"type": "boolean"}
     definitions["xhtml"] = {"type": "string"}
     return {"definitions": dict(sorted(definitions.items()))}
+
+
+def _kinds(types: Json) -> dict[str, dict[str, str]]:
+    """By name of a schema (``Observation_Component``): JSON key of each choice to its type."""
+    found: dict[str, dict[str, str]] = {}
+    for one in types.values():
+        for each in one["elements"]:
+            parent, _, name = each["path"].rpartition(".")
+            if name.endswith("[x]"):
+                owner = "_".join(part[0].upper() + part[1:] for part in parent.split("."))
+                for kind in each["types"]:
+                    code = kind["code"]
+                    found.setdefault(owner, {})[name[:-3] + code[0].upper() + code[1:]] = code
+    return found
 
 
 def _with_nulls(key: str, each: Json, others: Json) -> None:

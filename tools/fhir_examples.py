@@ -26,6 +26,7 @@ import tarfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -181,6 +182,7 @@ def keep(name: str, examples: Iterable[tuple[str, str]]) -> int:
     return len(lines)
 
 
+@cache
 def kept(name: str) -> dict[str, bytes]:
     """The examples of one source, by name: their minified bytes."""
     text = zstandard.ZstdDecompressor().decompress((KEPT / f"{name}.jsonl.zst").read_bytes())

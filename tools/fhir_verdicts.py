@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,9 @@ from typing import Final
 
 import zstandard
 
+from caremesh.fhir.validation import validate
 from tools.fhir_examples import FETCHED, KEPT, kept
+from tools.fhir_mutants import Mutant, mutants
 
 HAPI: Final = "8.0.0"
 ARTIFACTS: Final = (
@@ -34,6 +37,8 @@ ARTIFACTS: Final = (
 PROGRAM: Final = Path("tools/hapi/Verdicts.java")
 CACHE: Final = FETCHED / "verdicts-cache.jsonl"
 VERDICTS: Final = KEPT / "verdicts.json.zst"
+_SYSTEM: Final = re.compile(r"['\"]([a-z]+:[^#'\"]+)#")
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\([^)]*\)")
 SOURCES: Final = ("r4", "ibm", "synthea")
 
 
@@ -106,6 +111,14 @@ def asked(name: str, resource: bytes, cache: dict[str, list[list[str]]], hapi: l
     return cache[key]
 
 
+def identity(message: str, text: str) -> str:
+    """The id of a message; where HAPI has one for all code systems, with the system; where it has none, its words."""
+    if message == "Terminology_PassThrough_TX_Message":
+        match = _SYSTEM.search(text)
+        return f"{message} {match[1]}" if match else message
+    return f"parser: {_QUOTED.sub('…', text)}"[:60] if message == "null" else message
+
+
 def cached() -> dict[str, list[list[str]]]:
     """Every answer given before, by the hash of what was asked."""
     if not CACHE.exists():
@@ -118,6 +131,13 @@ def questions() -> Iterator[tuple[str, str, bytes]]:
     for source in SOURCES:
         for name, resource in kept(source).items():
             yield source, name, resource
+    for mutant in all_mutants():
+        yield "mutants", mutant.name, mutant.resource
+
+
+def all_mutants() -> list[Mutant]:
+    """Mutants of the R4 and Synthea examples in which nobody finds a fault."""
+    return mutants(("r4", "synthea"), lambda source, name: validate(kept(source)[name]).valid)
 
 
 def verdicts() -> dict[str, dict[str, list[list[str]]]]:
@@ -133,7 +153,8 @@ def main() -> int:
     found: dict[str, dict[str, list[list[str]]]] = {}
     for source, name, resource in questions():
         errors = asked(name, resource, cache, hapi)
-        found.setdefault(source, {})[name] = sorted({(one[0], one[2]): [one[0], one[2]] for one in errors}.values())
+        said = {(identity(one[0], one[3]), one[2]) for one in errors}
+        found.setdefault(source, {})[name] = [list(one) for one in sorted(said)]
     for one in hapi:
         one.close()
     text = json.dumps(found, separators=(",", ":"), sort_keys=True)

@@ -15,3 +15,7 @@ TOO_DEEP = ErrorCode("fhir.08", "The file nests deeper than any FHIR resource.",
 TOO_LARGE = ErrorCode("fhir.40", "The resource is larger than one resource may be.", "Send it in parts, or as NDJSON.")
 NOT_AN_OBJECT = ErrorCode("fhir.41", "The JSON is not an object.", "A FHIR resource is a JSON object.")
 KEY_TWICE = ErrorCode("fhir.42", "An object has the same key twice.", "Leave one out: readers would disagree.")
+NUMBER = ErrorCode("fhir.43", "A number is larger than any computer keeps.", "Write it as text, or leave it out.")
+SURROGATE = ErrorCode(
+    "fhir.44", "The file is not whole JSON, and has half of a surrogate pair.", "Export it again as plain UTF-8."
+)

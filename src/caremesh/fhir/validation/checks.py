@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import date
 from functools import cache
+from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from caremesh.fhir import definitions
@@ -30,12 +31,16 @@ Problems = list[Problem]
 
 
 class Context:
-    """What a check may look at besides its element: the resource it is in, and the outermost one."""
+    """What a check may look at besides its element: the resource it is in, the one that contains it, their text.
 
-    __slots__ = ("bundle", "depth", "ids", "resource", "root", "under")
+    ``under``: there may be names that begin with an underscore; ``ids``: of what is contained.
+    """
 
-    def __init__(self, root: dict[str, Any], *, under: bool) -> None:
+    __slots__ = ("bundle", "depth", "ids", "resource", "root", "text", "under")
+
+    def __init__(self, root: dict[str, Any], *, under: bool, text: bytes = b"") -> None:
         self.root = root
+        self.text = text
         self.resource = root
         self.under = under
         self.bundle = ""
@@ -44,7 +49,7 @@ class Context:
 
     def inside(self, resource: dict[str, Any]) -> Context:
         """The same, one resource further in."""
-        inner = Context(self.root, under=self.under)
+        inner = Context(self.root, under=self.under, text=self.text)
         inner.resource, inner.bundle, inner.depth, inner.ids = resource, self.bundle, self.depth + 1, self.ids
         return inner
 
@@ -64,6 +69,8 @@ def put(problems: Problems | None, path: str, rule: str, detail: str = "") -> Pr
 def at(problems: Problems | None, name: str, below: Problems) -> Problems:
     """The problems of a child, under its name."""
     found = problems if problems is not None else []
+    if not name:
+        return [*found, *below][:MAX_PROBLEMS]
     for path, rule, detail in below[: MAX_PROBLEMS - len(found)]:
         found.append(Problem(f"{name}{path}" if not path or path[0] == "[" else f"{name}.{path}", rule, detail))
     return found
@@ -193,32 +200,54 @@ _REFERENCE: Final = re.compile(
     r"(?:(?P<base>(?:https?|Https?)://[^\s?#]+)/)?(?P<type>[A-Z][A-Za-z]+)/(?P<id>[A-Za-z0-9\-.]{1,64})"
     r"(?:/_history/[A-Za-z0-9\-.]{1,64})?(?:#[^\s]*)?"
 )
-_CONDITIONAL: Final = re.compile(r"([A-Z][A-Za-z]+)\?[^\s]+")
+_CONDITIONAL: Final = re.compile(r"(?P<type>[A-Z][A-Za-z]+)\?[^\s]+")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _TYPES: Final = frozenset(
     name for name, one in definitions.structure()["types"].items() if one["kind"] == "resource" and not one["abstract"]
 )
 
 
-def points_at(v: dict[str, Any], c: Context, targets: frozenset[str] | None) -> Problems | None:  # noqa: PLR0911
-    """A reference has a form that R4 knows, and points at a type that may stand there. ``targets`` None: any type."""
+def refer(v: dict[str, Any], c: Context, targets: frozenset[str] | None) -> Problems | None:
+    """A Reference has a form that R4 knows, and points at a type that may stand there (``targets``; None: any)."""
     text = v.get("reference")
-    if text is None:
-        return None
-    if text.startswith("urn:"):
+    problems = None if text is None else points_at(text, c, targets)
+    if "type" in v and text is not None and (match := _REFERENCE.fullmatch(text)) and v["type"] != match["type"]:
+        problems = put(problems, "type", "reference-differs")
+    if problems is None and (text is None or len(v) > 2 or (len(v) == 2 and "display" not in v)):
+        return data_type("reference")(v, c)
+    return problems
+
+
+def refer_all(nodes: list[Any], c: Context, targets: frozenset[str] | None) -> Problems | None:
+    """The same for each of a list, which may not be empty."""
+    problems = None
+    for index, node in enumerate(nodes):
+        below = refer(node, c, targets)
+        if below:
+            problems = at(problems, f"[{index}]", below)
+    return problems if nodes else put(None, "", "empty-array")
+
+
+@cache
+def data_type(name: str) -> Check:
+    """The generated function of a data type; those import this module, so that it cannot import them first."""
+    found: Check = getattr(import_module("caremesh.fhir.validation.generated.datatypes"), f"check_{name}")
+    return found
+
+
+def points_at(text: str, c: Context, targets: frozenset[str] | None) -> Problems | None:
+    """The text of a reference."""
+    if text[:4] == "urn:":
         return None if is_uri(text) else put(None, "reference", "uri")
     if text[:1] == "#":
         return _contained(text[1:], c, targets)
-    match = _REFERENCE.fullmatch(text)
+    match = _REFERENCE.fullmatch(text) or _CONDITIONAL.fullmatch(text)
     if match is None:
-        match = _CONDITIONAL.fullmatch(text)
-        if match is None:
-            return None if _SCHEME.match(text) else put(None, "reference", "reference-form")
-        kind = match[1]
-    else:
-        kind = match["type"]
+        return None if _SCHEME.match(text) else put(None, "reference", "reference-form")
+    kind = match["type"]
     if kind not in _TYPES:
-        return None if match.re is _REFERENCE and match["base"] else put(None, "reference", "reference-type")
+        elsewhere = match.re is _REFERENCE and match["base"]
+        return None if elsewhere else put(None, "reference", "reference-type")
     if targets is not None and kind not in targets:
         return put(None, "reference", "reference-target", ", ".join(sorted(targets)))
     return None

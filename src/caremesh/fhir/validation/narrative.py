@@ -5,8 +5,6 @@ https://hl7.org/fhir/R4/narrative.html
 
 from __future__ import annotations
 
-import html
-import re
 from functools import lru_cache
 from typing import Final
 from xml.parsers import expat
@@ -125,9 +123,8 @@ ATTRIBUTES: Final = frozenset(
         "bgcolor",
     ]
 )
+NONE: Final[frozenset[str]] = frozenset()
 XHTML: Final = "http://www.w3.org/1999/xhtml"
-_ENTITY: Final = re.compile(r"&([A-Za-z][A-Za-z0-9]*);")
-_OWN: Final = frozenset({"lt", "gt", "amp", "quot", "apos"})
 
 
 class _Faulty(Exception):
@@ -140,9 +137,11 @@ class _Reader:
     def __init__(self) -> None:
         self.said = False
         self.depth = 0
+        self.anchors: set[str] = set()
+        self.links: set[str] = set()
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        if self.depth == 0 and (name != "div" or attributes.get("xmlns", XHTML) != XHTML):
+        if self.depth == 0 and (name != "div" or attributes.get("xmlns") != XHTML):
             raise _Faulty("txt-1", "the outermost element is an XHTML div")
         self.depth += 1
         if self.depth > 200:
@@ -151,8 +150,12 @@ class _Reader:
             raise _Faulty("txt-1", "an element that narratives may not have")
         if name == "img":
             self.said = True
-        for each in attributes:
-            if each not in ATTRIBUTES and not each.startswith("xmlns:"):
+        for each, value in attributes.items():
+            if each in {"id", "name"}:
+                self.anchors.add(value)
+            elif each in {"href", "src"} and value[:1] == "#":
+                self.links.add(value[1:])
+            elif each not in ATTRIBUTES and not each.startswith("xmlns:"):
                 raise _Faulty("txt-1", "an attribute that narratives may not have")
 
     def end(self, _name: str) -> None:
@@ -164,12 +167,10 @@ class _Reader:
 
 
 @lru_cache(maxsize=512)
-def faults(text: str) -> tuple[str, str] | None:
-    """The rule that a narrative breaks and how, or None."""
+def faults(text: str) -> tuple[str, str, frozenset[str]]:
+    """The rule that a narrative breaks ("" for none) and how; and links to what it does not hold itself."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        return "txt-1", "a document type"
-    if "&" in text:
-        text = _ENTITY.sub(_entity, text)
+        return "txt-1", "a document type", NONE
     reader = _Reader()
     parser = expat.ParserCreate()
     parser.StartElementHandler = reader.start
@@ -178,12 +179,7 @@ def faults(text: str) -> tuple[str, str] | None:
     try:
         parser.Parse(text, True)  # noqa: FBT003 - expat's own signature
     except _Faulty as fault:
-        return fault.args[0], fault.args[1]
+        return fault.args[0], fault.args[1], NONE
     except expat.ExpatError:
-        return "txt-1", "it is not well-formed XML"
-    return None if reader.said else ("txt-2", "")
-
-
-def _entity(match: re.Match[str]) -> str:
-    """HTML's names for characters as the characters: JSON readers meet them, and nothing hides in them."""
-    return match[0] if match[1] in _OWN else html.unescape(match[0])
+        return "txt-1", "it is not well-formed XML", NONE
+    return "" if reader.said else "txt-2", "", frozenset(reader.links - reader.anchors - {""})

@@ -20,15 +20,15 @@ def validate(resource: bytes | dict[str, Any], *, max_bytes: int = MAX_BYTES) ->
     ``resource``: JSON as UTF-8, or the same parsed (then keys given twice are past noticing). Raises nothing for what
     is wrong with the resource: that is the outcome, with ``fatal`` for what is not JSON at all.
     """
-    under = True
+    under, text = True, b""
     if not isinstance(resource, dict):
         try:
             parsed = parse(resource, max_bytes=max_bytes)
         except BadInput as error:
             return Outcome(issues=[_fatal(error)])
-        under = b'"_' in resource or b"\\u005f" in resource or b"\\u005F" in resource
-        resource = parsed
-    context = Context(resource, under=under)
+        under = b'"_' in resource or b"\\u005" in resource
+        text, resource = resource, parsed
+    context = Context(resource, under=under, text=text)
     try:
         problems = dispatch.inner(resource, context)
     except RecursionError:

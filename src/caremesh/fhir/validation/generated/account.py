@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('account-status')
@@ -34,46 +32,38 @@ def check_account(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'account-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'subject' in v:
         x = v['subject']
-        if q := many(check_reference, x, c): p = at(p, 'subject', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'subject[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'subject', q)
     if 'servicePeriod' in v:
         if q := check_period(v['servicePeriod'], c): p = at(p, 'servicePeriod', q)
     if 'coverage' in v:
         x = v['coverage']
         if q := many(check_account_coverage, x, c): p = at(p, 'coverage', q)
     if 'owner' in v:
-        x = v['owner']
-        if q := check_reference(x, c): p = at(p, 'owner', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'owner', q)
+        if q := refer(v['owner'], c, TYPES_2): p = at(p, 'owner', q)
     if 'guarantor' in v:
         x = v['guarantor']
         if q := many(check_account_guarantor, x, c): p = at(p, 'guarantor', q)
     if 'partOf' in v:
-        x = v['partOf']
-        if q := check_reference(x, c): p = at(p, 'partOf', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'partOf', q)
+        if q := refer(v['partOf'], c, TYPES_3): p = at(p, 'partOf', q)
     return p
 
 def check_account_coverage(v: Any, c: Context) -> Problems | None:
     """Account.coverage."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'coverage' in v:
-        x = v['coverage']
-        if q := check_reference(x, c): p = at(p, 'coverage', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'coverage', q)
+        if q := refer(v['coverage'], c, TYPES_4): p = at(p, 'coverage', q)
     else: p = put(p, 'coverage', 'min')
     if 'priority' in v:
         if not is_whole(v['priority']): p = put(p, 'priority', 'whole')
@@ -81,18 +71,16 @@ def check_account_coverage(v: Any, c: Context) -> Problems | None:
 
 def check_account_guarantor(v: Any, c: Context) -> Problems | None:
     """Account.guarantor."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'party' in v:
-        x = v['party']
-        if q := check_reference(x, c): p = at(p, 'party', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'party', q)
+        if q := refer(v['party'], c, TYPES_5): p = at(p, 'party', q)
     else: p = put(p, 'party', 'min')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)

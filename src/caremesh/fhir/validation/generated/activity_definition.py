@@ -6,9 +6,9 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import matches, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_age,
@@ -17,12 +17,10 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_dosage,
     check_duration,
     check_expression,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
     check_range,
-    check_reference,
     check_related_artifact,
     check_timing,
     check_usage_context,
@@ -45,22 +43,20 @@ def check_activity_definition(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     n = ('subjectCodeableConcept' in v) + ('subjectReference' in v)
     if n > 1: p = put(p, 'subject', 'choice')
     if n:
         if 'subjectCodeableConcept' in v:
             if q := check_codeable_concept(v['subjectCodeableConcept'], c): p = at(p, 'subjectCodeableConcept', q)
         if 'subjectReference' in v:
-            x = v['subjectReference']
-            if q := check_reference(x, c): p = at(p, 'subjectReference', q)
-            if q := points_at(x, c, TYPES_1): p = at(p, 'subjectReference', q)
+            if q := refer(v['subjectReference'], c, TYPES_1): p = at(p, 'subjectReference', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -102,14 +98,17 @@ def check_activity_definition(v: Any, c: Context) -> Problems | None:
         if q := values(is_absolute, x, 'canonical'): p = at(p, 'library', q)
     if 'kind' in v:
         if v['kind'] not in CODES_2: p = put(p, 'kind', 'code', 'request-resource-types')
+    elif '_kind' in v and c.under: p = put(p, 'kind', 'code-missing')
     if 'profile' in v:
         if not is_absolute(v['profile']): p = put(p, 'profile', 'canonical')
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'intent' in v:
         if v['intent'] not in CODES_3: p = put(p, 'intent', 'code', 'request-intent')
+    elif '_intent' in v and c.under: p = put(p, 'intent', 'code-missing')
     if 'priority' in v:
         if v['priority'] not in CODES_4: p = put(p, 'priority', 'code', 'request-priority')
+    elif '_priority' in v and c.under: p = put(p, 'priority', 'code-missing')
     n = ('timingTiming' in v) + ('timingDateTime' in v) + ('timingAge' in v) + ('timingPeriod' in v) + ('timingRange' in v) + ('timingDuration' in v)
     if n > 1: p = put(p, 'timing', 'choice')
     if n:
@@ -126,9 +125,7 @@ def check_activity_definition(v: Any, c: Context) -> Problems | None:
         if 'timingDuration' in v:
             if q := check_duration(v['timingDuration'], c): p = at(p, 'timingDuration', q)
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_5): p = at(p, 'location', q)
     if 'participant' in v:
         x = v['participant']
         if q := many(check_activity_definition_participant, x, c): p = at(p, 'participant', q)
@@ -136,9 +133,7 @@ def check_activity_definition(v: Any, c: Context) -> Problems | None:
     if n > 1: p = put(p, 'product', 'choice')
     if n:
         if 'productReference' in v:
-            x = v['productReference']
-            if q := check_reference(x, c): p = at(p, 'productReference', q)
-            if q := points_at(x, c, TYPES_6): p = at(p, 'productReference', q)
+            if q := refer(v['productReference'], c, TYPES_6): p = at(p, 'productReference', q)
         if 'productCodeableConcept' in v:
             if q := check_codeable_concept(v['productCodeableConcept'], c): p = at(p, 'productCodeableConcept', q)
     if 'quantity' in v:
@@ -151,19 +146,13 @@ def check_activity_definition(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'bodySite', q)
     if 'specimenRequirement' in v:
         x = v['specimenRequirement']
-        if q := many(check_reference, x, c): p = at(p, 'specimenRequirement', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'specimenRequirement[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'specimenRequirement', q)
     if 'observationRequirement' in v:
         x = v['observationRequirement']
-        if q := many(check_reference, x, c): p = at(p, 'observationRequirement', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'observationRequirement[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'observationRequirement', q)
     if 'observationResultRequirement' in v:
         x = v['observationResultRequirement']
-        if q := many(check_reference, x, c): p = at(p, 'observationResultRequirement', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'observationResultRequirement[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'observationResultRequirement', q)
     if 'transform' in v:
         if not is_absolute(v['transform']): p = put(p, 'transform', 'canonical')
     if 'dynamicValue' in v:
@@ -174,31 +163,31 @@ def check_activity_definition(v: Any, c: Context) -> Problems | None:
 
 def check_activity_definition_participant(v: Any, c: Context) -> Problems | None:
     """ActivityDefinition.participant."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_9: p = put(p, 'type', 'code', 'action-participant-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'role' in v:
         if q := check_codeable_concept(v['role'], c): p = at(p, 'role', q)
     return p
 
 def check_activity_definition_dynamic_value(v: Any, c: Context) -> Problems | None:
     """ActivityDefinition.dynamicValue."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'path' not in v and '_path' not in v: p = put(p, 'path', 'min')
     if 'expression' in v:
         if q := check_expression(v['expression'], c): p = at(p, 'expression', q)

@@ -6,14 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
-    check_reference,
 )
 
 CODES_0 = codes('adverse-event-actuality')
@@ -40,21 +38,17 @@ def check_adverse_event(v: Any, c: Context) -> Problems | None:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'actuality' in v:
         if v['actuality'] not in CODES_0: p = put(p, 'actuality', 'code', 'adverse-event-actuality')
-    elif '_actuality' not in v: p = put(p, 'actuality', 'min')
+    else: p = put(p, 'actuality', 'min' if '_actuality' not in v else 'code-missing')
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
     if 'event' in v:
         if q := check_codeable_concept(v['event'], c): p = at(p, 'event', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_1): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_2): p = at(p, 'encounter', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'detected' in v:
@@ -63,13 +57,9 @@ def check_adverse_event(v: Any, c: Context) -> Problems | None:
         if not real_day(v['recordedDate']): p = put(p, 'recordedDate', 'date')
     if 'resultingCondition' in v:
         x = v['resultingCondition']
-        if q := many(check_reference, x, c): p = at(p, 'resultingCondition', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'resultingCondition[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'resultingCondition', q)
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_4): p = at(p, 'location', q)
     if 'seriousness' in v:
         if q := check_codeable_concept(v['seriousness'], c): p = at(p, 'seriousness', q)
     if 'severity' in v:
@@ -81,48 +71,36 @@ def check_adverse_event(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(x, c): p = at(p, 'outcome', q)
         if not BOUND_6.concept(x): p = put(p, 'outcome', 'binding', 'adverse-event-outcome')
     if 'recorder' in v:
-        x = v['recorder']
-        if q := check_reference(x, c): p = at(p, 'recorder', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'recorder', q)
+        if q := refer(v['recorder'], c, TYPES_7): p = at(p, 'recorder', q)
     if 'contributor' in v:
         x = v['contributor']
-        if q := many(check_reference, x, c): p = at(p, 'contributor', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'contributor[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'contributor', q)
     if 'suspectEntity' in v:
         x = v['suspectEntity']
         if q := many(check_adverse_event_suspect_entity, x, c): p = at(p, 'suspectEntity', q)
     if 'subjectMedicalHistory' in v:
         x = v['subjectMedicalHistory']
-        if q := many(check_reference, x, c): p = at(p, 'subjectMedicalHistory', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_9): p = at(p, f'subjectMedicalHistory[{i}]', q)
+        if q := refer_all(x, c, TYPES_9): p = at(p, 'subjectMedicalHistory', q)
     if 'referenceDocument' in v:
         x = v['referenceDocument']
-        if q := many(check_reference, x, c): p = at(p, 'referenceDocument', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_10): p = at(p, f'referenceDocument[{i}]', q)
+        if q := refer_all(x, c, TYPES_10): p = at(p, 'referenceDocument', q)
     if 'study' in v:
         x = v['study']
-        if q := many(check_reference, x, c): p = at(p, 'study', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_11): p = at(p, f'study[{i}]', q)
+        if q := refer_all(x, c, TYPES_11): p = at(p, 'study', q)
     return p
 
 def check_adverse_event_suspect_entity(v: Any, c: Context) -> Problems | None:
     """AdverseEvent.suspectEntity."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'instance' in v:
-        x = v['instance']
-        if q := check_reference(x, c): p = at(p, 'instance', q)
-        if q := points_at(x, c, TYPES_12): p = at(p, 'instance', q)
+        if q := refer(v['instance'], c, TYPES_12): p = at(p, 'instance', q)
     else: p = put(p, 'instance', 'min')
     if 'causality' in v:
         x = v['causality']
@@ -131,20 +109,18 @@ def check_adverse_event_suspect_entity(v: Any, c: Context) -> Problems | None:
 
 def check_adverse_event_suspect_entity_causality(v: Any, c: Context) -> Problems | None:
     """AdverseEvent.suspectEntity.causality."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'assessment' in v:
         if q := check_codeable_concept(v['assessment'], c): p = at(p, 'assessment', q)
     if 'author' in v:
-        x = v['author']
-        if q := check_reference(x, c): p = at(p, 'author', q)
-        if q := points_at(x, c, TYPES_13): p = at(p, 'author', q)
+        if q := refer(v['author'], c, TYPES_13): p = at(p, 'author', q)
     if 'method' in v:
         if q := check_codeable_concept(v['method'], c): p = at(p, 'method', q)
     return p

@@ -6,19 +6,17 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import and3, kids, prims, same
 from caremesh.fhir.validation.generated.datatypes import (
     check_age,
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_range,
-    check_reference,
 )
 
 BOUND_0 = Bound('allergyintolerance-clinical')
@@ -49,23 +47,21 @@ def check_allergy_intolerance(v: Any, c: Context) -> Problems | None:
         if not BOUND_1.concept(x): p = put(p, 'verificationStatus', 'binding', 'allergyintolerance-verification')
     if 'type' in v:
         if v['type'] not in CODES_2: p = put(p, 'type', 'code', 'allergy-intolerance-type')
+    elif '_type' in v and c.under: p = put(p, 'type', 'code-missing')
     if 'category' in v:
         x = v['category']
         if q := whole_array(v, 'category'): p = at(p, 'category', q)
         if q := values(CODES_3.__contains__, x, 'code', 'allergy-intolerance-category'): p = at(p, 'category', q)
     if 'criticality' in v:
         if v['criticality'] not in CODES_4: p = put(p, 'criticality', 'code', 'allergy-intolerance-criticality')
+    elif '_criticality' in v and c.under: p = put(p, 'criticality', 'code-missing')
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_5): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_6): p = at(p, 'encounter', q)
     n = ('onsetDateTime' in v) + ('onsetAge' in v) + ('onsetPeriod' in v) + ('onsetRange' in v) + ('onsetString' in v)
     if n > 1: p = put(p, 'onset', 'choice')
     if n:
@@ -80,13 +76,9 @@ def check_allergy_intolerance(v: Any, c: Context) -> Problems | None:
     if 'recordedDate' in v:
         if not real_day(v['recordedDate']): p = put(p, 'recordedDate', 'date')
     if 'recorder' in v:
-        x = v['recorder']
-        if q := check_reference(x, c): p = at(p, 'recorder', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'recorder', q)
+        if q := refer(v['recorder'], c, TYPES_7): p = at(p, 'recorder', q)
     if 'asserter' in v:
-        x = v['asserter']
-        if q := check_reference(x, c): p = at(p, 'asserter', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'asserter', q)
+        if q := refer(v['asserter'], c, TYPES_7): p = at(p, 'asserter', q)
     if 'lastOccurrence' in v:
         if not real_day(v['lastOccurrence']): p = put(p, 'lastOccurrence', 'date')
     if 'note' in v:
@@ -101,14 +93,14 @@ def check_allergy_intolerance(v: Any, c: Context) -> Problems | None:
 
 def check_allergy_intolerance_reaction(v: Any, c: Context) -> Problems | None:
     """AllergyIntolerance.reaction."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'substance' in v:
         if q := check_codeable_concept(v['substance'], c): p = at(p, 'substance', q)
     if 'manifestation' in v:
@@ -119,6 +111,7 @@ def check_allergy_intolerance_reaction(v: Any, c: Context) -> Problems | None:
         if not real_day(v['onset']): p = put(p, 'onset', 'date')
     if 'severity' in v:
         if v['severity'] not in CODES_8: p = put(p, 'severity', 'code', 'reaction-event-severity')
+    elif '_severity' in v and c.under: p = put(p, 'severity', 'code-missing')
     if 'exposureRoute' in v:
         if q := check_codeable_concept(v['exposureRoute'], c): p = at(p, 'exposureRoute', q)
     if 'note' in v:

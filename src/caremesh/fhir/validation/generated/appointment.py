@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import among, implies3, or3, prims, same, some, union
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('appointmentstatus')
@@ -36,7 +34,7 @@ def check_appointment(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'appointmentstatus')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'cancelationReason' in v:
         if q := check_codeable_concept(v['cancelationReason'], c): p = at(p, 'cancelationReason', q)
     if 'serviceCategory' in v:
@@ -55,16 +53,12 @@ def check_appointment(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'reasonReference', q)
     if 'priority' in v:
         if not is_whole(v['priority']): p = put(p, 'priority', 'whole')
     if 'supportingInformation' in v:
         x = v['supportingInformation']
-        if q := many(check_reference, x, c): p = at(p, 'supportingInformation', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'supportingInformation[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'supportingInformation', q)
     if 'start' in v:
         if not real_day(v['start']): p = put(p, 'start', 'date')
     if 'end' in v:
@@ -73,16 +67,12 @@ def check_appointment(v: Any, c: Context) -> Problems | None:
         if not is_whole(v['minutesDuration']): p = put(p, 'minutesDuration', 'whole')
     if 'slot' in v:
         x = v['slot']
-        if q := many(check_reference, x, c): p = at(p, 'slot', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'slot[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'slot', q)
     if 'created' in v:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'basedOn', q)
     if 'participant' in v:
         x = v['participant']
         if q := many(check_appointment_participant, x, c): p = at(p, 'participant', q)
@@ -97,26 +87,25 @@ def check_appointment(v: Any, c: Context) -> Problems | None:
 
 def check_appointment_participant(v: Any, c: Context) -> Problems | None:
     """Appointment.participant."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         x = v['type']
         if q := many(check_codeable_concept, x, c): p = at(p, 'type', q)
     if 'actor' in v:
-        x = v['actor']
-        if q := check_reference(x, c): p = at(p, 'actor', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'actor', q)
+        if q := refer(v['actor'], c, TYPES_4): p = at(p, 'actor', q)
     if 'required' in v:
         if v['required'] not in CODES_5: p = put(p, 'required', 'code', 'participantrequired')
+    elif '_required' in v and c.under: p = put(p, 'required', 'code-missing')
     if 'status' in v:
         if v['status'] not in CODES_6: p = put(p, 'status', 'code', 'participationstatus')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if not (("type" in v) or ("actor" in v)): p = put(p, '', 'app-1')

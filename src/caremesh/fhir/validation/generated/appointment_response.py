@@ -6,13 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_identifier,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Appointment'])
@@ -28,9 +27,7 @@ def check_appointment_response(v: Any, c: Context) -> Problems | None:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'appointment' in v:
-        x = v['appointment']
-        if q := check_reference(x, c): p = at(p, 'appointment', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'appointment', q)
+        if q := refer(v['appointment'], c, TYPES_0): p = at(p, 'appointment', q)
     else: p = put(p, 'appointment', 'min')
     if 'start' in v:
         if not real_day(v['start']): p = put(p, 'start', 'date')
@@ -40,11 +37,9 @@ def check_appointment_response(v: Any, c: Context) -> Problems | None:
         x = v['participantType']
         if q := many(check_codeable_concept, x, c): p = at(p, 'participantType', q)
     if 'actor' in v:
-        x = v['actor']
-        if q := check_reference(x, c): p = at(p, 'actor', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'actor', q)
+        if q := refer(v['actor'], c, TYPES_1): p = at(p, 'actor', q)
     if 'participantStatus' in v:
         if v['participantStatus'] not in CODES_2: p = put(p, 'participantStatus', 'code', 'participationstatus')
-    elif '_participantStatus' not in v: p = put(p, 'participantStatus', 'min')
+    else: p = put(p, 'participantStatus', 'min' if '_participantStatus' not in v else 'code-missing')
     if not (("participantType" in v) or ("actor" in v)): p = put(p, '', 'apr-1')
     return p

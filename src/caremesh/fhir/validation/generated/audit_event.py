@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_coding,
-    check_extension,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('audit-event-action')
@@ -37,6 +35,7 @@ def check_audit_event(v: Any, c: Context) -> Problems | None:
         if q := many(check_coding, x, c): p = at(p, 'subtype', q)
     if 'action' in v:
         if v['action'] not in CODES_0: p = put(p, 'action', 'code', 'audit-event-action')
+    elif '_action' in v and c.under: p = put(p, 'action', 'code-missing')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'recorded' in v:
@@ -44,6 +43,7 @@ def check_audit_event(v: Any, c: Context) -> Problems | None:
     elif '_recorded' not in v: p = put(p, 'recorded', 'min')
     if 'outcome' in v:
         if v['outcome'] not in CODES_1: p = put(p, 'outcome', 'code', 'audit-event-outcome')
+    elif '_outcome' in v and c.under: p = put(p, 'outcome', 'code-missing')
     if 'purposeOfEvent' in v:
         x = v['purposeOfEvent']
         if q := many(check_codeable_concept, x, c): p = at(p, 'purposeOfEvent', q)
@@ -61,28 +61,24 @@ def check_audit_event(v: Any, c: Context) -> Problems | None:
 
 def check_audit_event_agent(v: Any, c: Context) -> Problems | None:
     """AuditEvent.agent."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'role' in v:
         x = v['role']
         if q := many(check_codeable_concept, x, c): p = at(p, 'role', q)
     if 'who' in v:
-        x = v['who']
-        if q := check_reference(x, c): p = at(p, 'who', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'who', q)
+        if q := refer(v['who'], c, TYPES_2): p = at(p, 'who', q)
     if 'requestor' not in v and '_requestor' not in v: p = put(p, 'requestor', 'min')
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_3): p = at(p, 'location', q)
     if 'policy' in v:
         x = v['policy']
         if q := whole_array(v, 'policy'): p = at(p, 'policy', q)
@@ -98,32 +94,31 @@ def check_audit_event_agent(v: Any, c: Context) -> Problems | None:
 
 def check_audit_event_agent_network(v: Any, c: Context) -> Problems | None:
     """AuditEvent.agent.network."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_4: p = put(p, 'type', 'code', 'network-type')
+    elif '_type' in v and c.under: p = put(p, 'type', 'code-missing')
     return p
 
 def check_audit_event_source(v: Any, c: Context) -> Problems | None:
     """AuditEvent.source."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'observer' in v:
-        x = v['observer']
-        if q := check_reference(x, c): p = at(p, 'observer', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'observer', q)
+        if q := refer(v['observer'], c, TYPES_5): p = at(p, 'observer', q)
     else: p = put(p, 'observer', 'min')
     if 'type' in v:
         x = v['type']
@@ -132,18 +127,16 @@ def check_audit_event_source(v: Any, c: Context) -> Problems | None:
 
 def check_audit_event_entity(v: Any, c: Context) -> Problems | None:
     """AuditEvent.entity."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'what' in v:
-        x = v['what']
-        if q := check_reference(x, c): p = at(p, 'what', q)
-        if q := points_at(x, c, None): p = at(p, 'what', q)
+        if q := refer(v['what'], c, None): p = at(p, 'what', q)
     if 'type' in v:
         if q := check_coding(v['type'], c): p = at(p, 'type', q)
     if 'role' in v:
@@ -163,14 +156,14 @@ def check_audit_event_entity(v: Any, c: Context) -> Problems | None:
 
 def check_audit_event_entity_detail(v: Any, c: Context) -> Problems | None:
     """AuditEvent.entity.detail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' not in v and '_type' not in v: p = put(p, 'type', 'min')
     n = ('valueString' in v) + ('valueBase64Binary' in v)
     if n > 1: p = put(p, 'value', 'choice')

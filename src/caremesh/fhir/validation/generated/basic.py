@@ -6,13 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_identifier,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Organization', 'Patient', 'Practitioner', 'PractitionerRole', 'RelatedPerson'])
@@ -29,13 +28,9 @@ def check_basic(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, None): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, None): p = at(p, 'subject', q)
     if 'created' in v:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     if 'author' in v:
-        x = v['author']
-        if q := check_reference(x, c): p = at(p, 'author', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'author', q)
+        if q := refer(v['author'], c, TYPES_0): p = at(p, 'author', q)
     return p

@@ -6,12 +6,9 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
-from caremesh.fhir.validation.generated.datatypes import (
-    check_reference,
-)
 
 
 
@@ -21,11 +18,9 @@ def check_binary(v: Any, c: Context) -> Problems | None:
     if q := domain(v, c): p = at(p, '', q)
     if 'contentType' not in v and '_contentType' not in v: p = put(p, 'contentType', 'min')
     if 'securityContext' in v:
-        x = v['securityContext']
-        if q := check_reference(x, c): p = at(p, 'securityContext', q)
-        if q := points_at(x, c, None): p = at(p, 'securityContext', q)
+        if q := refer(v['securityContext'], c, None): p = at(p, 'securityContext', q)
     if 'data' in v:
         if not is_base64(v['data']): p = put(p, 'data', 'base64')
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     return p

@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('product-category')
@@ -36,22 +34,20 @@ def check_biologically_derived_product(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'productCategory' in v:
         if v['productCategory'] not in CODES_0: p = put(p, 'productCategory', 'code', 'product-category')
+    elif '_productCategory' in v and c.under: p = put(p, 'productCategory', 'code-missing')
     if 'productCode' in v:
         if q := check_codeable_concept(v['productCode'], c): p = at(p, 'productCode', q)
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'product-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'request' in v:
         x = v['request']
-        if q := many(check_reference, x, c): p = at(p, 'request', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'request[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'request', q)
     if 'quantity' in v:
         if not is_whole(v['quantity']): p = put(p, 'quantity', 'whole')
     if 'parent' in v:
         x = v['parent']
-        if q := many(check_reference, x, c): p = at(p, 'parent', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'parent[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'parent', q)
     if 'collection' in v:
         if q := check_biologically_derived_product_collection(v['collection'], c): p = at(p, 'collection', q)
     if 'processing' in v:
@@ -66,22 +62,18 @@ def check_biologically_derived_product(v: Any, c: Context) -> Problems | None:
 
 def check_biologically_derived_product_collection(v: Any, c: Context) -> Problems | None:
     """BiologicallyDerivedProduct.collection."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'collector' in v:
-        x = v['collector']
-        if q := check_reference(x, c): p = at(p, 'collector', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'collector', q)
+        if q := refer(v['collector'], c, TYPES_4): p = at(p, 'collector', q)
     if 'source' in v:
-        x = v['source']
-        if q := check_reference(x, c): p = at(p, 'source', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'source', q)
+        if q := refer(v['source'], c, TYPES_5): p = at(p, 'source', q)
     n = ('collectedDateTime' in v) + ('collectedPeriod' in v)
     if n > 1: p = put(p, 'collected', 'choice')
     if n:
@@ -93,20 +85,18 @@ def check_biologically_derived_product_collection(v: Any, c: Context) -> Problem
 
 def check_biologically_derived_product_processing(v: Any, c: Context) -> Problems | None:
     """BiologicallyDerivedProduct.processing."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'procedure' in v:
         if q := check_codeable_concept(v['procedure'], c): p = at(p, 'procedure', q)
     if 'additive' in v:
-        x = v['additive']
-        if q := check_reference(x, c): p = at(p, 'additive', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'additive', q)
+        if q := refer(v['additive'], c, TYPES_6): p = at(p, 'additive', q)
     n = ('timeDateTime' in v) + ('timePeriod' in v)
     if n > 1: p = put(p, 'time', 'choice')
     if n:
@@ -118,14 +108,14 @@ def check_biologically_derived_product_processing(v: Any, c: Context) -> Problem
 
 def check_biologically_derived_product_manipulation(v: Any, c: Context) -> Problems | None:
     """BiologicallyDerivedProduct.manipulation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('timeDateTime' in v) + ('timePeriod' in v)
     if n > 1: p = put(p, 'time', 'choice')
     if n:
@@ -137,16 +127,17 @@ def check_biologically_derived_product_manipulation(v: Any, c: Context) -> Probl
 
 def check_biologically_derived_product_storage(v: Any, c: Context) -> Problems | None:
     """BiologicallyDerivedProduct.storage."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'scale' in v:
         if v['scale'] not in CODES_7: p = put(p, 'scale', 'code', 'product-storage-scale')
+    elif '_scale' in v and c.under: p = put(p, 'scale', 'code-missing')
     if 'duration' in v:
         if q := check_period(v['duration'], c): p = at(p, 'duration', q)
     return p

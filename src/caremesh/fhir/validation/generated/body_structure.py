@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_attachment,
     check_codeable_concept,
     check_identifier,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Patient'])
@@ -37,8 +36,6 @@ def check_body_structure(v: Any, c: Context) -> Problems | None:
         x = v['image']
         if q := many(check_attachment, x, c): p = at(p, 'image', q)
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_0): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     return p

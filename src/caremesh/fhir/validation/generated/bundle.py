@@ -6,12 +6,11 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain, resource
+from caremesh.fhir.validation.invariants import bundle_entries, domain, extension, resource
 from caremesh.fhir.validation.paths import contains, first, hasvalue, implies3, is_type, isdistinct, joined, kids, not3, or3, prims, same, some
 from caremesh.fhir.validation.generated.datatypes import (
-    check_extension,
     check_identifier,
     check_signature,
 )
@@ -29,7 +28,7 @@ def check_bundle(v: Any, c: Context) -> Problems | None:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'type' in v:
         if v['type'] not in CODES_0: p = put(p, 'type', 'code', 'bundle-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'timestamp' in v:
         if not real_day(v['timestamp']): p = put(p, 'timestamp', 'date')
     if 'total' in v:
@@ -42,6 +41,7 @@ def check_bundle(v: Any, c: Context) -> Problems | None:
         if q := many(check_bundle_entry, x, c): p = at(p, 'entry', q)
     if 'signature' in v:
         if q := check_signature(v['signature'], c): p = at(p, 'signature', q)
+    if q := bundle_entries(v, c): p = at(p, '', q)
     if not (or3(or3(not ("total" in v or "_total" in v), (same(prims([v], 'type'), ['searchset']))), (same(prims([v], 'type'), ['history'])))): p = put(p, '', 'bdl-1')
     if not (or3(not (bool(kids(kids([v], 'entry'), 'search'))), (same(prims([v], 'type'), ['searchset'])))): p = put(p, '', 'bdl-2')
     if not (all(same(some("request" in t1), some((or3(or3(same(prims([c.resource], 'type'), ['batch']), same(prims([c.resource], 'type'), ['transaction'])), same(prims([c.resource], 'type'), ['history']))))) for t1 in kids([v], 'entry'))): p = put(p, '', 'bdl-3')
@@ -55,35 +55,35 @@ def check_bundle(v: Any, c: Context) -> Problems | None:
 
 def check_bundle_link(v: Any, c: Context) -> Problems | None:
     """Bundle.link."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'relation' not in v and '_relation' not in v: p = put(p, 'relation', 'min')
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     elif '_url' not in v: p = put(p, 'url', 'min')
     return p
 
 def check_bundle_entry(v: Any, c: Context) -> Problems | None:
     """Bundle.entry."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'link' in v:
         x = v['link']
         if q := many(check_bundle_link, x, c): p = at(p, 'link', q)
     if 'fullUrl' in v:
-        if not is_uri(v['fullUrl']): p = put(p, 'fullUrl', 'uri')
+        if v['fullUrl'][:4] == 'urn:' and not is_uri(v['fullUrl']): p = put(p, 'fullUrl', 'uri')
     if 'resource' in v:
         if q := resource(v['resource'], c): p = at(p, 'resource', q)
     if 'search' in v:
@@ -98,33 +98,34 @@ def check_bundle_entry(v: Any, c: Context) -> Problems | None:
 
 def check_bundle_entry_search(v: Any, c: Context) -> Problems | None:
     """Bundle.entry.search."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'mode' in v:
         if v['mode'] not in CODES_1: p = put(p, 'mode', 'code', 'search-entry-mode')
+    elif '_mode' in v and c.under: p = put(p, 'mode', 'code-missing')
     return p
 
 def check_bundle_entry_request(v: Any, c: Context) -> Problems | None:
     """Bundle.entry.request."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'method' in v:
         if v['method'] not in CODES_2: p = put(p, 'method', 'code', 'http-verb')
-    elif '_method' not in v: p = put(p, 'method', 'min')
+    else: p = put(p, 'method', 'min' if '_method' not in v else 'code-missing')
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     elif '_url' not in v: p = put(p, 'url', 'min')
     if 'ifModifiedSince' in v:
         if not real_day(v['ifModifiedSince']): p = put(p, 'ifModifiedSince', 'date')
@@ -132,17 +133,17 @@ def check_bundle_entry_request(v: Any, c: Context) -> Problems | None:
 
 def check_bundle_entry_response(v: Any, c: Context) -> Problems | None:
     """Bundle.entry.response."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'status' not in v and '_status' not in v: p = put(p, 'status', 'min')
     if 'location' in v:
-        if not is_uri(v['location']): p = put(p, 'location', 'uri')
+        if v['location'][:4] == 'urn:' and not is_uri(v['location']): p = put(p, 'location', 'uri')
     if 'lastModified' in v:
         if not real_day(v['lastModified']): p = put(p, 'lastModified', 'date')
     if 'outcome' in v:

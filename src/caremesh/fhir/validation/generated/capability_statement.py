@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import above, count, differs, isdistinct, joined, kids, matches, or3, plus, prims, same
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_coding,
     check_contact_detail,
-    check_extension,
-    check_reference,
     check_usage_context,
 )
 
@@ -41,10 +39,10 @@ def check_capability_statement(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     elif '_date' not in v: p = put(p, 'date', 'min')
@@ -59,7 +57,7 @@ def check_capability_statement(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'jurisdiction', q)
     if 'kind' in v:
         if v['kind'] not in CODES_1: p = put(p, 'kind', 'code', 'capability-statement-kind')
-    elif '_kind' not in v: p = put(p, 'kind', 'min')
+    else: p = put(p, 'kind', 'min' if '_kind' not in v else 'code-missing')
     if 'instantiates' in v:
         x = v['instantiates']
         if q := whole_array(v, 'instantiates'): p = at(p, 'instantiates', q)
@@ -74,7 +72,7 @@ def check_capability_statement(v: Any, c: Context) -> Problems | None:
         if q := check_capability_statement_implementation(v['implementation'], c): p = at(p, 'implementation', q)
     if 'fhirVersion' in v:
         if v['fhirVersion'] not in CODES_2: p = put(p, 'fhirVersion', 'code', 'FHIR-version')
-    elif '_fhirVersion' not in v: p = put(p, 'fhirVersion', 'min')
+    else: p = put(p, 'fhirVersion', 'min' if '_fhirVersion' not in v else 'code-missing')
     if 'format' in v:
         x = v['format']
         if q := whole_array(v, 'format'): p = at(p, 'format', q)
@@ -107,14 +105,14 @@ def check_capability_statement(v: Any, c: Context) -> Problems | None:
 
 def check_capability_statement_software(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.software."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'releaseDate' in v:
         if not real_day(v['releaseDate']): p = put(p, 'releaseDate', 'date')
@@ -122,36 +120,34 @@ def check_capability_statement_software(v: Any, c: Context) -> Problems | None:
 
 def check_capability_statement_implementation(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.implementation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'description' not in v and '_description' not in v: p = put(p, 'description', 'min')
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'custodian' in v:
-        x = v['custodian']
-        if q := check_reference(x, c): p = at(p, 'custodian', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'custodian', q)
+        if q := refer(v['custodian'], c, TYPES_3): p = at(p, 'custodian', q)
     return p
 
 def check_capability_statement_rest(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.rest."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'mode' in v:
         if v['mode'] not in CODES_4: p = put(p, 'mode', 'code', 'restful-capability-mode')
-    elif '_mode' not in v: p = put(p, 'mode', 'min')
+    else: p = put(p, 'mode', 'min' if '_mode' not in v else 'code-missing')
     if 'security' in v:
         if q := check_capability_statement_rest_security(v['security'], c): p = at(p, 'security', q)
     if 'resource' in v:
@@ -175,14 +171,14 @@ def check_capability_statement_rest(v: Any, c: Context) -> Problems | None:
 
 def check_capability_statement_rest_security(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.rest.security."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'service' in v:
         x = v['service']
         if q := many(check_codeable_concept, x, c): p = at(p, 'service', q)
@@ -190,17 +186,17 @@ def check_capability_statement_rest_security(v: Any, c: Context) -> Problems | N
 
 def check_capability_statement_rest_resource(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.rest.resource."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_5: p = put(p, 'type', 'code', 'resource-types')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'profile' in v:
         if not is_absolute(v['profile']): p = put(p, 'profile', 'canonical')
     if 'supportedProfile' in v:
@@ -212,10 +208,13 @@ def check_capability_statement_rest_resource(v: Any, c: Context) -> Problems | N
         if q := many(check_capability_statement_rest_resource_interaction, x, c): p = at(p, 'interaction', q)
     if 'versioning' in v:
         if v['versioning'] not in CODES_6: p = put(p, 'versioning', 'code', 'versioning-policy')
+    elif '_versioning' in v and c.under: p = put(p, 'versioning', 'code-missing')
     if 'conditionalRead' in v:
         if v['conditionalRead'] not in CODES_7: p = put(p, 'conditionalRead', 'code', 'conditional-read-status')
+    elif '_conditionalRead' in v and c.under: p = put(p, 'conditionalRead', 'code-missing')
     if 'conditionalDelete' in v:
         if v['conditionalDelete'] not in CODES_8: p = put(p, 'conditionalDelete', 'code', 'conditional-delete-status')
+    elif '_conditionalDelete' in v and c.under: p = put(p, 'conditionalDelete', 'code-missing')
     if 'referencePolicy' in v:
         x = v['referencePolicy']
         if q := whole_array(v, 'referencePolicy'): p = at(p, 'referencePolicy', q)
@@ -237,47 +236,47 @@ def check_capability_statement_rest_resource(v: Any, c: Context) -> Problems | N
 
 def check_capability_statement_rest_resource_interaction(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.rest.resource.interaction."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if v['code'] not in CODES_10: p = put(p, 'code', 'code', 'type-restful-interaction')
-    elif '_code' not in v: p = put(p, 'code', 'min')
+    else: p = put(p, 'code', 'min' if '_code' not in v else 'code-missing')
     return p
 
 def check_capability_statement_rest_resource_search_param(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.rest.resource.searchParam."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'definition' in v:
         if not is_absolute(v['definition']): p = put(p, 'definition', 'canonical')
     if 'type' in v:
         if v['type'] not in CODES_11: p = put(p, 'type', 'code', 'search-param-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     return p
 
 def check_capability_statement_rest_resource_operation(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.rest.resource.operation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'definition' in v:
         if not is_absolute(v['definition']): p = put(p, 'definition', 'canonical')
@@ -286,29 +285,29 @@ def check_capability_statement_rest_resource_operation(v: Any, c: Context) -> Pr
 
 def check_capability_statement_rest_interaction(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.rest.interaction."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if v['code'] not in CODES_12: p = put(p, 'code', 'code', 'system-restful-interaction')
-    elif '_code' not in v: p = put(p, 'code', 'min')
+    else: p = put(p, 'code', 'min' if '_code' not in v else 'code-missing')
     return p
 
 def check_capability_statement_messaging(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.messaging."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'endpoint' in v:
         x = v['endpoint']
         if q := many(check_capability_statement_messaging_endpoint, x, c): p = at(p, 'endpoint', q)
@@ -321,35 +320,35 @@ def check_capability_statement_messaging(v: Any, c: Context) -> Problems | None:
 
 def check_capability_statement_messaging_endpoint(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.messaging.endpoint."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'protocol' in v:
         if q := check_coding(v['protocol'], c): p = at(p, 'protocol', q)
     else: p = put(p, 'protocol', 'min')
     if 'address' in v:
-        if not is_uri(v['address']): p = put(p, 'address', 'uri')
+        if v['address'][:4] == 'urn:' and not is_uri(v['address']): p = put(p, 'address', 'uri')
     elif '_address' not in v: p = put(p, 'address', 'min')
     return p
 
 def check_capability_statement_messaging_supported_message(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.messaging.supportedMessage."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'mode' in v:
         if v['mode'] not in CODES_13: p = put(p, 'mode', 'code', 'event-capability-mode')
-    elif '_mode' not in v: p = put(p, 'mode', 'min')
+    else: p = put(p, 'mode', 'min' if '_mode' not in v else 'code-missing')
     if 'definition' in v:
         if not is_absolute(v['definition']): p = put(p, 'definition', 'canonical')
     elif '_definition' not in v: p = put(p, 'definition', 'min')
@@ -357,17 +356,17 @@ def check_capability_statement_messaging_supported_message(v: Any, c: Context) -
 
 def check_capability_statement_document(v: Any, c: Context) -> Problems | None:
     """CapabilityStatement.document."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'mode' in v:
         if v['mode'] not in CODES_14: p = put(p, 'mode', 'code', 'document-mode')
-    elif '_mode' not in v: p = put(p, 'mode', 'min')
+    else: p = put(p, 'mode', 'min' if '_mode' not in v else 'code-missing')
     if 'profile' in v:
         if not is_absolute(v['profile']): p = put(p, 'profile', 'canonical')
     elif '_profile' not in v: p = put(p, 'profile', 'min')

@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
-    check_reference,
     check_timing,
 )
 
@@ -55,70 +53,48 @@ def check_care_plan(v: Any, c: Context) -> Problems | None:
         if q := values(is_uri, x, 'uri'): p = at(p, 'instantiatesUri', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'basedOn', q)
     if 'replaces' in v:
         x = v['replaces']
-        if q := many(check_reference, x, c): p = at(p, 'replaces', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'replaces[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'replaces', q)
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'partOf', q)
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'request-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'intent' in v:
         if v['intent'] not in CODES_2: p = put(p, 'intent', 'code', 'care-plan-intent')
-    elif '_intent' not in v: p = put(p, 'intent', 'min')
+    else: p = put(p, 'intent', 'min' if '_intent' not in v else 'code-missing')
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_3): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_4): p = at(p, 'encounter', q)
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'created' in v:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     if 'author' in v:
-        x = v['author']
-        if q := check_reference(x, c): p = at(p, 'author', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'author', q)
+        if q := refer(v['author'], c, TYPES_5): p = at(p, 'author', q)
     if 'contributor' in v:
         x = v['contributor']
-        if q := many(check_reference, x, c): p = at(p, 'contributor', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'contributor[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'contributor', q)
     if 'careTeam' in v:
         x = v['careTeam']
-        if q := many(check_reference, x, c): p = at(p, 'careTeam', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_6): p = at(p, f'careTeam[{i}]', q)
+        if q := refer_all(x, c, TYPES_6): p = at(p, 'careTeam', q)
     if 'addresses' in v:
         x = v['addresses']
-        if q := many(check_reference, x, c): p = at(p, 'addresses', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'addresses[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'addresses', q)
     if 'supportingInfo' in v:
         x = v['supportingInfo']
-        if q := many(check_reference, x, c): p = at(p, 'supportingInfo', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'supportingInfo[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'supportingInfo', q)
     if 'goal' in v:
         x = v['goal']
-        if q := many(check_reference, x, c): p = at(p, 'goal', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'goal[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'goal', q)
     if 'activity' in v:
         x = v['activity']
         if q := many(check_care_plan_activity, x, c): p = at(p, 'activity', q)
@@ -129,29 +105,25 @@ def check_care_plan(v: Any, c: Context) -> Problems | None:
 
 def check_care_plan_activity(v: Any, c: Context) -> Problems | None:
     """CarePlan.activity."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'outcomeCodeableConcept' in v:
         x = v['outcomeCodeableConcept']
         if q := many(check_codeable_concept, x, c): p = at(p, 'outcomeCodeableConcept', q)
     if 'outcomeReference' in v:
         x = v['outcomeReference']
-        if q := many(check_reference, x, c): p = at(p, 'outcomeReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'outcomeReference[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'outcomeReference', q)
     if 'progress' in v:
         x = v['progress']
         if q := many(check_annotation, x, c): p = at(p, 'progress', q)
     if 'reference' in v:
-        x = v['reference']
-        if q := check_reference(x, c): p = at(p, 'reference', q)
-        if q := points_at(x, c, TYPES_9): p = at(p, 'reference', q)
+        if q := refer(v['reference'], c, TYPES_9): p = at(p, 'reference', q)
     if 'detail' in v:
         if q := check_care_plan_activity_detail(v['detail'], c): p = at(p, 'detail', q)
     if not ((not ("detail" in v)) or (not ("reference" in v))): p = put(p, '', 'cpl-3')
@@ -159,16 +131,17 @@ def check_care_plan_activity(v: Any, c: Context) -> Problems | None:
 
 def check_care_plan_activity_detail(v: Any, c: Context) -> Problems | None:
     """CarePlan.activity.detail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'kind' in v:
         if v['kind'] not in CODES_10: p = put(p, 'kind', 'code', 'care-plan-activity-kind')
+    elif '_kind' in v and c.under: p = put(p, 'kind', 'code-missing')
     if 'instantiatesCanonical' in v:
         x = v['instantiatesCanonical']
         if q := whole_array(v, 'instantiatesCanonical'): p = at(p, 'instantiatesCanonical', q)
@@ -184,17 +157,13 @@ def check_care_plan_activity_detail(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_11): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_11): p = at(p, 'reasonReference', q)
     if 'goal' in v:
         x = v['goal']
-        if q := many(check_reference, x, c): p = at(p, 'goal', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'goal[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'goal', q)
     if 'status' in v:
         if v['status'] not in CODES_12: p = put(p, 'status', 'code', 'care-plan-activity-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusReason' in v:
         if q := check_codeable_concept(v['statusReason'], c): p = at(p, 'statusReason', q)
     n = ('scheduledTiming' in v) + ('scheduledPeriod' in v) + ('scheduledString' in v)
@@ -205,23 +174,17 @@ def check_care_plan_activity_detail(v: Any, c: Context) -> Problems | None:
         if 'scheduledPeriod' in v:
             if q := check_period(v['scheduledPeriod'], c): p = at(p, 'scheduledPeriod', q)
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_13): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_13): p = at(p, 'location', q)
     if 'performer' in v:
         x = v['performer']
-        if q := many(check_reference, x, c): p = at(p, 'performer', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_14): p = at(p, f'performer[{i}]', q)
+        if q := refer_all(x, c, TYPES_14): p = at(p, 'performer', q)
     n = ('productCodeableConcept' in v) + ('productReference' in v)
     if n > 1: p = put(p, 'product', 'choice')
     if n:
         if 'productCodeableConcept' in v:
             if q := check_codeable_concept(v['productCodeableConcept'], c): p = at(p, 'productCodeableConcept', q)
         if 'productReference' in v:
-            x = v['productReference']
-            if q := check_reference(x, c): p = at(p, 'productReference', q)
-            if q := points_at(x, c, TYPES_15): p = at(p, 'productReference', q)
+            if q := refer(v['productReference'], c, TYPES_15): p = at(p, 'productReference', q)
     if 'dailyAmount' in v:
         if q := check_quantity(v['dailyAmount'], c): p = at(p, 'dailyAmount', q)
     if 'quantity' in v:

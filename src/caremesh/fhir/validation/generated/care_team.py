@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
     check_contact_point,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('care-team-status')
@@ -36,17 +34,14 @@ def check_care_team(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'care-team-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_1): p = at(p, 'subject', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_2): p = at(p, 'encounter', q)
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'participant' in v:
@@ -57,14 +52,10 @@ def check_care_team(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'reasonReference', q)
     if 'managingOrganization' in v:
         x = v['managingOrganization']
-        if q := many(check_reference, x, c): p = at(p, 'managingOrganization', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'managingOrganization[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'managingOrganization', q)
     if 'telecom' in v:
         x = v['telecom']
         if q := many(check_contact_point, x, c): p = at(p, 'telecom', q)
@@ -75,25 +66,21 @@ def check_care_team(v: Any, c: Context) -> Problems | None:
 
 def check_care_team_participant(v: Any, c: Context) -> Problems | None:
     """CareTeam.participant."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'role' in v:
         x = v['role']
         if q := many(check_codeable_concept, x, c): p = at(p, 'role', q)
     if 'member' in v:
-        x = v['member']
-        if q := check_reference(x, c): p = at(p, 'member', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'member', q)
+        if q := refer(v['member'], c, TYPES_5): p = at(p, 'member', q)
     if 'onBehalfOf' in v:
-        x = v['onBehalfOf']
-        if q := check_reference(x, c): p = at(p, 'onBehalfOf', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'onBehalfOf', q)
+        if q := refer(v['onBehalfOf'], c, TYPES_4): p = at(p, 'onBehalfOf', q)
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     return p

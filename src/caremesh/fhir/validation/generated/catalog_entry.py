@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['ActivityDefinition', 'Binary', 'Device', 'HealthcareService', 'Medication', 'ObservationDefinition', 'Organization', 'PlanDefinition', 'Practitioner', 'PractitionerRole', 'SpecimenDefinition'])
@@ -34,9 +32,7 @@ def check_catalog_entry(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'orderable' not in v and '_orderable' not in v: p = put(p, 'orderable', 'min')
     if 'referencedItem' in v:
-        x = v['referencedItem']
-        if q := check_reference(x, c): p = at(p, 'referencedItem', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'referencedItem', q)
+        if q := refer(v['referencedItem'], c, TYPES_0): p = at(p, 'referencedItem', q)
     else: p = put(p, 'referencedItem', 'min')
     if 'additionalIdentifier' in v:
         x = v['additionalIdentifier']
@@ -46,6 +42,7 @@ def check_catalog_entry(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'classification', q)
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'publication-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'validityPeriod' in v:
         if q := check_period(v['validityPeriod'], c): p = at(p, 'validityPeriod', q)
     if 'validTo' in v:
@@ -65,20 +62,18 @@ def check_catalog_entry(v: Any, c: Context) -> Problems | None:
 
 def check_catalog_entry_related_entry(v: Any, c: Context) -> Problems | None:
     """CatalogEntry.relatedEntry."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'relationtype' in v:
         if v['relationtype'] not in CODES_2: p = put(p, 'relationtype', 'code', 'relation-type')
-    elif '_relationtype' not in v: p = put(p, 'relationtype', 'min')
+    else: p = put(p, 'relationtype', 'min' if '_relationtype' not in v else 'code-missing')
     if 'item' in v:
-        x = v['item']
-        if q := check_reference(x, c): p = at(p, 'item', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'item', q)
+        if q := refer(v['item'], c, TYPES_3): p = at(p, 'item', q)
     else: p = put(p, 'item', 'min')
     return p

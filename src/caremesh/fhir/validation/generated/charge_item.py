@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_money,
     check_period,
     check_quantity,
-    check_reference,
     check_timing,
 )
 
@@ -50,24 +48,18 @@ def check_charge_item(v: Any, c: Context) -> Problems | None:
         if q := values(is_absolute, x, 'canonical'): p = at(p, 'definitionCanonical', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'chargeitem-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'partOf', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_2): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'context' in v:
-        x = v['context']
-        if q := check_reference(x, c): p = at(p, 'context', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'context', q)
+        if q := refer(v['context'], c, TYPES_3): p = at(p, 'context', q)
     n = ('occurrenceDateTime' in v) + ('occurrencePeriod' in v) + ('occurrenceTiming' in v)
     if n > 1: p = put(p, 'occurrence', 'choice')
     if n:
@@ -81,17 +73,11 @@ def check_charge_item(v: Any, c: Context) -> Problems | None:
         x = v['performer']
         if q := many(check_charge_item_performer, x, c): p = at(p, 'performer', q)
     if 'performingOrganization' in v:
-        x = v['performingOrganization']
-        if q := check_reference(x, c): p = at(p, 'performingOrganization', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'performingOrganization', q)
+        if q := refer(v['performingOrganization'], c, TYPES_4): p = at(p, 'performingOrganization', q)
     if 'requestingOrganization' in v:
-        x = v['requestingOrganization']
-        if q := check_reference(x, c): p = at(p, 'requestingOrganization', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'requestingOrganization', q)
+        if q := refer(v['requestingOrganization'], c, TYPES_4): p = at(p, 'requestingOrganization', q)
     if 'costCenter' in v:
-        x = v['costCenter']
-        if q := check_reference(x, c): p = at(p, 'costCenter', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'costCenter', q)
+        if q := refer(v['costCenter'], c, TYPES_4): p = at(p, 'costCenter', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     if 'bodysite' in v:
@@ -100,9 +86,7 @@ def check_charge_item(v: Any, c: Context) -> Problems | None:
     if 'priceOverride' in v:
         if q := check_money(v['priceOverride'], c): p = at(p, 'priceOverride', q)
     if 'enterer' in v:
-        x = v['enterer']
-        if q := check_reference(x, c): p = at(p, 'enterer', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'enterer', q)
+        if q := refer(v['enterer'], c, TYPES_5): p = at(p, 'enterer', q)
     if 'enteredDate' in v:
         if not real_day(v['enteredDate']): p = put(p, 'enteredDate', 'date')
     if 'reason' in v:
@@ -110,48 +94,38 @@ def check_charge_item(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'reason', q)
     if 'service' in v:
         x = v['service']
-        if q := many(check_reference, x, c): p = at(p, 'service', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_6): p = at(p, f'service[{i}]', q)
+        if q := refer_all(x, c, TYPES_6): p = at(p, 'service', q)
     n = ('productReference' in v) + ('productCodeableConcept' in v)
     if n > 1: p = put(p, 'product', 'choice')
     if n:
         if 'productReference' in v:
-            x = v['productReference']
-            if q := check_reference(x, c): p = at(p, 'productReference', q)
-            if q := points_at(x, c, TYPES_7): p = at(p, 'productReference', q)
+            if q := refer(v['productReference'], c, TYPES_7): p = at(p, 'productReference', q)
         if 'productCodeableConcept' in v:
             if q := check_codeable_concept(v['productCodeableConcept'], c): p = at(p, 'productCodeableConcept', q)
     if 'account' in v:
         x = v['account']
-        if q := many(check_reference, x, c): p = at(p, 'account', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'account[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'account', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
     if 'supportingInformation' in v:
         x = v['supportingInformation']
-        if q := many(check_reference, x, c): p = at(p, 'supportingInformation', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'supportingInformation[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'supportingInformation', q)
     return p
 
 def check_charge_item_performer(v: Any, c: Context) -> Problems | None:
     """ChargeItem.performer."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'function' in v:
         if q := check_codeable_concept(v['function'], c): p = at(p, 'function', q)
     if 'actor' in v:
-        x = v['actor']
-        if q := check_reference(x, c): p = at(p, 'actor', q)
-        if q := points_at(x, c, TYPES_9): p = at(p, 'actor', q)
+        if q := refer(v['actor'], c, TYPES_9): p = at(p, 'actor', q)
     else: p = put(p, 'actor', 'min')
     return p

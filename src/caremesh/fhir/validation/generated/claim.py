@@ -6,19 +6,17 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_address,
     check_attachment,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_money,
     check_period,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('fm-status')
@@ -49,7 +47,7 @@ def check_claim(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'fm-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -57,11 +55,9 @@ def check_claim(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['subType'], c): p = at(p, 'subType', q)
     if 'use' in v:
         if v['use'] not in CODES_1: p = put(p, 'use', 'code', 'claim-use')
-    elif '_use' not in v: p = put(p, 'use', 'min')
+    else: p = put(p, 'use', 'min' if '_use' not in v else 'code-missing')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_2): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     if 'billablePeriod' in v:
         if q := check_period(v['billablePeriod'], c): p = at(p, 'billablePeriod', q)
@@ -69,17 +65,11 @@ def check_claim(v: Any, c: Context) -> Problems | None:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     elif '_created' not in v: p = put(p, 'created', 'min')
     if 'enterer' in v:
-        x = v['enterer']
-        if q := check_reference(x, c): p = at(p, 'enterer', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'enterer', q)
+        if q := refer(v['enterer'], c, TYPES_3): p = at(p, 'enterer', q)
     if 'insurer' in v:
-        x = v['insurer']
-        if q := check_reference(x, c): p = at(p, 'insurer', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'insurer', q)
+        if q := refer(v['insurer'], c, TYPES_4): p = at(p, 'insurer', q)
     if 'provider' in v:
-        x = v['provider']
-        if q := check_reference(x, c): p = at(p, 'provider', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'provider', q)
+        if q := refer(v['provider'], c, TYPES_5): p = at(p, 'provider', q)
     else: p = put(p, 'provider', 'min')
     if 'priority' in v:
         if q := check_codeable_concept(v['priority'], c): p = at(p, 'priority', q)
@@ -90,23 +80,15 @@ def check_claim(v: Any, c: Context) -> Problems | None:
         x = v['related']
         if q := many(check_claim_related, x, c): p = at(p, 'related', q)
     if 'prescription' in v:
-        x = v['prescription']
-        if q := check_reference(x, c): p = at(p, 'prescription', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'prescription', q)
+        if q := refer(v['prescription'], c, TYPES_6): p = at(p, 'prescription', q)
     if 'originalPrescription' in v:
-        x = v['originalPrescription']
-        if q := check_reference(x, c): p = at(p, 'originalPrescription', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'originalPrescription', q)
+        if q := refer(v['originalPrescription'], c, TYPES_6): p = at(p, 'originalPrescription', q)
     if 'payee' in v:
         if q := check_claim_payee(v['payee'], c): p = at(p, 'payee', q)
     if 'referral' in v:
-        x = v['referral']
-        if q := check_reference(x, c): p = at(p, 'referral', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'referral', q)
+        if q := refer(v['referral'], c, TYPES_7): p = at(p, 'referral', q)
     if 'facility' in v:
-        x = v['facility']
-        if q := check_reference(x, c): p = at(p, 'facility', q)
-        if q := points_at(x, c, TYPES_8): p = at(p, 'facility', q)
+        if q := refer(v['facility'], c, TYPES_8): p = at(p, 'facility', q)
     if 'careTeam' in v:
         x = v['careTeam']
         if q := many(check_claim_care_team, x, c): p = at(p, 'careTeam', q)
@@ -134,18 +116,16 @@ def check_claim(v: Any, c: Context) -> Problems | None:
 
 def check_claim_related(v: Any, c: Context) -> Problems | None:
     """Claim.related."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'claim' in v:
-        x = v['claim']
-        if q := check_reference(x, c): p = at(p, 'claim', q)
-        if q := points_at(x, c, TYPES_9): p = at(p, 'claim', q)
+        if q := refer(v['claim'], c, TYPES_9): p = at(p, 'claim', q)
     if 'relationship' in v:
         if q := check_codeable_concept(v['relationship'], c): p = at(p, 'relationship', q)
     if 'reference' in v:
@@ -154,40 +134,36 @@ def check_claim_related(v: Any, c: Context) -> Problems | None:
 
 def check_claim_payee(v: Any, c: Context) -> Problems | None:
     """Claim.payee."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
     if 'party' in v:
-        x = v['party']
-        if q := check_reference(x, c): p = at(p, 'party', q)
-        if q := points_at(x, c, TYPES_10): p = at(p, 'party', q)
+        if q := refer(v['party'], c, TYPES_10): p = at(p, 'party', q)
     return p
 
 def check_claim_care_team(v: Any, c: Context) -> Problems | None:
     """Claim.careTeam."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
     if 'provider' in v:
-        x = v['provider']
-        if q := check_reference(x, c): p = at(p, 'provider', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'provider', q)
+        if q := refer(v['provider'], c, TYPES_5): p = at(p, 'provider', q)
     else: p = put(p, 'provider', 'min')
     if 'role' in v:
         if q := check_codeable_concept(v['role'], c): p = at(p, 'role', q)
@@ -197,14 +173,14 @@ def check_claim_care_team(v: Any, c: Context) -> Problems | None:
 
 def check_claim_supporting_info(v: Any, c: Context) -> Problems | None:
     """Claim.supportingInfo."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -228,23 +204,21 @@ def check_claim_supporting_info(v: Any, c: Context) -> Problems | None:
         if 'valueAttachment' in v:
             if q := check_attachment(v['valueAttachment'], c): p = at(p, 'valueAttachment', q)
         if 'valueReference' in v:
-            x = v['valueReference']
-            if q := check_reference(x, c): p = at(p, 'valueReference', q)
-            if q := points_at(x, c, None): p = at(p, 'valueReference', q)
+            if q := refer(v['valueReference'], c, None): p = at(p, 'valueReference', q)
     if 'reason' in v:
         if q := check_codeable_concept(v['reason'], c): p = at(p, 'reason', q)
     return p
 
 def check_claim_diagnosis(v: Any, c: Context) -> Problems | None:
     """Claim.diagnosis."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -255,9 +229,7 @@ def check_claim_diagnosis(v: Any, c: Context) -> Problems | None:
         if 'diagnosisCodeableConcept' in v:
             if q := check_codeable_concept(v['diagnosisCodeableConcept'], c): p = at(p, 'diagnosisCodeableConcept', q)
         if 'diagnosisReference' in v:
-            x = v['diagnosisReference']
-            if q := check_reference(x, c): p = at(p, 'diagnosisReference', q)
-            if q := points_at(x, c, TYPES_11): p = at(p, 'diagnosisReference', q)
+            if q := refer(v['diagnosisReference'], c, TYPES_11): p = at(p, 'diagnosisReference', q)
     if 'type' in v:
         x = v['type']
         if q := many(check_codeable_concept, x, c): p = at(p, 'type', q)
@@ -269,14 +241,14 @@ def check_claim_diagnosis(v: Any, c: Context) -> Problems | None:
 
 def check_claim_procedure(v: Any, c: Context) -> Problems | None:
     """Claim.procedure."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -292,26 +264,22 @@ def check_claim_procedure(v: Any, c: Context) -> Problems | None:
         if 'procedureCodeableConcept' in v:
             if q := check_codeable_concept(v['procedureCodeableConcept'], c): p = at(p, 'procedureCodeableConcept', q)
         if 'procedureReference' in v:
-            x = v['procedureReference']
-            if q := check_reference(x, c): p = at(p, 'procedureReference', q)
-            if q := points_at(x, c, TYPES_12): p = at(p, 'procedureReference', q)
+            if q := refer(v['procedureReference'], c, TYPES_12): p = at(p, 'procedureReference', q)
     if 'udi' in v:
         x = v['udi']
-        if q := many(check_reference, x, c): p = at(p, 'udi', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_13): p = at(p, f'udi[{i}]', q)
+        if q := refer_all(x, c, TYPES_13): p = at(p, 'udi', q)
     return p
 
 def check_claim_insurance(v: Any, c: Context) -> Problems | None:
     """Claim.insurance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -319,29 +287,25 @@ def check_claim_insurance(v: Any, c: Context) -> Problems | None:
     if 'identifier' in v:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'coverage' in v:
-        x = v['coverage']
-        if q := check_reference(x, c): p = at(p, 'coverage', q)
-        if q := points_at(x, c, TYPES_14): p = at(p, 'coverage', q)
+        if q := refer(v['coverage'], c, TYPES_14): p = at(p, 'coverage', q)
     else: p = put(p, 'coverage', 'min')
     if 'preAuthRef' in v:
         x = v['preAuthRef']
         if q := whole_array(v, 'preAuthRef'): p = at(p, 'preAuthRef', q)
     if 'claimResponse' in v:
-        x = v['claimResponse']
-        if q := check_reference(x, c): p = at(p, 'claimResponse', q)
-        if q := points_at(x, c, TYPES_15): p = at(p, 'claimResponse', q)
+        if q := refer(v['claimResponse'], c, TYPES_15): p = at(p, 'claimResponse', q)
     return p
 
 def check_claim_accident(v: Any, c: Context) -> Problems | None:
     """Claim.accident."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     elif '_date' not in v: p = put(p, 'date', 'min')
@@ -353,21 +317,19 @@ def check_claim_accident(v: Any, c: Context) -> Problems | None:
         if 'locationAddress' in v:
             if q := check_address(v['locationAddress'], c): p = at(p, 'locationAddress', q)
         if 'locationReference' in v:
-            x = v['locationReference']
-            if q := check_reference(x, c): p = at(p, 'locationReference', q)
-            if q := points_at(x, c, TYPES_8): p = at(p, 'locationReference', q)
+            if q := refer(v['locationReference'], c, TYPES_8): p = at(p, 'locationReference', q)
     return p
 
 def check_claim_item(v: Any, c: Context) -> Problems | None:
     """Claim.item."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -415,9 +377,7 @@ def check_claim_item(v: Any, c: Context) -> Problems | None:
         if 'locationAddress' in v:
             if q := check_address(v['locationAddress'], c): p = at(p, 'locationAddress', q)
         if 'locationReference' in v:
-            x = v['locationReference']
-            if q := check_reference(x, c): p = at(p, 'locationReference', q)
-            if q := points_at(x, c, TYPES_8): p = at(p, 'locationReference', q)
+            if q := refer(v['locationReference'], c, TYPES_8): p = at(p, 'locationReference', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     if 'unitPrice' in v:
@@ -426,9 +386,7 @@ def check_claim_item(v: Any, c: Context) -> Problems | None:
         if q := check_money(v['net'], c): p = at(p, 'net', q)
     if 'udi' in v:
         x = v['udi']
-        if q := many(check_reference, x, c): p = at(p, 'udi', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_13): p = at(p, f'udi[{i}]', q)
+        if q := refer_all(x, c, TYPES_13): p = at(p, 'udi', q)
     if 'bodySite' in v:
         if q := check_codeable_concept(v['bodySite'], c): p = at(p, 'bodySite', q)
     if 'subSite' in v:
@@ -436,9 +394,7 @@ def check_claim_item(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'subSite', q)
     if 'encounter' in v:
         x = v['encounter']
-        if q := many(check_reference, x, c): p = at(p, 'encounter', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_16): p = at(p, f'encounter[{i}]', q)
+        if q := refer_all(x, c, TYPES_16): p = at(p, 'encounter', q)
     if 'detail' in v:
         x = v['detail']
         if q := many(check_claim_item_detail, x, c): p = at(p, 'detail', q)
@@ -446,14 +402,14 @@ def check_claim_item(v: Any, c: Context) -> Problems | None:
 
 def check_claim_item_detail(v: Any, c: Context) -> Problems | None:
     """Claim.item.detail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -478,9 +434,7 @@ def check_claim_item_detail(v: Any, c: Context) -> Problems | None:
         if q := check_money(v['net'], c): p = at(p, 'net', q)
     if 'udi' in v:
         x = v['udi']
-        if q := many(check_reference, x, c): p = at(p, 'udi', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_13): p = at(p, f'udi[{i}]', q)
+        if q := refer_all(x, c, TYPES_13): p = at(p, 'udi', q)
     if 'subDetail' in v:
         x = v['subDetail']
         if q := many(check_claim_item_detail_sub_detail, x, c): p = at(p, 'subDetail', q)
@@ -488,14 +442,14 @@ def check_claim_item_detail(v: Any, c: Context) -> Problems | None:
 
 def check_claim_item_detail_sub_detail(v: Any, c: Context) -> Problems | None:
     """Claim.item.detail.subDetail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -520,7 +474,5 @@ def check_claim_item_detail_sub_detail(v: Any, c: Context) -> Problems | None:
         if q := check_money(v['net'], c): p = at(p, 'net', q)
     if 'udi' in v:
         x = v['udi']
-        if q := many(check_reference, x, c): p = at(p, 'udi', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_13): p = at(p, f'udi[{i}]', q)
+        if q := refer_all(x, c, TYPES_13): p = at(p, 'udi', q)
     return p

@@ -6,19 +6,17 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_address,
     check_attachment,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_money,
     check_period,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('fm-status')
@@ -44,7 +42,7 @@ def check_claim_response(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'fm-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -52,31 +50,23 @@ def check_claim_response(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['subType'], c): p = at(p, 'subType', q)
     if 'use' in v:
         if v['use'] not in CODES_1: p = put(p, 'use', 'code', 'claim-use')
-    elif '_use' not in v: p = put(p, 'use', 'min')
+    else: p = put(p, 'use', 'min' if '_use' not in v else 'code-missing')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_2): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     if 'created' in v:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     elif '_created' not in v: p = put(p, 'created', 'min')
     if 'insurer' in v:
-        x = v['insurer']
-        if q := check_reference(x, c): p = at(p, 'insurer', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'insurer', q)
+        if q := refer(v['insurer'], c, TYPES_3): p = at(p, 'insurer', q)
     else: p = put(p, 'insurer', 'min')
     if 'requestor' in v:
-        x = v['requestor']
-        if q := check_reference(x, c): p = at(p, 'requestor', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'requestor', q)
+        if q := refer(v['requestor'], c, TYPES_4): p = at(p, 'requestor', q)
     if 'request' in v:
-        x = v['request']
-        if q := check_reference(x, c): p = at(p, 'request', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'request', q)
+        if q := refer(v['request'], c, TYPES_5): p = at(p, 'request', q)
     if 'outcome' in v:
         if v['outcome'] not in CODES_6: p = put(p, 'outcome', 'code', 'remittance-outcome')
-    elif '_outcome' not in v: p = put(p, 'outcome', 'min')
+    else: p = put(p, 'outcome', 'min' if '_outcome' not in v else 'code-missing')
     if 'preAuthPeriod' in v:
         if q := check_period(v['preAuthPeriod'], c): p = at(p, 'preAuthPeriod', q)
     if 'payeeType' in v:
@@ -106,9 +96,7 @@ def check_claim_response(v: Any, c: Context) -> Problems | None:
         if q := many(check_claim_response_process_note, x, c): p = at(p, 'processNote', q)
     if 'communicationRequest' in v:
         x = v['communicationRequest']
-        if q := many(check_reference, x, c): p = at(p, 'communicationRequest', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'communicationRequest[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'communicationRequest', q)
     if 'insurance' in v:
         x = v['insurance']
         if q := many(check_claim_response_insurance, x, c): p = at(p, 'insurance', q)
@@ -119,14 +107,14 @@ def check_claim_response(v: Any, c: Context) -> Problems | None:
 
 def check_claim_response_item(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.item."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'itemSequence' in v:
         if not is_whole(v['itemSequence']): p = put(p, 'itemSequence', 'whole')
     elif '_itemSequence' not in v: p = put(p, 'itemSequence', 'min')
@@ -145,14 +133,14 @@ def check_claim_response_item(v: Any, c: Context) -> Problems | None:
 
 def check_claim_response_item_adjudication(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.item.adjudication."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'category' in v:
         if q := check_codeable_concept(v['category'], c): p = at(p, 'category', q)
     else: p = put(p, 'category', 'min')
@@ -164,14 +152,14 @@ def check_claim_response_item_adjudication(v: Any, c: Context) -> Problems | Non
 
 def check_claim_response_item_detail(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.item.detail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'detailSequence' in v:
         if not is_whole(v['detailSequence']): p = put(p, 'detailSequence', 'whole')
     elif '_detailSequence' not in v: p = put(p, 'detailSequence', 'min')
@@ -190,14 +178,14 @@ def check_claim_response_item_detail(v: Any, c: Context) -> Problems | None:
 
 def check_claim_response_item_detail_sub_detail(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.item.detail.subDetail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'subDetailSequence' in v:
         if not is_whole(v['subDetailSequence']): p = put(p, 'subDetailSequence', 'whole')
     elif '_subDetailSequence' not in v: p = put(p, 'subDetailSequence', 'min')
@@ -212,14 +200,14 @@ def check_claim_response_item_detail_sub_detail(v: Any, c: Context) -> Problems 
 
 def check_claim_response_add_item(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.addItem."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'itemSequence' in v:
         x = v['itemSequence']
         if q := whole_array(v, 'itemSequence'): p = at(p, 'itemSequence', q)
@@ -234,9 +222,7 @@ def check_claim_response_add_item(v: Any, c: Context) -> Problems | None:
         if q := values(is_whole, x, 'whole'): p = at(p, 'subdetailSequence', q)
     if 'provider' in v:
         x = v['provider']
-        if q := many(check_reference, x, c): p = at(p, 'provider', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'provider[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'provider', q)
     if 'productOrService' in v:
         if q := check_codeable_concept(v['productOrService'], c): p = at(p, 'productOrService', q)
     else: p = put(p, 'productOrService', 'min')
@@ -261,9 +247,7 @@ def check_claim_response_add_item(v: Any, c: Context) -> Problems | None:
         if 'locationAddress' in v:
             if q := check_address(v['locationAddress'], c): p = at(p, 'locationAddress', q)
         if 'locationReference' in v:
-            x = v['locationReference']
-            if q := check_reference(x, c): p = at(p, 'locationReference', q)
-            if q := points_at(x, c, TYPES_8): p = at(p, 'locationReference', q)
+            if q := refer(v['locationReference'], c, TYPES_8): p = at(p, 'locationReference', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     if 'unitPrice' in v:
@@ -290,14 +274,14 @@ def check_claim_response_add_item(v: Any, c: Context) -> Problems | None:
 
 def check_claim_response_add_item_detail(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.addItem.detail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'productOrService' in v:
         if q := check_codeable_concept(v['productOrService'], c): p = at(p, 'productOrService', q)
     else: p = put(p, 'productOrService', 'min')
@@ -325,14 +309,14 @@ def check_claim_response_add_item_detail(v: Any, c: Context) -> Problems | None:
 
 def check_claim_response_add_item_detail_sub_detail(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.addItem.detail.subDetail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'productOrService' in v:
         if q := check_codeable_concept(v['productOrService'], c): p = at(p, 'productOrService', q)
     else: p = put(p, 'productOrService', 'min')
@@ -357,14 +341,14 @@ def check_claim_response_add_item_detail_sub_detail(v: Any, c: Context) -> Probl
 
 def check_claim_response_total(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.total."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'category' in v:
         if q := check_codeable_concept(v['category'], c): p = at(p, 'category', q)
     else: p = put(p, 'category', 'min')
@@ -375,14 +359,14 @@ def check_claim_response_total(v: Any, c: Context) -> Problems | None:
 
 def check_claim_response_payment(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.payment."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -401,18 +385,19 @@ def check_claim_response_payment(v: Any, c: Context) -> Problems | None:
 
 def check_claim_response_process_note(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.processNote."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'number' in v:
         if not is_whole(v['number']): p = put(p, 'number', 'whole')
     if 'type' in v:
         if v['type'] not in CODES_9: p = put(p, 'type', 'code', 'note-type')
+    elif '_type' in v and c.under: p = put(p, 'type', 'code-missing')
     if 'text' not in v and '_text' not in v: p = put(p, 'text', 'min')
     if 'language' in v:
         if q := check_codeable_concept(v['language'], c): p = at(p, 'language', q)
@@ -420,39 +405,35 @@ def check_claim_response_process_note(v: Any, c: Context) -> Problems | None:
 
 def check_claim_response_insurance(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.insurance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
     if 'focal' not in v and '_focal' not in v: p = put(p, 'focal', 'min')
     if 'coverage' in v:
-        x = v['coverage']
-        if q := check_reference(x, c): p = at(p, 'coverage', q)
-        if q := points_at(x, c, TYPES_10): p = at(p, 'coverage', q)
+        if q := refer(v['coverage'], c, TYPES_10): p = at(p, 'coverage', q)
     else: p = put(p, 'coverage', 'min')
     if 'claimResponse' in v:
-        x = v['claimResponse']
-        if q := check_reference(x, c): p = at(p, 'claimResponse', q)
-        if q := points_at(x, c, TYPES_11): p = at(p, 'claimResponse', q)
+        if q := refer(v['claimResponse'], c, TYPES_11): p = at(p, 'claimResponse', q)
     return p
 
 def check_claim_response_error(v: Any, c: Context) -> Problems | None:
     """ClaimResponse.error."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'itemSequence' in v:
         if not is_whole(v['itemSequence']): p = put(p, 'itemSequence', 'whole')
     if 'detailSequence' in v:

@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('clinicalimpression-status')
@@ -38,20 +36,16 @@ def check_clinical_impression(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'clinicalimpression-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusReason' in v:
         if q := check_codeable_concept(v['statusReason'], c): p = at(p, 'statusReason', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_1): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_2): p = at(p, 'encounter', q)
     n = ('effectiveDateTime' in v) + ('effectivePeriod' in v)
     if n > 1: p = put(p, 'effective', 'choice')
     if n:
@@ -62,18 +56,12 @@ def check_clinical_impression(v: Any, c: Context) -> Problems | None:
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'assessor' in v:
-        x = v['assessor']
-        if q := check_reference(x, c): p = at(p, 'assessor', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'assessor', q)
+        if q := refer(v['assessor'], c, TYPES_3): p = at(p, 'assessor', q)
     if 'previous' in v:
-        x = v['previous']
-        if q := check_reference(x, c): p = at(p, 'previous', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'previous', q)
+        if q := refer(v['previous'], c, TYPES_4): p = at(p, 'previous', q)
     if 'problem' in v:
         x = v['problem']
-        if q := many(check_reference, x, c): p = at(p, 'problem', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'problem[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'problem', q)
     if 'investigation' in v:
         x = v['investigation']
         if q := many(check_clinical_impression_investigation, x, c): p = at(p, 'investigation', q)
@@ -89,14 +77,10 @@ def check_clinical_impression(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'prognosisCodeableConcept', q)
     if 'prognosisReference' in v:
         x = v['prognosisReference']
-        if q := many(check_reference, x, c): p = at(p, 'prognosisReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_6): p = at(p, f'prognosisReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_6): p = at(p, 'prognosisReference', q)
     if 'supportingInfo' in v:
         x = v['supportingInfo']
-        if q := many(check_reference, x, c): p = at(p, 'supportingInfo', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'supportingInfo[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'supportingInfo', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
@@ -104,38 +88,34 @@ def check_clinical_impression(v: Any, c: Context) -> Problems | None:
 
 def check_clinical_impression_investigation(v: Any, c: Context) -> Problems | None:
     """ClinicalImpression.investigation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
     if 'item' in v:
         x = v['item']
-        if q := many(check_reference, x, c): p = at(p, 'item', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'item[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'item', q)
     return p
 
 def check_clinical_impression_finding(v: Any, c: Context) -> Problems | None:
     """ClinicalImpression.finding."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'itemCodeableConcept' in v:
         if q := check_codeable_concept(v['itemCodeableConcept'], c): p = at(p, 'itemCodeableConcept', q)
     if 'itemReference' in v:
-        x = v['itemReference']
-        if q := check_reference(x, c): p = at(p, 'itemReference', q)
-        if q := points_at(x, c, TYPES_8): p = at(p, 'itemReference', q)
+        if q := refer(v['itemReference'], c, TYPES_8): p = at(p, 'itemReference', q)
     return p

@@ -6,15 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import combine, descendants, isdistinct, kids, matches, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_coding,
     check_contact_detail,
-    check_extension,
     check_identifier,
     check_usage_context,
 )
@@ -31,13 +30,13 @@ def check_code_system(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -53,9 +52,10 @@ def check_code_system(v: Any, c: Context) -> Problems | None:
         if not is_absolute(v['valueSet']): p = put(p, 'valueSet', 'canonical')
     if 'hierarchyMeaning' in v:
         if v['hierarchyMeaning'] not in CODES_1: p = put(p, 'hierarchyMeaning', 'code', 'codesystem-hierarchy-meaning')
+    elif '_hierarchyMeaning' in v and c.under: p = put(p, 'hierarchyMeaning', 'code-missing')
     if 'content' in v:
         if v['content'] not in CODES_2: p = put(p, 'content', 'code', 'codesystem-content-mode')
-    elif '_content' not in v: p = put(p, 'content', 'min')
+    else: p = put(p, 'content', 'min' if '_content' not in v else 'code-missing')
     if 'supplements' in v:
         if not is_absolute(v['supplements']): p = put(p, 'supplements', 'canonical')
     if 'count' in v:
@@ -75,14 +75,14 @@ def check_code_system(v: Any, c: Context) -> Problems | None:
 
 def check_code_system_filter(v: Any, c: Context) -> Problems | None:
     """CodeSystem.filter."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' not in v and '_code' not in v: p = put(p, 'code', 'min')
     if 'operator' in v:
         x = v['operator']
@@ -94,32 +94,32 @@ def check_code_system_filter(v: Any, c: Context) -> Problems | None:
 
 def check_code_system_property(v: Any, c: Context) -> Problems | None:
     """CodeSystem.property."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' not in v and '_code' not in v: p = put(p, 'code', 'min')
     if 'uri' in v:
-        if not is_uri(v['uri']): p = put(p, 'uri', 'uri')
+        if v['uri'][:4] == 'urn:' and not is_uri(v['uri']): p = put(p, 'uri', 'uri')
     if 'type' in v:
         if v['type'] not in CODES_4: p = put(p, 'type', 'code', 'concept-property-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     return p
 
 def check_code_system_concept(v: Any, c: Context) -> Problems | None:
     """CodeSystem.concept."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' not in v and '_code' not in v: p = put(p, 'code', 'min')
     if 'designation' in v:
         x = v['designation']
@@ -134,14 +134,14 @@ def check_code_system_concept(v: Any, c: Context) -> Problems | None:
 
 def check_code_system_concept_designation(v: Any, c: Context) -> Problems | None:
     """CodeSystem.concept.designation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'use' in v:
         if q := check_coding(v['use'], c): p = at(p, 'use', q)
     if 'value' not in v and '_value' not in v: p = put(p, 'value', 'min')
@@ -149,14 +149,14 @@ def check_code_system_concept_designation(v: Any, c: Context) -> Problems | None
 
 def check_code_system_concept_property(v: Any, c: Context) -> Problems | None:
     """CodeSystem.concept.property."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' not in v and '_code' not in v: p = put(p, 'code', 'min')
     n = ('valueCode' in v) + ('valueCoding' in v) + ('valueString' in v) + ('valueInteger' in v) + ('valueBoolean' in v) + ('valueDateTime' in v) + ('valueDecimal' in v)
     if n > 1: p = put(p, 'value', 'choice')

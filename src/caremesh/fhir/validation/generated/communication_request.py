@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_attachment,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['CommunicationRequest'])
@@ -39,19 +37,15 @@ def check_communication_request(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'basedOn', q)
     if 'replaces' in v:
         x = v['replaces']
-        if q := many(check_reference, x, c): p = at(p, 'replaces', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'replaces[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'replaces', q)
     if 'groupIdentifier' in v:
         if q := check_identifier(v['groupIdentifier'], c): p = at(p, 'groupIdentifier', q)
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'request-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusReason' in v:
         if q := check_codeable_concept(v['statusReason'], c): p = at(p, 'statusReason', q)
     if 'category' in v:
@@ -59,22 +53,17 @@ def check_communication_request(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
     if 'priority' in v:
         if v['priority'] not in CODES_2: p = put(p, 'priority', 'code', 'request-priority')
+    elif '_priority' in v and c.under: p = put(p, 'priority', 'code-missing')
     if 'medium' in v:
         x = v['medium']
         if q := many(check_codeable_concept, x, c): p = at(p, 'medium', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_3): p = at(p, 'subject', q)
     if 'about' in v:
         x = v['about']
-        if q := many(check_reference, x, c): p = at(p, 'about', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'about[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'about', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_4): p = at(p, 'encounter', q)
     if 'payload' in v:
         x = v['payload']
         if q := many(check_communication_request_payload, x, c): p = at(p, 'payload', q)
@@ -88,26 +77,18 @@ def check_communication_request(v: Any, c: Context) -> Problems | None:
     if 'authoredOn' in v:
         if not real_day(v['authoredOn']): p = put(p, 'authoredOn', 'date')
     if 'requester' in v:
-        x = v['requester']
-        if q := check_reference(x, c): p = at(p, 'requester', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'requester', q)
+        if q := refer(v['requester'], c, TYPES_5): p = at(p, 'requester', q)
     if 'recipient' in v:
         x = v['recipient']
-        if q := many(check_reference, x, c): p = at(p, 'recipient', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_6): p = at(p, f'recipient[{i}]', q)
+        if q := refer_all(x, c, TYPES_6): p = at(p, 'recipient', q)
     if 'sender' in v:
-        x = v['sender']
-        if q := check_reference(x, c): p = at(p, 'sender', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'sender', q)
+        if q := refer(v['sender'], c, TYPES_7): p = at(p, 'sender', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'reasonReference', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
@@ -115,14 +96,14 @@ def check_communication_request(v: Any, c: Context) -> Problems | None:
 
 def check_communication_request_payload(v: Any, c: Context) -> Problems | None:
     """CommunicationRequest.payload."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('contentString' in v) + ('contentAttachment' in v) + ('contentReference' in v)
     if n > 1: p = put(p, 'content', 'choice')
     elif n == 0 and not (c.under and ('_contentString' in v or '_contentAttachment' in v or '_contentReference' in v)): p = put(p, 'content[x]', 'min')
@@ -130,7 +111,5 @@ def check_communication_request_payload(v: Any, c: Context) -> Problems | None:
         if 'contentAttachment' in v:
             if q := check_attachment(v['contentAttachment'], c): p = at(p, 'contentAttachment', q)
         if 'contentReference' in v:
-            x = v['contentReference']
-            if q := check_reference(x, c): p = at(p, 'contentReference', q)
-            if q := points_at(x, c, None): p = at(p, 'contentReference', q)
+            if q := refer(v['contentReference'], c, None): p = at(p, 'contentReference', q)
     return p

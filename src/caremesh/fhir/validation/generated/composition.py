@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_narrative,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('composition-status')
@@ -38,7 +36,7 @@ def check_composition(v: Any, c: Context) -> Problems | None:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'composition-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -46,32 +44,25 @@ def check_composition(v: Any, c: Context) -> Problems | None:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, None): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, None): p = at(p, 'subject', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_1): p = at(p, 'encounter', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     elif '_date' not in v: p = put(p, 'date', 'min')
     if 'author' in v:
         x = v['author']
-        if q := many(check_reference, x, c): p = at(p, 'author', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'author[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'author', q)
     else: p = put(p, 'author', 'min')
     if 'title' not in v and '_title' not in v: p = put(p, 'title', 'min')
     if 'confidentiality' in v:
         if v['confidentiality'] not in CODES_3: p = put(p, 'confidentiality', 'code', 'http://terminology.hl7.org/ValueSet/v3-ConfidentialityClassification')
+    elif '_confidentiality' in v and c.under: p = put(p, 'confidentiality', 'code-missing')
     if 'attester' in v:
         x = v['attester']
         if q := many(check_composition_attester, x, c): p = at(p, 'attester', q)
     if 'custodian' in v:
-        x = v['custodian']
-        if q := check_reference(x, c): p = at(p, 'custodian', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'custodian', q)
+        if q := refer(v['custodian'], c, TYPES_4): p = at(p, 'custodian', q)
     if 'relatesTo' in v:
         x = v['relatesTo']
         if q := many(check_composition_relates_to, x, c): p = at(p, 'relatesTo', q)
@@ -85,38 +76,36 @@ def check_composition(v: Any, c: Context) -> Problems | None:
 
 def check_composition_attester(v: Any, c: Context) -> Problems | None:
     """Composition.attester."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'mode' in v:
         if v['mode'] not in CODES_5: p = put(p, 'mode', 'code', 'composition-attestation-mode')
-    elif '_mode' not in v: p = put(p, 'mode', 'min')
+    else: p = put(p, 'mode', 'min' if '_mode' not in v else 'code-missing')
     if 'time' in v:
         if not real_day(v['time']): p = put(p, 'time', 'date')
     if 'party' in v:
-        x = v['party']
-        if q := check_reference(x, c): p = at(p, 'party', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'party', q)
+        if q := refer(v['party'], c, TYPES_6): p = at(p, 'party', q)
     return p
 
 def check_composition_relates_to(v: Any, c: Context) -> Problems | None:
     """Composition.relatesTo."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if v['code'] not in CODES_7: p = put(p, 'code', 'code', 'document-relationship-type')
-    elif '_code' not in v: p = put(p, 'code', 'min')
+    else: p = put(p, 'code', 'min' if '_code' not in v else 'code-missing')
     n = ('targetIdentifier' in v) + ('targetReference' in v)
     if n > 1: p = put(p, 'target', 'choice')
     elif n == 0 and not (c.under and ('_targetIdentifier' in v or '_targetReference' in v)): p = put(p, 'target[x]', 'min')
@@ -124,21 +113,19 @@ def check_composition_relates_to(v: Any, c: Context) -> Problems | None:
         if 'targetIdentifier' in v:
             if q := check_identifier(v['targetIdentifier'], c): p = at(p, 'targetIdentifier', q)
         if 'targetReference' in v:
-            x = v['targetReference']
-            if q := check_reference(x, c): p = at(p, 'targetReference', q)
-            if q := points_at(x, c, TYPES_8): p = at(p, 'targetReference', q)
+            if q := refer(v['targetReference'], c, TYPES_8): p = at(p, 'targetReference', q)
     return p
 
 def check_composition_event(v: Any, c: Context) -> Problems | None:
     """Composition.event."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         x = v['code']
         if q := many(check_codeable_concept, x, c): p = at(p, 'code', q)
@@ -146,43 +133,36 @@ def check_composition_event(v: Any, c: Context) -> Problems | None:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'detail' in v:
         x = v['detail']
-        if q := many(check_reference, x, c): p = at(p, 'detail', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'detail[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'detail', q)
     return p
 
 def check_composition_section(v: Any, c: Context) -> Problems | None:
     """Composition.section."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'author' in v:
         x = v['author']
-        if q := many(check_reference, x, c): p = at(p, 'author', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'author[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'author', q)
     if 'focus' in v:
-        x = v['focus']
-        if q := check_reference(x, c): p = at(p, 'focus', q)
-        if q := points_at(x, c, None): p = at(p, 'focus', q)
+        if q := refer(v['focus'], c, None): p = at(p, 'focus', q)
     if 'text' in v:
         if q := check_narrative(v['text'], c): p = at(p, 'text', q)
     if 'mode' in v:
         if v['mode'] not in CODES_9: p = put(p, 'mode', 'code', 'list-mode')
+    elif '_mode' in v and c.under: p = put(p, 'mode', 'code-missing')
     if 'orderedBy' in v:
         if q := check_codeable_concept(v['orderedBy'], c): p = at(p, 'orderedBy', q)
     if 'entry' in v:
         x = v['entry']
-        if q := many(check_reference, x, c): p = at(p, 'entry', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'entry[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'entry', q)
     if 'emptyReason' in v:
         if q := check_codeable_concept(v['emptyReason'], c): p = at(p, 'emptyReason', q)
     if 'section' in v:

@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import and3, differs, implies3, matches, or3, prims, same
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_contact_detail,
-    check_extension,
     check_identifier,
     check_usage_context,
 )
@@ -28,12 +27,12 @@ def check_concept_map(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -49,14 +48,14 @@ def check_concept_map(v: Any, c: Context) -> Problems | None:
     if n > 1: p = put(p, 'source', 'choice')
     if n:
         if 'sourceUri' in v:
-            if not is_uri(v['sourceUri']): p = put(p, 'sourceUri', 'uri')
+            if v['sourceUri'][:4] == 'urn:' and not is_uri(v['sourceUri']): p = put(p, 'sourceUri', 'uri')
         if 'sourceCanonical' in v:
             if not is_absolute(v['sourceCanonical']): p = put(p, 'sourceCanonical', 'canonical')
     n = ('targetUri' in v) + ('targetCanonical' in v)
     if n > 1: p = put(p, 'target', 'choice')
     if n:
         if 'targetUri' in v:
-            if not is_uri(v['targetUri']): p = put(p, 'targetUri', 'uri')
+            if v['targetUri'][:4] == 'urn:' and not is_uri(v['targetUri']): p = put(p, 'targetUri', 'uri')
         if 'targetCanonical' in v:
             if not is_absolute(v['targetCanonical']): p = put(p, 'targetCanonical', 'canonical')
     if 'group' in v:
@@ -67,18 +66,18 @@ def check_concept_map(v: Any, c: Context) -> Problems | None:
 
 def check_concept_map_group(v: Any, c: Context) -> Problems | None:
     """ConceptMap.group."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'source' in v:
-        if not is_uri(v['source']): p = put(p, 'source', 'uri')
+        if v['source'][:4] == 'urn:' and not is_uri(v['source']): p = put(p, 'source', 'uri')
     if 'target' in v:
-        if not is_uri(v['target']): p = put(p, 'target', 'uri')
+        if v['target'][:4] == 'urn:' and not is_uri(v['target']): p = put(p, 'target', 'uri')
     if 'element' in v:
         x = v['element']
         if q := many(check_concept_map_group_element, x, c): p = at(p, 'element', q)
@@ -89,14 +88,14 @@ def check_concept_map_group(v: Any, c: Context) -> Problems | None:
 
 def check_concept_map_group_element(v: Any, c: Context) -> Problems | None:
     """ConceptMap.group.element."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'target' in v:
         x = v['target']
         if q := many(check_concept_map_group_element_target, x, c): p = at(p, 'target', q)
@@ -104,17 +103,17 @@ def check_concept_map_group_element(v: Any, c: Context) -> Problems | None:
 
 def check_concept_map_group_element_target(v: Any, c: Context) -> Problems | None:
     """ConceptMap.group.element.target."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'equivalence' in v:
         if v['equivalence'] not in CODES_1: p = put(p, 'equivalence', 'code', 'concept-map-equivalence')
-    elif '_equivalence' not in v: p = put(p, 'equivalence', 'min')
+    else: p = put(p, 'equivalence', 'min' if '_equivalence' not in v else 'code-missing')
     if 'dependsOn' in v:
         x = v['dependsOn']
         if q := many(check_concept_map_group_element_target_depends_on, x, c): p = at(p, 'dependsOn', q)
@@ -126,16 +125,16 @@ def check_concept_map_group_element_target(v: Any, c: Context) -> Problems | Non
 
 def check_concept_map_group_element_target_depends_on(v: Any, c: Context) -> Problems | None:
     """ConceptMap.group.element.target.dependsOn."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'property' in v:
-        if not is_uri(v['property']): p = put(p, 'property', 'uri')
+        if v['property'][:4] == 'urn:' and not is_uri(v['property']): p = put(p, 'property', 'uri')
     elif '_property' not in v: p = put(p, 'property', 'min')
     if 'system' in v:
         if not is_absolute(v['system']): p = put(p, 'system', 'canonical')
@@ -144,17 +143,17 @@ def check_concept_map_group_element_target_depends_on(v: Any, c: Context) -> Pro
 
 def check_concept_map_group_unmapped(v: Any, c: Context) -> Problems | None:
     """ConceptMap.group.unmapped."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'mode' in v:
         if v['mode'] not in CODES_2: p = put(p, 'mode', 'code', 'conceptmap-unmapped-mode')
-    elif '_mode' not in v: p = put(p, 'mode', 'min')
+    else: p = put(p, 'mode', 'min' if '_mode' not in v else 'code-missing')
     if 'url' in v:
         if not is_absolute(v['url']): p = put(p, 'url', 'canonical')
     if not (implies3((same(prims([v], 'mode'), ['fixed'])), "code" in v or "_code" in v)): p = put(p, '', 'cmd-2')

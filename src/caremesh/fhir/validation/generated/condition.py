@@ -6,19 +6,17 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import and3, kids, or3, prims, same, some
 from caremesh.fhir.validation.generated.datatypes import (
     check_age,
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_range,
-    check_reference,
 )
 
 BOUND_0 = Bound('condition-clinical')
@@ -55,14 +53,10 @@ def check_condition(v: Any, c: Context) -> Problems | None:
         x = v['bodySite']
         if q := many(check_codeable_concept, x, c): p = at(p, 'bodySite', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_2): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_3): p = at(p, 'encounter', q)
     n = ('onsetDateTime' in v) + ('onsetAge' in v) + ('onsetPeriod' in v) + ('onsetRange' in v) + ('onsetString' in v)
     if n > 1: p = put(p, 'onset', 'choice')
     if n:
@@ -88,13 +82,9 @@ def check_condition(v: Any, c: Context) -> Problems | None:
     if 'recordedDate' in v:
         if not real_day(v['recordedDate']): p = put(p, 'recordedDate', 'date')
     if 'recorder' in v:
-        x = v['recorder']
-        if q := check_reference(x, c): p = at(p, 'recorder', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'recorder', q)
+        if q := refer(v['recorder'], c, TYPES_4): p = at(p, 'recorder', q)
     if 'asserter' in v:
-        x = v['asserter']
-        if q := check_reference(x, c): p = at(p, 'asserter', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'asserter', q)
+        if q := refer(v['asserter'], c, TYPES_4): p = at(p, 'asserter', q)
     if 'stage' in v:
         x = v['stage']
         if q := many(check_condition_stage, x, c): p = at(p, 'stage', q)
@@ -111,21 +101,19 @@ def check_condition(v: Any, c: Context) -> Problems | None:
 
 def check_condition_stage(v: Any, c: Context) -> Problems | None:
     """Condition.stage."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'summary' in v:
         if q := check_codeable_concept(v['summary'], c): p = at(p, 'summary', q)
     if 'assessment' in v:
         x = v['assessment']
-        if q := many(check_reference, x, c): p = at(p, 'assessment', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'assessment[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'assessment', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if not (("summary" in v) or ("assessment" in v)): p = put(p, '', 'con-1')
@@ -133,21 +121,19 @@ def check_condition_stage(v: Any, c: Context) -> Problems | None:
 
 def check_condition_evidence(v: Any, c: Context) -> Problems | None:
     """Condition.evidence."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         x = v['code']
         if q := many(check_codeable_concept, x, c): p = at(p, 'code', q)
     if 'detail' in v:
         x = v['detail']
-        if q := many(check_reference, x, c): p = at(p, 'detail', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'detail[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'detail', q)
     if not (("code" in v) or ("detail" in v)): p = put(p, '', 'con-2')
     return p

@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import and3, kids, prims, same
 from caremesh.fhir.validation.generated.datatypes import (
     check_attachment,
     check_codeable_concept,
     check_coding,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('consent-state-codes')
@@ -40,7 +38,7 @@ def check_consent(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'consent-state-codes')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'scope' in v:
         if q := check_codeable_concept(v['scope'], c): p = at(p, 'scope', q)
     else: p = put(p, 'scope', 'min')
@@ -49,30 +47,22 @@ def check_consent(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
     else: p = put(p, 'category', 'min')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_1): p = at(p, 'patient', q)
     if 'dateTime' in v:
         if not real_day(v['dateTime']): p = put(p, 'dateTime', 'date')
     if 'performer' in v:
         x = v['performer']
-        if q := many(check_reference, x, c): p = at(p, 'performer', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'performer[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'performer', q)
     if 'organization' in v:
         x = v['organization']
-        if q := many(check_reference, x, c): p = at(p, 'organization', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'organization[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'organization', q)
     n = ('sourceAttachment' in v) + ('sourceReference' in v)
     if n > 1: p = put(p, 'source', 'choice')
     if n:
         if 'sourceAttachment' in v:
             if q := check_attachment(v['sourceAttachment'], c): p = at(p, 'sourceAttachment', q)
         if 'sourceReference' in v:
-            x = v['sourceReference']
-            if q := check_reference(x, c): p = at(p, 'sourceReference', q)
-            if q := points_at(x, c, TYPES_4): p = at(p, 'sourceReference', q)
+            if q := refer(v['sourceReference'], c, TYPES_4): p = at(p, 'sourceReference', q)
     if 'policy' in v:
         x = v['policy']
         if q := many(check_consent_policy, x, c): p = at(p, 'policy', q)
@@ -92,51 +82,50 @@ def check_consent(v: Any, c: Context) -> Problems | None:
 
 def check_consent_policy(v: Any, c: Context) -> Problems | None:
     """Consent.policy."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'authority' in v:
-        if not is_uri(v['authority']): p = put(p, 'authority', 'uri')
+        if v['authority'][:4] == 'urn:' and not is_uri(v['authority']): p = put(p, 'authority', 'uri')
     if 'uri' in v:
-        if not is_uri(v['uri']): p = put(p, 'uri', 'uri')
+        if v['uri'][:4] == 'urn:' and not is_uri(v['uri']): p = put(p, 'uri', 'uri')
     return p
 
 def check_consent_verification(v: Any, c: Context) -> Problems | None:
     """Consent.verification."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'verified' not in v and '_verified' not in v: p = put(p, 'verified', 'min')
     if 'verifiedWith' in v:
-        x = v['verifiedWith']
-        if q := check_reference(x, c): p = at(p, 'verifiedWith', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'verifiedWith', q)
+        if q := refer(v['verifiedWith'], c, TYPES_5): p = at(p, 'verifiedWith', q)
     if 'verificationDate' in v:
         if not real_day(v['verificationDate']): p = put(p, 'verificationDate', 'date')
     return p
 
 def check_consent_provision(v: Any, c: Context) -> Problems | None:
     """Consent.provision."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_6: p = put(p, 'type', 'code', 'consent-provision-type')
+    elif '_type' in v and c.under: p = put(p, 'type', 'code-missing')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'actor' in v:
@@ -169,40 +158,36 @@ def check_consent_provision(v: Any, c: Context) -> Problems | None:
 
 def check_consent_provision_actor(v: Any, c: Context) -> Problems | None:
     """Consent.provision.actor."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'role' in v:
         if q := check_codeable_concept(v['role'], c): p = at(p, 'role', q)
     else: p = put(p, 'role', 'min')
     if 'reference' in v:
-        x = v['reference']
-        if q := check_reference(x, c): p = at(p, 'reference', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'reference', q)
+        if q := refer(v['reference'], c, TYPES_7): p = at(p, 'reference', q)
     else: p = put(p, 'reference', 'min')
     return p
 
 def check_consent_provision_data(v: Any, c: Context) -> Problems | None:
     """Consent.provision.data."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'meaning' in v:
         if v['meaning'] not in CODES_8: p = put(p, 'meaning', 'code', 'consent-data-meaning')
-    elif '_meaning' not in v: p = put(p, 'meaning', 'min')
+    else: p = put(p, 'meaning', 'min' if '_meaning' not in v else 'code-missing')
     if 'reference' in v:
-        x = v['reference']
-        if q := check_reference(x, c): p = at(p, 'reference', q)
-        if q := points_at(x, c, None): p = at(p, 'reference', q)
+        if q := refer(v['reference'], c, None): p = at(p, 'reference', q)
     else: p = put(p, 'reference', 'min')
     return p

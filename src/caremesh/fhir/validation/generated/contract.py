@@ -6,20 +6,18 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_attachment,
     check_codeable_concept,
     check_coding,
-    check_extension,
     check_identifier,
     check_money,
     check_period,
     check_quantity,
-    check_reference,
     check_signature,
     check_timing,
 )
@@ -50,17 +48,16 @@ def check_contract(v: Any, c: Context) -> Problems | None:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'contract-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'legalState' in v:
         if q := check_codeable_concept(v['legalState'], c): p = at(p, 'legalState', q)
     if 'instantiatesCanonical' in v:
-        x = v['instantiatesCanonical']
-        if q := check_reference(x, c): p = at(p, 'instantiatesCanonical', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'instantiatesCanonical', q)
+        if q := refer(v['instantiatesCanonical'], c, TYPES_1): p = at(p, 'instantiatesCanonical', q)
     if 'instantiatesUri' in v:
-        if not is_uri(v['instantiatesUri']): p = put(p, 'instantiatesUri', 'uri')
+        if v['instantiatesUri'][:4] == 'urn:' and not is_uri(v['instantiatesUri']): p = put(p, 'instantiatesUri', 'uri')
     if 'contentDerivative' in v:
         if q := check_codeable_concept(v['contentDerivative'], c): p = at(p, 'contentDerivative', q)
     if 'issued' in v:
@@ -71,31 +68,21 @@ def check_contract(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['expirationType'], c): p = at(p, 'expirationType', q)
     if 'subject' in v:
         x = v['subject']
-        if q := many(check_reference, x, c): p = at(p, 'subject', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'subject[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'subject', q)
     if 'authority' in v:
         x = v['authority']
-        if q := many(check_reference, x, c): p = at(p, 'authority', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'authority[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'authority', q)
     if 'domain' in v:
         x = v['domain']
-        if q := many(check_reference, x, c): p = at(p, 'domain', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'domain[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'domain', q)
     if 'site' in v:
         x = v['site']
-        if q := many(check_reference, x, c): p = at(p, 'site', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'site[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'site', q)
     if 'alias' in v:
         x = v['alias']
         if q := whole_array(v, 'alias'): p = at(p, 'alias', q)
     if 'author' in v:
-        x = v['author']
-        if q := check_reference(x, c): p = at(p, 'author', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'author', q)
+        if q := refer(v['author'], c, TYPES_4): p = at(p, 'author', q)
     if 'scope' in v:
         if q := check_codeable_concept(v['scope'], c): p = at(p, 'scope', q)
     n = ('topicCodeableConcept' in v) + ('topicReference' in v)
@@ -104,9 +91,7 @@ def check_contract(v: Any, c: Context) -> Problems | None:
         if 'topicCodeableConcept' in v:
             if q := check_codeable_concept(v['topicCodeableConcept'], c): p = at(p, 'topicCodeableConcept', q)
         if 'topicReference' in v:
-            x = v['topicReference']
-            if q := check_reference(x, c): p = at(p, 'topicReference', q)
-            if q := points_at(x, c, None): p = at(p, 'topicReference', q)
+            if q := refer(v['topicReference'], c, None): p = at(p, 'topicReference', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'subType' in v:
@@ -119,14 +104,10 @@ def check_contract(v: Any, c: Context) -> Problems | None:
         if q := many(check_contract_term, x, c): p = at(p, 'term', q)
     if 'supportingInfo' in v:
         x = v['supportingInfo']
-        if q := many(check_reference, x, c): p = at(p, 'supportingInfo', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'supportingInfo[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'supportingInfo', q)
     if 'relevantHistory' in v:
         x = v['relevantHistory']
-        if q := many(check_reference, x, c): p = at(p, 'relevantHistory', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'relevantHistory[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'relevantHistory', q)
     if 'signer' in v:
         x = v['signer']
         if q := many(check_contract_signer, x, c): p = at(p, 'signer', q)
@@ -145,47 +126,43 @@ def check_contract(v: Any, c: Context) -> Problems | None:
         if 'legallyBindingAttachment' in v:
             if q := check_attachment(v['legallyBindingAttachment'], c): p = at(p, 'legallyBindingAttachment', q)
         if 'legallyBindingReference' in v:
-            x = v['legallyBindingReference']
-            if q := check_reference(x, c): p = at(p, 'legallyBindingReference', q)
-            if q := points_at(x, c, TYPES_6): p = at(p, 'legallyBindingReference', q)
+            if q := refer(v['legallyBindingReference'], c, TYPES_6): p = at(p, 'legallyBindingReference', q)
     return p
 
 def check_contract_content_definition(v: Any, c: Context) -> Problems | None:
     """Contract.contentDefinition."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
     if 'subType' in v:
         if q := check_codeable_concept(v['subType'], c): p = at(p, 'subType', q)
     if 'publisher' in v:
-        x = v['publisher']
-        if q := check_reference(x, c): p = at(p, 'publisher', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'publisher', q)
+        if q := refer(v['publisher'], c, TYPES_7): p = at(p, 'publisher', q)
     if 'publicationDate' in v:
         if not real_day(v['publicationDate']): p = put(p, 'publicationDate', 'date')
     if 'publicationStatus' in v:
         if v['publicationStatus'] not in CODES_8: p = put(p, 'publicationStatus', 'code', 'contract-publicationstatus')
-    elif '_publicationStatus' not in v: p = put(p, 'publicationStatus', 'min')
+    else: p = put(p, 'publicationStatus', 'min' if '_publicationStatus' not in v else 'code-missing')
     return p
 
 def check_contract_term(v: Any, c: Context) -> Problems | None:
     """Contract.term."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'issued' in v:
@@ -198,9 +175,7 @@ def check_contract_term(v: Any, c: Context) -> Problems | None:
         if 'topicCodeableConcept' in v:
             if q := check_codeable_concept(v['topicCodeableConcept'], c): p = at(p, 'topicCodeableConcept', q)
         if 'topicReference' in v:
-            x = v['topicReference']
-            if q := check_reference(x, c): p = at(p, 'topicReference', q)
-            if q := points_at(x, c, None): p = at(p, 'topicReference', q)
+            if q := refer(v['topicReference'], c, None): p = at(p, 'topicReference', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'subType' in v:
@@ -224,14 +199,14 @@ def check_contract_term(v: Any, c: Context) -> Problems | None:
 
 def check_contract_term_security_label(v: Any, c: Context) -> Problems | None:
     """Contract.term.securityLabel."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'number' in v:
         x = v['number']
         if q := whole_array(v, 'number'): p = at(p, 'number', q)
@@ -249,14 +224,14 @@ def check_contract_term_security_label(v: Any, c: Context) -> Problems | None:
 
 def check_contract_term_offer(v: Any, c: Context) -> Problems | None:
     """Contract.term.offer."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
@@ -264,9 +239,7 @@ def check_contract_term_offer(v: Any, c: Context) -> Problems | None:
         x = v['party']
         if q := many(check_contract_term_offer_party, x, c): p = at(p, 'party', q)
     if 'topic' in v:
-        x = v['topic']
-        if q := check_reference(x, c): p = at(p, 'topic', q)
-        if q := points_at(x, c, None): p = at(p, 'topic', q)
+        if q := refer(v['topic'], c, None): p = at(p, 'topic', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'decision' in v:
@@ -288,19 +261,17 @@ def check_contract_term_offer(v: Any, c: Context) -> Problems | None:
 
 def check_contract_term_offer_party(v: Any, c: Context) -> Problems | None:
     """Contract.term.offer.party."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'reference' in v:
         x = v['reference']
-        if q := many(check_reference, x, c): p = at(p, 'reference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_9): p = at(p, f'reference[{i}]', q)
+        if q := refer_all(x, c, TYPES_9): p = at(p, 'reference', q)
     else: p = put(p, 'reference', 'min')
     if 'role' in v:
         if q := check_codeable_concept(v['role'], c): p = at(p, 'role', q)
@@ -309,14 +280,14 @@ def check_contract_term_offer_party(v: Any, c: Context) -> Problems | None:
 
 def check_contract_term_offer_answer(v: Any, c: Context) -> Problems | None:
     """Contract.term.offer.answer."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('valueBoolean' in v) + ('valueDecimal' in v) + ('valueInteger' in v) + ('valueDate' in v) + ('valueDateTime' in v) + ('valueTime' in v) + ('valueString' in v) + ('valueUri' in v) + ('valueAttachment' in v) + ('valueCoding' in v) + ('valueQuantity' in v) + ('valueReference' in v)
     if n > 1: p = put(p, 'value', 'choice')
     elif n == 0 and not (c.under and ('_valueBoolean' in v or '_valueDecimal' in v or '_valueInteger' in v or '_valueDate' in v or '_valueDateTime' in v or '_valueTime' in v or '_valueString' in v or '_valueUri' in v or '_valueAttachment' in v or '_valueCoding' in v or '_valueQuantity' in v or '_valueReference' in v)): p = put(p, 'value[x]', 'min')
@@ -328,7 +299,7 @@ def check_contract_term_offer_answer(v: Any, c: Context) -> Problems | None:
         if 'valueDateTime' in v:
             if not real_day(v['valueDateTime']): p = put(p, 'valueDateTime', 'date')
         if 'valueUri' in v:
-            if not is_uri(v['valueUri']): p = put(p, 'valueUri', 'uri')
+            if v['valueUri'][:4] == 'urn:' and not is_uri(v['valueUri']): p = put(p, 'valueUri', 'uri')
         if 'valueAttachment' in v:
             if q := check_attachment(v['valueAttachment'], c): p = at(p, 'valueAttachment', q)
         if 'valueCoding' in v:
@@ -336,21 +307,19 @@ def check_contract_term_offer_answer(v: Any, c: Context) -> Problems | None:
         if 'valueQuantity' in v:
             if q := check_quantity(v['valueQuantity'], c): p = at(p, 'valueQuantity', q)
         if 'valueReference' in v:
-            x = v['valueReference']
-            if q := check_reference(x, c): p = at(p, 'valueReference', q)
-            if q := points_at(x, c, None): p = at(p, 'valueReference', q)
+            if q := refer(v['valueReference'], c, None): p = at(p, 'valueReference', q)
     return p
 
 def check_contract_term_asset(v: Any, c: Context) -> Problems | None:
     """Contract.term.asset."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'scope' in v:
         if q := check_codeable_concept(v['scope'], c): p = at(p, 'scope', q)
     if 'type' in v:
@@ -358,9 +327,7 @@ def check_contract_term_asset(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'type', q)
     if 'typeReference' in v:
         x = v['typeReference']
-        if q := many(check_reference, x, c): p = at(p, 'typeReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'typeReference[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'typeReference', q)
     if 'subtype' in v:
         x = v['subtype']
         if q := many(check_codeable_concept, x, c): p = at(p, 'subtype', q)
@@ -395,18 +362,16 @@ def check_contract_term_asset(v: Any, c: Context) -> Problems | None:
 
 def check_contract_term_asset_context(v: Any, c: Context) -> Problems | None:
     """Contract.term.asset.context."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'reference' in v:
-        x = v['reference']
-        if q := check_reference(x, c): p = at(p, 'reference', q)
-        if q := points_at(x, c, None): p = at(p, 'reference', q)
+        if q := refer(v['reference'], c, None): p = at(p, 'reference', q)
     if 'code' in v:
         x = v['code']
         if q := many(check_codeable_concept, x, c): p = at(p, 'code', q)
@@ -414,23 +379,21 @@ def check_contract_term_asset_context(v: Any, c: Context) -> Problems | None:
 
 def check_contract_term_asset_valued_item(v: Any, c: Context) -> Problems | None:
     """Contract.term.asset.valuedItem."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('entityCodeableConcept' in v) + ('entityReference' in v)
     if n > 1: p = put(p, 'entity', 'choice')
     if n:
         if 'entityCodeableConcept' in v:
             if q := check_codeable_concept(v['entityCodeableConcept'], c): p = at(p, 'entityCodeableConcept', q)
         if 'entityReference' in v:
-            x = v['entityReference']
-            if q := check_reference(x, c): p = at(p, 'entityReference', q)
-            if q := points_at(x, c, None): p = at(p, 'entityReference', q)
+            if q := refer(v['entityReference'], c, None): p = at(p, 'entityReference', q)
     if 'identifier' in v:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'effectiveTime' in v:
@@ -444,13 +407,9 @@ def check_contract_term_asset_valued_item(v: Any, c: Context) -> Problems | None
     if 'paymentDate' in v:
         if not real_day(v['paymentDate']): p = put(p, 'paymentDate', 'date')
     if 'responsible' in v:
-        x = v['responsible']
-        if q := check_reference(x, c): p = at(p, 'responsible', q)
-        if q := points_at(x, c, TYPES_10): p = at(p, 'responsible', q)
+        if q := refer(v['responsible'], c, TYPES_10): p = at(p, 'responsible', q)
     if 'recipient' in v:
-        x = v['recipient']
-        if q := check_reference(x, c): p = at(p, 'recipient', q)
-        if q := points_at(x, c, TYPES_10): p = at(p, 'recipient', q)
+        if q := refer(v['recipient'], c, TYPES_10): p = at(p, 'recipient', q)
     if 'linkId' in v:
         x = v['linkId']
         if q := whole_array(v, 'linkId'): p = at(p, 'linkId', q)
@@ -462,14 +421,14 @@ def check_contract_term_asset_valued_item(v: Any, c: Context) -> Problems | None
 
 def check_contract_term_action(v: Any, c: Context) -> Problems | None:
     """Contract.term.action."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -486,9 +445,7 @@ def check_contract_term_action(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['status'], c): p = at(p, 'status', q)
     else: p = put(p, 'status', 'min')
     if 'context' in v:
-        x = v['context']
-        if q := check_reference(x, c): p = at(p, 'context', q)
-        if q := points_at(x, c, TYPES_11): p = at(p, 'context', q)
+        if q := refer(v['context'], c, TYPES_11): p = at(p, 'context', q)
     if 'contextLinkId' in v:
         x = v['contextLinkId']
         if q := whole_array(v, 'contextLinkId'): p = at(p, 'contextLinkId', q)
@@ -503,9 +460,7 @@ def check_contract_term_action(v: Any, c: Context) -> Problems | None:
             if q := check_timing(v['occurrenceTiming'], c): p = at(p, 'occurrenceTiming', q)
     if 'requester' in v:
         x = v['requester']
-        if q := many(check_reference, x, c): p = at(p, 'requester', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_9): p = at(p, f'requester[{i}]', q)
+        if q := refer_all(x, c, TYPES_9): p = at(p, 'requester', q)
     if 'requesterLinkId' in v:
         x = v['requesterLinkId']
         if q := whole_array(v, 'requesterLinkId'): p = at(p, 'requesterLinkId', q)
@@ -515,9 +470,7 @@ def check_contract_term_action(v: Any, c: Context) -> Problems | None:
     if 'performerRole' in v:
         if q := check_codeable_concept(v['performerRole'], c): p = at(p, 'performerRole', q)
     if 'performer' in v:
-        x = v['performer']
-        if q := check_reference(x, c): p = at(p, 'performer', q)
-        if q := points_at(x, c, TYPES_12): p = at(p, 'performer', q)
+        if q := refer(v['performer'], c, TYPES_12): p = at(p, 'performer', q)
     if 'performerLinkId' in v:
         x = v['performerLinkId']
         if q := whole_array(v, 'performerLinkId'): p = at(p, 'performerLinkId', q)
@@ -526,9 +479,7 @@ def check_contract_term_action(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_13): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_13): p = at(p, 'reasonReference', q)
     if 'reason' in v:
         x = v['reason']
         if q := whole_array(v, 'reason'): p = at(p, 'reason', q)
@@ -546,19 +497,17 @@ def check_contract_term_action(v: Any, c: Context) -> Problems | None:
 
 def check_contract_term_action_subject(v: Any, c: Context) -> Problems | None:
     """Contract.term.action.subject."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'reference' in v:
         x = v['reference']
-        if q := many(check_reference, x, c): p = at(p, 'reference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_9): p = at(p, f'reference[{i}]', q)
+        if q := refer_all(x, c, TYPES_9): p = at(p, 'reference', q)
     else: p = put(p, 'reference', 'min')
     if 'role' in v:
         if q := check_codeable_concept(v['role'], c): p = at(p, 'role', q)
@@ -566,21 +515,19 @@ def check_contract_term_action_subject(v: Any, c: Context) -> Problems | None:
 
 def check_contract_signer(v: Any, c: Context) -> Problems | None:
     """Contract.signer."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_coding(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
     if 'party' in v:
-        x = v['party']
-        if q := check_reference(x, c): p = at(p, 'party', q)
-        if q := points_at(x, c, TYPES_10): p = at(p, 'party', q)
+        if q := refer(v['party'], c, TYPES_10): p = at(p, 'party', q)
     else: p = put(p, 'party', 'min')
     if 'signature' in v:
         x = v['signature']
@@ -590,14 +537,14 @@ def check_contract_signer(v: Any, c: Context) -> Problems | None:
 
 def check_contract_friendly(v: Any, c: Context) -> Problems | None:
     """Contract.friendly."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('contentAttachment' in v) + ('contentReference' in v)
     if n > 1: p = put(p, 'content', 'choice')
     elif n == 0 and not (c.under and ('_contentAttachment' in v or '_contentReference' in v)): p = put(p, 'content[x]', 'min')
@@ -605,21 +552,19 @@ def check_contract_friendly(v: Any, c: Context) -> Problems | None:
         if 'contentAttachment' in v:
             if q := check_attachment(v['contentAttachment'], c): p = at(p, 'contentAttachment', q)
         if 'contentReference' in v:
-            x = v['contentReference']
-            if q := check_reference(x, c): p = at(p, 'contentReference', q)
-            if q := points_at(x, c, TYPES_14): p = at(p, 'contentReference', q)
+            if q := refer(v['contentReference'], c, TYPES_14): p = at(p, 'contentReference', q)
     return p
 
 def check_contract_legal(v: Any, c: Context) -> Problems | None:
     """Contract.legal."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('contentAttachment' in v) + ('contentReference' in v)
     if n > 1: p = put(p, 'content', 'choice')
     elif n == 0 and not (c.under and ('_contentAttachment' in v or '_contentReference' in v)): p = put(p, 'content[x]', 'min')
@@ -627,21 +572,19 @@ def check_contract_legal(v: Any, c: Context) -> Problems | None:
         if 'contentAttachment' in v:
             if q := check_attachment(v['contentAttachment'], c): p = at(p, 'contentAttachment', q)
         if 'contentReference' in v:
-            x = v['contentReference']
-            if q := check_reference(x, c): p = at(p, 'contentReference', q)
-            if q := points_at(x, c, TYPES_14): p = at(p, 'contentReference', q)
+            if q := refer(v['contentReference'], c, TYPES_14): p = at(p, 'contentReference', q)
     return p
 
 def check_contract_rule(v: Any, c: Context) -> Problems | None:
     """Contract.rule."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('contentAttachment' in v) + ('contentReference' in v)
     if n > 1: p = put(p, 'content', 'choice')
     elif n == 0 and not (c.under and ('_contentAttachment' in v or '_contentReference' in v)): p = put(p, 'content[x]', 'min')
@@ -649,7 +592,5 @@ def check_contract_rule(v: Any, c: Context) -> Problems | None:
         if 'contentAttachment' in v:
             if q := check_attachment(v['contentAttachment'], c): p = at(p, 'contentAttachment', q)
         if 'contentReference' in v:
-            x = v['contentReference']
-            if q := check_reference(x, c): p = at(p, 'contentReference', q)
-            if q := points_at(x, c, TYPES_15): p = at(p, 'contentReference', q)
+            if q := refer(v['contentReference'], c, TYPES_15): p = at(p, 'contentReference', q)
     return p

@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_money,
     check_period,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('fm-status')
@@ -35,21 +33,15 @@ def check_coverage(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'fm-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'policyHolder' in v:
-        x = v['policyHolder']
-        if q := check_reference(x, c): p = at(p, 'policyHolder', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'policyHolder', q)
+        if q := refer(v['policyHolder'], c, TYPES_1): p = at(p, 'policyHolder', q)
     if 'subscriber' in v:
-        x = v['subscriber']
-        if q := check_reference(x, c): p = at(p, 'subscriber', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'subscriber', q)
+        if q := refer(v['subscriber'], c, TYPES_2): p = at(p, 'subscriber', q)
     if 'beneficiary' in v:
-        x = v['beneficiary']
-        if q := check_reference(x, c): p = at(p, 'beneficiary', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'beneficiary', q)
+        if q := refer(v['beneficiary'], c, TYPES_3): p = at(p, 'beneficiary', q)
     else: p = put(p, 'beneficiary', 'min')
     if 'relationship' in v:
         if q := check_codeable_concept(v['relationship'], c): p = at(p, 'relationship', q)
@@ -57,9 +49,7 @@ def check_coverage(v: Any, c: Context) -> Problems | None:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'payor' in v:
         x = v['payor']
-        if q := many(check_reference, x, c): p = at(p, 'payor', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'payor[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'payor', q)
     else: p = put(p, 'payor', 'min')
     if 'class' in v:
         x = v['class']
@@ -71,21 +61,19 @@ def check_coverage(v: Any, c: Context) -> Problems | None:
         if q := many(check_coverage_cost_to_beneficiary, x, c): p = at(p, 'costToBeneficiary', q)
     if 'contract' in v:
         x = v['contract']
-        if q := many(check_reference, x, c): p = at(p, 'contract', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'contract[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'contract', q)
     return p
 
 def check_coverage_class(v: Any, c: Context) -> Problems | None:
     """Coverage.class."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -94,14 +82,14 @@ def check_coverage_class(v: Any, c: Context) -> Problems | None:
 
 def check_coverage_cost_to_beneficiary(v: Any, c: Context) -> Problems | None:
     """Coverage.costToBeneficiary."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     n = ('valueQuantity' in v) + ('valueMoney' in v)
@@ -119,14 +107,14 @@ def check_coverage_cost_to_beneficiary(v: Any, c: Context) -> Problems | None:
 
 def check_coverage_cost_to_beneficiary_exception(v: Any, c: Context) -> Problems | None:
     """Coverage.costToBeneficiary.exception."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')

@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_money,
     check_period,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('fm-status')
@@ -40,7 +38,7 @@ def check_coverage_eligibility_request(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'fm-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'priority' in v:
         if q := check_codeable_concept(v['priority'], c): p = at(p, 'priority', q)
     if 'purpose' in v:
@@ -49,9 +47,7 @@ def check_coverage_eligibility_request(v: Any, c: Context) -> Problems | None:
         if q := values(CODES_1.__contains__, x, 'code', 'eligibilityrequest-purpose'): p = at(p, 'purpose', q)
     elif '_purpose' not in v: p = put(p, 'purpose', 'min')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_2): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     n = ('servicedDate' in v) + ('servicedPeriod' in v)
     if n > 1: p = put(p, 'serviced', 'choice')
@@ -64,22 +60,14 @@ def check_coverage_eligibility_request(v: Any, c: Context) -> Problems | None:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     elif '_created' not in v: p = put(p, 'created', 'min')
     if 'enterer' in v:
-        x = v['enterer']
-        if q := check_reference(x, c): p = at(p, 'enterer', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'enterer', q)
+        if q := refer(v['enterer'], c, TYPES_3): p = at(p, 'enterer', q)
     if 'provider' in v:
-        x = v['provider']
-        if q := check_reference(x, c): p = at(p, 'provider', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'provider', q)
+        if q := refer(v['provider'], c, TYPES_4): p = at(p, 'provider', q)
     if 'insurer' in v:
-        x = v['insurer']
-        if q := check_reference(x, c): p = at(p, 'insurer', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'insurer', q)
+        if q := refer(v['insurer'], c, TYPES_5): p = at(p, 'insurer', q)
     else: p = put(p, 'insurer', 'min')
     if 'facility' in v:
-        x = v['facility']
-        if q := check_reference(x, c): p = at(p, 'facility', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'facility', q)
+        if q := refer(v['facility'], c, TYPES_6): p = at(p, 'facility', q)
     if 'supportingInfo' in v:
         x = v['supportingInfo']
         if q := many(check_coverage_eligibility_request_supporting_info, x, c): p = at(p, 'supportingInfo', q)
@@ -93,51 +81,47 @@ def check_coverage_eligibility_request(v: Any, c: Context) -> Problems | None:
 
 def check_coverage_eligibility_request_supporting_info(v: Any, c: Context) -> Problems | None:
     """CoverageEligibilityRequest.supportingInfo."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
     if 'information' in v:
-        x = v['information']
-        if q := check_reference(x, c): p = at(p, 'information', q)
-        if q := points_at(x, c, None): p = at(p, 'information', q)
+        if q := refer(v['information'], c, None): p = at(p, 'information', q)
     else: p = put(p, 'information', 'min')
     return p
 
 def check_coverage_eligibility_request_insurance(v: Any, c: Context) -> Problems | None:
     """CoverageEligibilityRequest.insurance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'coverage' in v:
-        x = v['coverage']
-        if q := check_reference(x, c): p = at(p, 'coverage', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'coverage', q)
+        if q := refer(v['coverage'], c, TYPES_7): p = at(p, 'coverage', q)
     else: p = put(p, 'coverage', 'min')
     return p
 
 def check_coverage_eligibility_request_item(v: Any, c: Context) -> Problems | None:
     """CoverageEligibilityRequest.item."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'supportingInfoSequence' in v:
         x = v['supportingInfoSequence']
         if q := whole_array(v, 'supportingInfoSequence'): p = at(p, 'supportingInfoSequence', q)
@@ -150,44 +134,36 @@ def check_coverage_eligibility_request_item(v: Any, c: Context) -> Problems | No
         x = v['modifier']
         if q := many(check_codeable_concept, x, c): p = at(p, 'modifier', q)
     if 'provider' in v:
-        x = v['provider']
-        if q := check_reference(x, c): p = at(p, 'provider', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'provider', q)
+        if q := refer(v['provider'], c, TYPES_3): p = at(p, 'provider', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     if 'unitPrice' in v:
         if q := check_money(v['unitPrice'], c): p = at(p, 'unitPrice', q)
     if 'facility' in v:
-        x = v['facility']
-        if q := check_reference(x, c): p = at(p, 'facility', q)
-        if q := points_at(x, c, TYPES_8): p = at(p, 'facility', q)
+        if q := refer(v['facility'], c, TYPES_8): p = at(p, 'facility', q)
     if 'diagnosis' in v:
         x = v['diagnosis']
         if q := many(check_coverage_eligibility_request_item_diagnosis, x, c): p = at(p, 'diagnosis', q)
     if 'detail' in v:
         x = v['detail']
-        if q := many(check_reference, x, c): p = at(p, 'detail', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'detail[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'detail', q)
     return p
 
 def check_coverage_eligibility_request_item_diagnosis(v: Any, c: Context) -> Problems | None:
     """CoverageEligibilityRequest.item.diagnosis."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('diagnosisCodeableConcept' in v) + ('diagnosisReference' in v)
     if n > 1: p = put(p, 'diagnosis', 'choice')
     if n:
         if 'diagnosisCodeableConcept' in v:
             if q := check_codeable_concept(v['diagnosisCodeableConcept'], c): p = at(p, 'diagnosisCodeableConcept', q)
         if 'diagnosisReference' in v:
-            x = v['diagnosisReference']
-            if q := check_reference(x, c): p = at(p, 'diagnosisReference', q)
-            if q := points_at(x, c, TYPES_9): p = at(p, 'diagnosisReference', q)
+            if q := refer(v['diagnosisReference'], c, TYPES_9): p = at(p, 'diagnosisReference', q)
     return p

@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_money,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('fm-status')
@@ -38,16 +36,14 @@ def check_coverage_eligibility_response(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'fm-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'purpose' in v:
         x = v['purpose']
         if q := whole_array(v, 'purpose'): p = at(p, 'purpose', q)
         if q := values(CODES_1.__contains__, x, 'code', 'eligibilityresponse-purpose'): p = at(p, 'purpose', q)
     elif '_purpose' not in v: p = put(p, 'purpose', 'min')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_2): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     n = ('servicedDate' in v) + ('servicedPeriod' in v)
     if n > 1: p = put(p, 'serviced', 'choice')
@@ -60,21 +56,15 @@ def check_coverage_eligibility_response(v: Any, c: Context) -> Problems | None:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     elif '_created' not in v: p = put(p, 'created', 'min')
     if 'requestor' in v:
-        x = v['requestor']
-        if q := check_reference(x, c): p = at(p, 'requestor', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'requestor', q)
+        if q := refer(v['requestor'], c, TYPES_3): p = at(p, 'requestor', q)
     if 'request' in v:
-        x = v['request']
-        if q := check_reference(x, c): p = at(p, 'request', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'request', q)
+        if q := refer(v['request'], c, TYPES_4): p = at(p, 'request', q)
     else: p = put(p, 'request', 'min')
     if 'outcome' in v:
         if v['outcome'] not in CODES_5: p = put(p, 'outcome', 'code', 'remittance-outcome')
-    elif '_outcome' not in v: p = put(p, 'outcome', 'min')
+    else: p = put(p, 'outcome', 'min' if '_outcome' not in v else 'code-missing')
     if 'insurer' in v:
-        x = v['insurer']
-        if q := check_reference(x, c): p = at(p, 'insurer', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'insurer', q)
+        if q := refer(v['insurer'], c, TYPES_6): p = at(p, 'insurer', q)
     else: p = put(p, 'insurer', 'min')
     if 'insurance' in v:
         x = v['insurance']
@@ -88,18 +78,16 @@ def check_coverage_eligibility_response(v: Any, c: Context) -> Problems | None:
 
 def check_coverage_eligibility_response_insurance(v: Any, c: Context) -> Problems | None:
     """CoverageEligibilityResponse.insurance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'coverage' in v:
-        x = v['coverage']
-        if q := check_reference(x, c): p = at(p, 'coverage', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'coverage', q)
+        if q := refer(v['coverage'], c, TYPES_7): p = at(p, 'coverage', q)
     else: p = put(p, 'coverage', 'min')
     if 'benefitPeriod' in v:
         if q := check_period(v['benefitPeriod'], c): p = at(p, 'benefitPeriod', q)
@@ -110,14 +98,14 @@ def check_coverage_eligibility_response_insurance(v: Any, c: Context) -> Problem
 
 def check_coverage_eligibility_response_insurance_item(v: Any, c: Context) -> Problems | None:
     """CoverageEligibilityResponse.insurance.item."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'category' in v:
         if q := check_codeable_concept(v['category'], c): p = at(p, 'category', q)
     if 'productOrService' in v:
@@ -126,9 +114,7 @@ def check_coverage_eligibility_response_insurance_item(v: Any, c: Context) -> Pr
         x = v['modifier']
         if q := many(check_codeable_concept, x, c): p = at(p, 'modifier', q)
     if 'provider' in v:
-        x = v['provider']
-        if q := check_reference(x, c): p = at(p, 'provider', q)
-        if q := points_at(x, c, TYPES_8): p = at(p, 'provider', q)
+        if q := refer(v['provider'], c, TYPES_8): p = at(p, 'provider', q)
     if 'network' in v:
         if q := check_codeable_concept(v['network'], c): p = at(p, 'network', q)
     if 'unit' in v:
@@ -142,20 +128,20 @@ def check_coverage_eligibility_response_insurance_item(v: Any, c: Context) -> Pr
         x = v['authorizationSupporting']
         if q := many(check_codeable_concept, x, c): p = at(p, 'authorizationSupporting', q)
     if 'authorizationUrl' in v:
-        if not is_uri(v['authorizationUrl']): p = put(p, 'authorizationUrl', 'uri')
+        if v['authorizationUrl'][:4] == 'urn:' and not is_uri(v['authorizationUrl']): p = put(p, 'authorizationUrl', 'uri')
     if not (("category" in v) != ("productOrService" in v)): p = put(p, '', 'ces-1')
     return p
 
 def check_coverage_eligibility_response_insurance_item_benefit(v: Any, c: Context) -> Problems | None:
     """CoverageEligibilityResponse.insurance.item.benefit."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -177,14 +163,14 @@ def check_coverage_eligibility_response_insurance_item_benefit(v: Any, c: Contex
 
 def check_coverage_eligibility_response_error(v: Any, c: Context) -> Problems | None:
     """CoverageEligibilityResponse.error."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')

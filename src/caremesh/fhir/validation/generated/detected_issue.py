@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('detectedissue-status')
@@ -33,15 +31,14 @@ def check_detected_issue(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'detectedissue-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'severity' in v:
         if v['severity'] not in CODES_1: p = put(p, 'severity', 'code', 'detectedissue-severity')
+    elif '_severity' in v and c.under: p = put(p, 'severity', 'code-missing')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_2): p = at(p, 'patient', q)
     n = ('identifiedDateTime' in v) + ('identifiedPeriod' in v)
     if n > 1: p = put(p, 'identified', 'choice')
     if n:
@@ -50,19 +47,15 @@ def check_detected_issue(v: Any, c: Context) -> Problems | None:
         if 'identifiedPeriod' in v:
             if q := check_period(v['identifiedPeriod'], c): p = at(p, 'identifiedPeriod', q)
     if 'author' in v:
-        x = v['author']
-        if q := check_reference(x, c): p = at(p, 'author', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'author', q)
+        if q := refer(v['author'], c, TYPES_3): p = at(p, 'author', q)
     if 'implicated' in v:
         x = v['implicated']
-        if q := many(check_reference, x, c): p = at(p, 'implicated', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'implicated[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'implicated', q)
     if 'evidence' in v:
         x = v['evidence']
         if q := many(check_detected_issue_evidence, x, c): p = at(p, 'evidence', q)
     if 'reference' in v:
-        if not is_uri(v['reference']): p = put(p, 'reference', 'uri')
+        if v['reference'][:4] == 'urn:' and not is_uri(v['reference']): p = put(p, 'reference', 'uri')
     if 'mitigation' in v:
         x = v['mitigation']
         if q := many(check_detected_issue_mitigation, x, c): p = at(p, 'mitigation', q)
@@ -70,41 +63,37 @@ def check_detected_issue(v: Any, c: Context) -> Problems | None:
 
 def check_detected_issue_evidence(v: Any, c: Context) -> Problems | None:
     """DetectedIssue.evidence."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         x = v['code']
         if q := many(check_codeable_concept, x, c): p = at(p, 'code', q)
     if 'detail' in v:
         x = v['detail']
-        if q := many(check_reference, x, c): p = at(p, 'detail', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'detail[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'detail', q)
     return p
 
 def check_detected_issue_mitigation(v: Any, c: Context) -> Problems | None:
     """DetectedIssue.mitigation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'action' in v:
         if q := check_codeable_concept(v['action'], c): p = at(p, 'action', q)
     else: p = put(p, 'action', 'min')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'author' in v:
-        x = v['author']
-        if q := check_reference(x, c): p = at(p, 'author', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'author', q)
+        if q := refer(v['author'], c, TYPES_4): p = at(p, 'author', q)
     return p

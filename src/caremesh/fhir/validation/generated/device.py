@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
     check_contact_point,
-    check_extension,
     check_identifier,
     check_quantity,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['DeviceDefinition'])
@@ -37,14 +35,13 @@ def check_device(v: Any, c: Context) -> Problems | None:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'definition' in v:
-        x = v['definition']
-        if q := check_reference(x, c): p = at(p, 'definition', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'definition', q)
+        if q := refer(v['definition'], c, TYPES_0): p = at(p, 'definition', q)
     if 'udiCarrier' in v:
         x = v['udiCarrier']
         if q := many(check_device_udi_carrier, x, c): p = at(p, 'udiCarrier', q)
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'device-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'statusReason' in v:
         x = v['statusReason']
         if q := many(check_codeable_concept, x, c): p = at(p, 'statusReason', q)
@@ -67,22 +64,16 @@ def check_device(v: Any, c: Context) -> Problems | None:
         x = v['property']
         if q := many(check_device_property, x, c): p = at(p, 'property', q)
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_2): p = at(p, 'patient', q)
     if 'owner' in v:
-        x = v['owner']
-        if q := check_reference(x, c): p = at(p, 'owner', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'owner', q)
+        if q := refer(v['owner'], c, TYPES_3): p = at(p, 'owner', q)
     if 'contact' in v:
         x = v['contact']
         if q := many(check_contact_point, x, c): p = at(p, 'contact', q)
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_4): p = at(p, 'location', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
@@ -90,57 +81,56 @@ def check_device(v: Any, c: Context) -> Problems | None:
         x = v['safety']
         if q := many(check_codeable_concept, x, c): p = at(p, 'safety', q)
     if 'parent' in v:
-        x = v['parent']
-        if q := check_reference(x, c): p = at(p, 'parent', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'parent', q)
+        if q := refer(v['parent'], c, TYPES_5): p = at(p, 'parent', q)
     return p
 
 def check_device_udi_carrier(v: Any, c: Context) -> Problems | None:
     """Device.udiCarrier."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'issuer' in v:
-        if not is_uri(v['issuer']): p = put(p, 'issuer', 'uri')
+        if v['issuer'][:4] == 'urn:' and not is_uri(v['issuer']): p = put(p, 'issuer', 'uri')
     if 'jurisdiction' in v:
-        if not is_uri(v['jurisdiction']): p = put(p, 'jurisdiction', 'uri')
+        if v['jurisdiction'][:4] == 'urn:' and not is_uri(v['jurisdiction']): p = put(p, 'jurisdiction', 'uri')
     if 'carrierAIDC' in v:
         if not is_base64(v['carrierAIDC']): p = put(p, 'carrierAIDC', 'base64')
     if 'entryType' in v:
         if v['entryType'] not in CODES_6: p = put(p, 'entryType', 'code', 'udi-entry-type')
+    elif '_entryType' in v and c.under: p = put(p, 'entryType', 'code-missing')
     return p
 
 def check_device_device_name(v: Any, c: Context) -> Problems | None:
     """Device.deviceName."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'type' in v:
         if v['type'] not in CODES_7: p = put(p, 'type', 'code', 'device-nametype')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     return p
 
 def check_device_specialization(v: Any, c: Context) -> Problems | None:
     """Device.specialization."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'systemType' in v:
         if q := check_codeable_concept(v['systemType'], c): p = at(p, 'systemType', q)
     else: p = put(p, 'systemType', 'min')
@@ -148,14 +138,14 @@ def check_device_specialization(v: Any, c: Context) -> Problems | None:
 
 def check_device_version(v: Any, c: Context) -> Problems | None:
     """Device.version."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'component' in v:
@@ -165,14 +155,14 @@ def check_device_version(v: Any, c: Context) -> Problems | None:
 
 def check_device_property(v: Any, c: Context) -> Problems | None:
     """Device.property."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')

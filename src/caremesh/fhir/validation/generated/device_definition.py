@@ -6,19 +6,17 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
     check_contact_point,
-    check_extension,
     check_identifier,
     check_prod_characteristic,
     check_product_shelf_life,
     check_quantity,
-    check_reference,
     check_related_artifact,
 )
 
@@ -41,9 +39,7 @@ def check_device_definition(v: Any, c: Context) -> Problems | None:
     if n > 1: p = put(p, 'manufacturer', 'choice')
     if n:
         if 'manufacturerReference' in v:
-            x = v['manufacturerReference']
-            if q := check_reference(x, c): p = at(p, 'manufacturerReference', q)
-            if q := points_at(x, c, TYPES_0): p = at(p, 'manufacturerReference', q)
+            if q := refer(v['manufacturerReference'], c, TYPES_0): p = at(p, 'manufacturerReference', q)
     if 'deviceName' in v:
         x = v['deviceName']
         if q := many(check_device_definition_device_name, x, c): p = at(p, 'deviceName', q)
@@ -73,25 +69,21 @@ def check_device_definition(v: Any, c: Context) -> Problems | None:
         x = v['property']
         if q := many(check_device_definition_property, x, c): p = at(p, 'property', q)
     if 'owner' in v:
-        x = v['owner']
-        if q := check_reference(x, c): p = at(p, 'owner', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'owner', q)
+        if q := refer(v['owner'], c, TYPES_0): p = at(p, 'owner', q)
     if 'contact' in v:
         x = v['contact']
         if q := many(check_contact_point, x, c): p = at(p, 'contact', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'onlineInformation' in v:
-        if not is_uri(v['onlineInformation']): p = put(p, 'onlineInformation', 'uri')
+        if v['onlineInformation'][:4] == 'urn:' and not is_uri(v['onlineInformation']): p = put(p, 'onlineInformation', 'uri')
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     if 'parentDevice' in v:
-        x = v['parentDevice']
-        if q := check_reference(x, c): p = at(p, 'parentDevice', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'parentDevice', q)
+        if q := refer(v['parentDevice'], c, TYPES_1): p = at(p, 'parentDevice', q)
     if 'material' in v:
         x = v['material']
         if q := many(check_device_definition_material, x, c): p = at(p, 'material', q)
@@ -104,62 +96,62 @@ def check_device_definition(v: Any, c: Context) -> Problems | None:
 
 def check_device_definition_udi_device_identifier(v: Any, c: Context) -> Problems | None:
     """DeviceDefinition.udiDeviceIdentifier."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'deviceIdentifier' not in v and '_deviceIdentifier' not in v: p = put(p, 'deviceIdentifier', 'min')
     if 'issuer' in v:
-        if not is_uri(v['issuer']): p = put(p, 'issuer', 'uri')
+        if v['issuer'][:4] == 'urn:' and not is_uri(v['issuer']): p = put(p, 'issuer', 'uri')
     elif '_issuer' not in v: p = put(p, 'issuer', 'min')
     if 'jurisdiction' in v:
-        if not is_uri(v['jurisdiction']): p = put(p, 'jurisdiction', 'uri')
+        if v['jurisdiction'][:4] == 'urn:' and not is_uri(v['jurisdiction']): p = put(p, 'jurisdiction', 'uri')
     elif '_jurisdiction' not in v: p = put(p, 'jurisdiction', 'min')
     return p
 
 def check_device_definition_device_name(v: Any, c: Context) -> Problems | None:
     """DeviceDefinition.deviceName."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'type' in v:
         if v['type'] not in CODES_2: p = put(p, 'type', 'code', 'device-nametype')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     return p
 
 def check_device_definition_specialization(v: Any, c: Context) -> Problems | None:
     """DeviceDefinition.specialization."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'systemType' not in v and '_systemType' not in v: p = put(p, 'systemType', 'min')
     return p
 
 def check_device_definition_capability(v: Any, c: Context) -> Problems | None:
     """DeviceDefinition.capability."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -170,14 +162,14 @@ def check_device_definition_capability(v: Any, c: Context) -> Problems | None:
 
 def check_device_definition_property(v: Any, c: Context) -> Problems | None:
     """DeviceDefinition.property."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -191,14 +183,14 @@ def check_device_definition_property(v: Any, c: Context) -> Problems | None:
 
 def check_device_definition_material(v: Any, c: Context) -> Problems | None:
     """DeviceDefinition.material."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'substance' in v:
         if q := check_codeable_concept(v['substance'], c): p = at(p, 'substance', q)
     else: p = put(p, 'substance', 'min')
@@ -206,14 +198,14 @@ def check_device_definition_material(v: Any, c: Context) -> Problems | None:
 
 def check_device_definition_classification(v: Any, c: Context) -> Problems | None:
     """DeviceDefinition.classification."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')

@@ -6,14 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
-    check_reference,
     check_timing,
 )
 
@@ -38,20 +36,18 @@ def check_device_metric(v: Any, c: Context) -> Problems | None:
     if 'unit' in v:
         if q := check_codeable_concept(v['unit'], c): p = at(p, 'unit', q)
     if 'source' in v:
-        x = v['source']
-        if q := check_reference(x, c): p = at(p, 'source', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'source', q)
+        if q := refer(v['source'], c, TYPES_0): p = at(p, 'source', q)
     if 'parent' in v:
-        x = v['parent']
-        if q := check_reference(x, c): p = at(p, 'parent', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'parent', q)
+        if q := refer(v['parent'], c, TYPES_0): p = at(p, 'parent', q)
     if 'operationalStatus' in v:
         if v['operationalStatus'] not in CODES_1: p = put(p, 'operationalStatus', 'code', 'metric-operational-status')
+    elif '_operationalStatus' in v and c.under: p = put(p, 'operationalStatus', 'code-missing')
     if 'color' in v:
         if v['color'] not in CODES_2: p = put(p, 'color', 'code', 'metric-color')
+    elif '_color' in v and c.under: p = put(p, 'color', 'code-missing')
     if 'category' in v:
         if v['category'] not in CODES_3: p = put(p, 'category', 'code', 'metric-category')
-    elif '_category' not in v: p = put(p, 'category', 'min')
+    else: p = put(p, 'category', 'min' if '_category' not in v else 'code-missing')
     if 'measurementPeriod' in v:
         if q := check_timing(v['measurementPeriod'], c): p = at(p, 'measurementPeriod', q)
     if 'calibration' in v:
@@ -61,18 +57,20 @@ def check_device_metric(v: Any, c: Context) -> Problems | None:
 
 def check_device_metric_calibration(v: Any, c: Context) -> Problems | None:
     """DeviceMetric.calibration."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_4: p = put(p, 'type', 'code', 'metric-calibration-type')
+    elif '_type' in v and c.under: p = put(p, 'type', 'code-missing')
     if 'state' in v:
         if v['state'] not in CODES_5: p = put(p, 'state', 'code', 'metric-calibration-state')
+    elif '_state' in v and c.under: p = put(p, 'state', 'code-missing')
     if 'time' in v:
         if not real_day(v['time']): p = put(p, 'time', 'date')
     return p

@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
     check_range,
-    check_reference,
     check_timing,
 )
 
@@ -51,45 +49,37 @@ def check_device_request(v: Any, c: Context) -> Problems | None:
         if q := values(is_uri, x, 'uri'): p = at(p, 'instantiatesUri', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'basedOn', q)
     if 'priorRequest' in v:
         x = v['priorRequest']
-        if q := many(check_reference, x, c): p = at(p, 'priorRequest', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'priorRequest[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'priorRequest', q)
     if 'groupIdentifier' in v:
         if q := check_identifier(v['groupIdentifier'], c): p = at(p, 'groupIdentifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'request-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'intent' in v:
         if v['intent'] not in CODES_1: p = put(p, 'intent', 'code', 'request-intent')
-    elif '_intent' not in v: p = put(p, 'intent', 'min')
+    else: p = put(p, 'intent', 'min' if '_intent' not in v else 'code-missing')
     if 'priority' in v:
         if v['priority'] not in CODES_2: p = put(p, 'priority', 'code', 'request-priority')
+    elif '_priority' in v and c.under: p = put(p, 'priority', 'code-missing')
     n = ('codeReference' in v) + ('codeCodeableConcept' in v)
     if n > 1: p = put(p, 'code', 'choice')
     elif n == 0 and not (c.under and ('_codeReference' in v or '_codeCodeableConcept' in v)): p = put(p, 'code[x]', 'min')
     if n:
         if 'codeReference' in v:
-            x = v['codeReference']
-            if q := check_reference(x, c): p = at(p, 'codeReference', q)
-            if q := points_at(x, c, TYPES_3): p = at(p, 'codeReference', q)
+            if q := refer(v['codeReference'], c, TYPES_3): p = at(p, 'codeReference', q)
         if 'codeCodeableConcept' in v:
             if q := check_codeable_concept(v['codeCodeableConcept'], c): p = at(p, 'codeCodeableConcept', q)
     if 'parameter' in v:
         x = v['parameter']
         if q := many(check_device_request_parameter, x, c): p = at(p, 'parameter', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_4): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_5): p = at(p, 'encounter', q)
     n = ('occurrenceDateTime' in v) + ('occurrencePeriod' in v) + ('occurrenceTiming' in v)
     if n > 1: p = put(p, 'occurrence', 'choice')
     if n:
@@ -102,53 +92,41 @@ def check_device_request(v: Any, c: Context) -> Problems | None:
     if 'authoredOn' in v:
         if not real_day(v['authoredOn']): p = put(p, 'authoredOn', 'date')
     if 'requester' in v:
-        x = v['requester']
-        if q := check_reference(x, c): p = at(p, 'requester', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'requester', q)
+        if q := refer(v['requester'], c, TYPES_6): p = at(p, 'requester', q)
     if 'performerType' in v:
         if q := check_codeable_concept(v['performerType'], c): p = at(p, 'performerType', q)
     if 'performer' in v:
-        x = v['performer']
-        if q := check_reference(x, c): p = at(p, 'performer', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'performer', q)
+        if q := refer(v['performer'], c, TYPES_7): p = at(p, 'performer', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'reasonReference', q)
     if 'insurance' in v:
         x = v['insurance']
-        if q := many(check_reference, x, c): p = at(p, 'insurance', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_9): p = at(p, f'insurance[{i}]', q)
+        if q := refer_all(x, c, TYPES_9): p = at(p, 'insurance', q)
     if 'supportingInfo' in v:
         x = v['supportingInfo']
-        if q := many(check_reference, x, c): p = at(p, 'supportingInfo', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'supportingInfo[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'supportingInfo', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
     if 'relevantHistory' in v:
         x = v['relevantHistory']
-        if q := many(check_reference, x, c): p = at(p, 'relevantHistory', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_10): p = at(p, f'relevantHistory[{i}]', q)
+        if q := refer_all(x, c, TYPES_10): p = at(p, 'relevantHistory', q)
     return p
 
 def check_device_request_parameter(v: Any, c: Context) -> Problems | None:
     """DeviceRequest.parameter."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     n = ('valueCodeableConcept' in v) + ('valueQuantity' in v) + ('valueRange' in v) + ('valueBoolean' in v)

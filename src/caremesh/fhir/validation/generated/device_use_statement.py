@@ -6,7 +6,7 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
@@ -14,7 +14,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_identifier,
     check_period,
-    check_reference,
     check_timing,
 )
 
@@ -36,22 +35,16 @@ def check_device_use_statement(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'basedOn', q)
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'device-statement-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_2): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'derivedFrom' in v:
         x = v['derivedFrom']
-        if q := many(check_reference, x, c): p = at(p, 'derivedFrom', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'derivedFrom[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'derivedFrom', q)
     n = ('timingTiming' in v) + ('timingPeriod' in v) + ('timingDateTime' in v)
     if n > 1: p = put(p, 'timing', 'choice')
     if n:
@@ -64,22 +57,16 @@ def check_device_use_statement(v: Any, c: Context) -> Problems | None:
     if 'recordedOn' in v:
         if not real_day(v['recordedOn']): p = put(p, 'recordedOn', 'date')
     if 'source' in v:
-        x = v['source']
-        if q := check_reference(x, c): p = at(p, 'source', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'source', q)
+        if q := refer(v['source'], c, TYPES_4): p = at(p, 'source', q)
     if 'device' in v:
-        x = v['device']
-        if q := check_reference(x, c): p = at(p, 'device', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'device', q)
+        if q := refer(v['device'], c, TYPES_5): p = at(p, 'device', q)
     else: p = put(p, 'device', 'min')
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_6): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_6): p = at(p, 'reasonReference', q)
     if 'bodySite' in v:
         if q := check_codeable_concept(v['bodySite'], c): p = at(p, 'bodySite', q)
     if 'note' in v:

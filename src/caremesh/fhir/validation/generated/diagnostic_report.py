@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_attachment,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['CarePlan', 'ImmunizationRecommendation', 'MedicationRequest', 'NutritionOrder', 'ServiceRequest'])
@@ -38,12 +36,10 @@ def check_diagnostic_report(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'basedOn', q)
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'diagnostic-report-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
@@ -51,13 +47,9 @@ def check_diagnostic_report(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_2): p = at(p, 'subject', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_3): p = at(p, 'encounter', q)
     n = ('effectiveDateTime' in v) + ('effectivePeriod' in v)
     if n > 1: p = put(p, 'effective', 'choice')
     if n:
@@ -69,29 +61,19 @@ def check_diagnostic_report(v: Any, c: Context) -> Problems | None:
         if not real_day(v['issued']): p = put(p, 'issued', 'date')
     if 'performer' in v:
         x = v['performer']
-        if q := many(check_reference, x, c): p = at(p, 'performer', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'performer[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'performer', q)
     if 'resultsInterpreter' in v:
         x = v['resultsInterpreter']
-        if q := many(check_reference, x, c): p = at(p, 'resultsInterpreter', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'resultsInterpreter[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'resultsInterpreter', q)
     if 'specimen' in v:
         x = v['specimen']
-        if q := many(check_reference, x, c): p = at(p, 'specimen', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'specimen[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'specimen', q)
     if 'result' in v:
         x = v['result']
-        if q := many(check_reference, x, c): p = at(p, 'result', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_6): p = at(p, f'result[{i}]', q)
+        if q := refer_all(x, c, TYPES_6): p = at(p, 'result', q)
     if 'imagingStudy' in v:
         x = v['imagingStudy']
-        if q := many(check_reference, x, c): p = at(p, 'imagingStudy', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'imagingStudy[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'imagingStudy', q)
     if 'media' in v:
         x = v['media']
         if q := many(check_diagnostic_report_media, x, c): p = at(p, 'media', q)
@@ -105,17 +87,15 @@ def check_diagnostic_report(v: Any, c: Context) -> Problems | None:
 
 def check_diagnostic_report_media(v: Any, c: Context) -> Problems | None:
     """DiagnosticReport.media."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'link' in v:
-        x = v['link']
-        if q := check_reference(x, c): p = at(p, 'link', q)
-        if q := points_at(x, c, TYPES_8): p = at(p, 'link', q)
+        if q := refer(v['link'], c, TYPES_8): p = at(p, 'link', q)
     else: p = put(p, 'link', 'min')
     return p

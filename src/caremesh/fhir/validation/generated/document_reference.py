@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_attachment,
     check_codeable_concept,
     check_coding,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('document-reference-status')
@@ -42,33 +40,26 @@ def check_document_reference(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'document-reference-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'docStatus' in v:
         if v['docStatus'] not in CODES_1: p = put(p, 'docStatus', 'code', 'composition-status')
+    elif '_docStatus' in v and c.under: p = put(p, 'docStatus', 'code-missing')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_2): p = at(p, 'subject', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'author' in v:
         x = v['author']
-        if q := many(check_reference, x, c): p = at(p, 'author', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'author[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'author', q)
     if 'authenticator' in v:
-        x = v['authenticator']
-        if q := check_reference(x, c): p = at(p, 'authenticator', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'authenticator', q)
+        if q := refer(v['authenticator'], c, TYPES_4): p = at(p, 'authenticator', q)
     if 'custodian' in v:
-        x = v['custodian']
-        if q := check_reference(x, c): p = at(p, 'custodian', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'custodian', q)
+        if q := refer(v['custodian'], c, TYPES_5): p = at(p, 'custodian', q)
     if 'relatesTo' in v:
         x = v['relatesTo']
         if q := many(check_document_reference_relates_to, x, c): p = at(p, 'relatesTo', q)
@@ -85,34 +76,32 @@ def check_document_reference(v: Any, c: Context) -> Problems | None:
 
 def check_document_reference_relates_to(v: Any, c: Context) -> Problems | None:
     """DocumentReference.relatesTo."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if v['code'] not in CODES_6: p = put(p, 'code', 'code', 'document-relationship-type')
-    elif '_code' not in v: p = put(p, 'code', 'min')
+    else: p = put(p, 'code', 'min' if '_code' not in v else 'code-missing')
     if 'target' in v:
-        x = v['target']
-        if q := check_reference(x, c): p = at(p, 'target', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'target', q)
+        if q := refer(v['target'], c, TYPES_7): p = at(p, 'target', q)
     else: p = put(p, 'target', 'min')
     return p
 
 def check_document_reference_content(v: Any, c: Context) -> Problems | None:
     """DocumentReference.content."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'attachment' in v:
         if q := check_attachment(v['attachment'], c): p = at(p, 'attachment', q)
     else: p = put(p, 'attachment', 'min')
@@ -122,19 +111,17 @@ def check_document_reference_content(v: Any, c: Context) -> Problems | None:
 
 def check_document_reference_context(v: Any, c: Context) -> Problems | None:
     """DocumentReference.context."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'encounter' in v:
         x = v['encounter']
-        if q := many(check_reference, x, c): p = at(p, 'encounter', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'encounter[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'encounter', q)
     if 'event' in v:
         x = v['event']
         if q := many(check_codeable_concept, x, c): p = at(p, 'event', q)
@@ -145,12 +132,8 @@ def check_document_reference_context(v: Any, c: Context) -> Problems | None:
     if 'practiceSetting' in v:
         if q := check_codeable_concept(v['practiceSetting'], c): p = at(p, 'practiceSetting', q)
     if 'sourcePatientInfo' in v:
-        x = v['sourcePatientInfo']
-        if q := check_reference(x, c): p = at(p, 'sourcePatientInfo', q)
-        if q := points_at(x, c, TYPES_9): p = at(p, 'sourcePatientInfo', q)
+        if q := refer(v['sourcePatientInfo'], c, TYPES_9): p = at(p, 'sourcePatientInfo', q)
     if 'related' in v:
         x = v['related']
-        if q := many(check_reference, x, c): p = at(p, 'related', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'related[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'related', q)
     return p

@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_coding,
     check_duration,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('encounter-status')
@@ -44,7 +42,7 @@ def check_encounter(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'encounter-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusHistory' in v:
         x = v['statusHistory']
         if q := many(check_encounter_status_history, x, c): p = at(p, 'statusHistory', q)
@@ -62,27 +60,19 @@ def check_encounter(v: Any, c: Context) -> Problems | None:
     if 'priority' in v:
         if q := check_codeable_concept(v['priority'], c): p = at(p, 'priority', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_1): p = at(p, 'subject', q)
     if 'episodeOfCare' in v:
         x = v['episodeOfCare']
-        if q := many(check_reference, x, c): p = at(p, 'episodeOfCare', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'episodeOfCare[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'episodeOfCare', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'basedOn', q)
     if 'participant' in v:
         x = v['participant']
         if q := many(check_encounter_participant, x, c): p = at(p, 'participant', q)
     if 'appointment' in v:
         x = v['appointment']
-        if q := many(check_reference, x, c): p = at(p, 'appointment', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'appointment[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'appointment', q)
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'length' in v:
@@ -92,45 +82,37 @@ def check_encounter(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'reasonReference', q)
     if 'diagnosis' in v:
         x = v['diagnosis']
         if q := many(check_encounter_diagnosis, x, c): p = at(p, 'diagnosis', q)
     if 'account' in v:
         x = v['account']
-        if q := many(check_reference, x, c): p = at(p, 'account', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_6): p = at(p, f'account[{i}]', q)
+        if q := refer_all(x, c, TYPES_6): p = at(p, 'account', q)
     if 'hospitalization' in v:
         if q := check_encounter_hospitalization(v['hospitalization'], c): p = at(p, 'hospitalization', q)
     if 'location' in v:
         x = v['location']
         if q := many(check_encounter_location, x, c): p = at(p, 'location', q)
     if 'serviceProvider' in v:
-        x = v['serviceProvider']
-        if q := check_reference(x, c): p = at(p, 'serviceProvider', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'serviceProvider', q)
+        if q := refer(v['serviceProvider'], c, TYPES_7): p = at(p, 'serviceProvider', q)
     if 'partOf' in v:
-        x = v['partOf']
-        if q := check_reference(x, c): p = at(p, 'partOf', q)
-        if q := points_at(x, c, TYPES_8): p = at(p, 'partOf', q)
+        if q := refer(v['partOf'], c, TYPES_8): p = at(p, 'partOf', q)
     return p
 
 def check_encounter_status_history(v: Any, c: Context) -> Problems | None:
     """Encounter.statusHistory."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'encounter-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     else: p = put(p, 'period', 'min')
@@ -138,14 +120,14 @@ def check_encounter_status_history(v: Any, c: Context) -> Problems | None:
 
 def check_encounter_class_history(v: Any, c: Context) -> Problems | None:
     """Encounter.classHistory."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'class' in v:
         if q := check_coding(v['class'], c): p = at(p, 'class', q)
     else: p = put(p, 'class', 'min')
@@ -156,39 +138,35 @@ def check_encounter_class_history(v: Any, c: Context) -> Problems | None:
 
 def check_encounter_participant(v: Any, c: Context) -> Problems | None:
     """Encounter.participant."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         x = v['type']
         if q := many(check_codeable_concept, x, c): p = at(p, 'type', q)
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'individual' in v:
-        x = v['individual']
-        if q := check_reference(x, c): p = at(p, 'individual', q)
-        if q := points_at(x, c, TYPES_9): p = at(p, 'individual', q)
+        if q := refer(v['individual'], c, TYPES_9): p = at(p, 'individual', q)
     return p
 
 def check_encounter_diagnosis(v: Any, c: Context) -> Problems | None:
     """Encounter.diagnosis."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'condition' in v:
-        x = v['condition']
-        if q := check_reference(x, c): p = at(p, 'condition', q)
-        if q := points_at(x, c, TYPES_10): p = at(p, 'condition', q)
+        if q := refer(v['condition'], c, TYPES_10): p = at(p, 'condition', q)
     else: p = put(p, 'condition', 'min')
     if 'use' in v:
         if q := check_codeable_concept(v['use'], c): p = at(p, 'use', q)
@@ -198,20 +176,18 @@ def check_encounter_diagnosis(v: Any, c: Context) -> Problems | None:
 
 def check_encounter_hospitalization(v: Any, c: Context) -> Problems | None:
     """Encounter.hospitalization."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'preAdmissionIdentifier' in v:
         if q := check_identifier(v['preAdmissionIdentifier'], c): p = at(p, 'preAdmissionIdentifier', q)
     if 'origin' in v:
-        x = v['origin']
-        if q := check_reference(x, c): p = at(p, 'origin', q)
-        if q := points_at(x, c, TYPES_11): p = at(p, 'origin', q)
+        if q := refer(v['origin'], c, TYPES_11): p = at(p, 'origin', q)
     if 'admitSource' in v:
         if q := check_codeable_concept(v['admitSource'], c): p = at(p, 'admitSource', q)
     if 'reAdmission' in v:
@@ -226,30 +202,27 @@ def check_encounter_hospitalization(v: Any, c: Context) -> Problems | None:
         x = v['specialArrangement']
         if q := many(check_codeable_concept, x, c): p = at(p, 'specialArrangement', q)
     if 'destination' in v:
-        x = v['destination']
-        if q := check_reference(x, c): p = at(p, 'destination', q)
-        if q := points_at(x, c, TYPES_11): p = at(p, 'destination', q)
+        if q := refer(v['destination'], c, TYPES_11): p = at(p, 'destination', q)
     if 'dischargeDisposition' in v:
         if q := check_codeable_concept(v['dischargeDisposition'], c): p = at(p, 'dischargeDisposition', q)
     return p
 
 def check_encounter_location(v: Any, c: Context) -> Problems | None:
     """Encounter.location."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_12): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_12): p = at(p, 'location', q)
     else: p = put(p, 'location', 'min')
     if 'status' in v:
         if v['status'] not in CODES_13: p = put(p, 'status', 'code', 'encounter-location-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'physicalType' in v:
         if q := check_codeable_concept(v['physicalType'], c): p = at(p, 'physicalType', q)
     if 'period' in v:

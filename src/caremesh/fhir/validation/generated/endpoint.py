@@ -6,7 +6,7 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
@@ -15,7 +15,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_contact_point,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('endpoint-status')
@@ -31,14 +30,12 @@ def check_endpoint(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'endpoint-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'connectionType' in v:
         if q := check_coding(v['connectionType'], c): p = at(p, 'connectionType', q)
     else: p = put(p, 'connectionType', 'min')
     if 'managingOrganization' in v:
-        x = v['managingOrganization']
-        if q := check_reference(x, c): p = at(p, 'managingOrganization', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'managingOrganization', q)
+        if q := refer(v['managingOrganization'], c, TYPES_1): p = at(p, 'managingOrganization', q)
     if 'contact' in v:
         x = v['contact']
         if q := many(check_contact_point, x, c): p = at(p, 'contact', q)
@@ -52,7 +49,7 @@ def check_endpoint(v: Any, c: Context) -> Problems | None:
         x = v['payloadMimeType']
         if q := whole_array(v, 'payloadMimeType'): p = at(p, 'payloadMimeType', q)
     if 'address' in v:
-        if not is_uri(v['address']): p = put(p, 'address', 'uri')
+        if v['address'][:4] == 'urn:' and not is_uri(v['address']): p = put(p, 'address', 'uri')
     elif '_address' not in v: p = put(p, 'address', 'min')
     if 'header' in v:
         x = v['header']

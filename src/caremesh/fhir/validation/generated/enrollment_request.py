@@ -6,12 +6,11 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_identifier,
-    check_reference,
 )
 
 CODES_0 = codes('fm-status')
@@ -30,22 +29,15 @@ def check_enrollment_request(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'fm-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'created' in v:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     if 'insurer' in v:
-        x = v['insurer']
-        if q := check_reference(x, c): p = at(p, 'insurer', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'insurer', q)
+        if q := refer(v['insurer'], c, TYPES_1): p = at(p, 'insurer', q)
     if 'provider' in v:
-        x = v['provider']
-        if q := check_reference(x, c): p = at(p, 'provider', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'provider', q)
+        if q := refer(v['provider'], c, TYPES_2): p = at(p, 'provider', q)
     if 'candidate' in v:
-        x = v['candidate']
-        if q := check_reference(x, c): p = at(p, 'candidate', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'candidate', q)
+        if q := refer(v['candidate'], c, TYPES_3): p = at(p, 'candidate', q)
     if 'coverage' in v:
-        x = v['coverage']
-        if q := check_reference(x, c): p = at(p, 'coverage', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'coverage', q)
+        if q := refer(v['coverage'], c, TYPES_4): p = at(p, 'coverage', q)
     return p

@@ -6,12 +6,11 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_identifier,
-    check_reference,
 )
 
 CODES_0 = codes('fm-status')
@@ -30,20 +29,16 @@ def check_enrollment_response(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'fm-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'request' in v:
-        x = v['request']
-        if q := check_reference(x, c): p = at(p, 'request', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'request', q)
+        if q := refer(v['request'], c, TYPES_1): p = at(p, 'request', q)
     if 'outcome' in v:
         if v['outcome'] not in CODES_2: p = put(p, 'outcome', 'code', 'remittance-outcome')
+    elif '_outcome' in v and c.under: p = put(p, 'outcome', 'code-missing')
     if 'created' in v:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     if 'organization' in v:
-        x = v['organization']
-        if q := check_reference(x, c): p = at(p, 'organization', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'organization', q)
+        if q := refer(v['organization'], c, TYPES_3): p = at(p, 'organization', q)
     if 'requestProvider' in v:
-        x = v['requestProvider']
-        if q := check_reference(x, c): p = at(p, 'requestProvider', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'requestProvider', q)
+        if q := refer(v['requestProvider'], c, TYPES_4): p = at(p, 'requestProvider', q)
     return p

@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('episode-of-care-status')
@@ -36,7 +34,7 @@ def check_episode_of_care(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'episode-of-care-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusHistory' in v:
         x = v['statusHistory']
         if q := many(check_episode_of_care_status_history, x, c): p = at(p, 'statusHistory', q)
@@ -47,50 +45,38 @@ def check_episode_of_care(v: Any, c: Context) -> Problems | None:
         x = v['diagnosis']
         if q := many(check_episode_of_care_diagnosis, x, c): p = at(p, 'diagnosis', q)
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_1): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     if 'managingOrganization' in v:
-        x = v['managingOrganization']
-        if q := check_reference(x, c): p = at(p, 'managingOrganization', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'managingOrganization', q)
+        if q := refer(v['managingOrganization'], c, TYPES_2): p = at(p, 'managingOrganization', q)
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'referralRequest' in v:
         x = v['referralRequest']
-        if q := many(check_reference, x, c): p = at(p, 'referralRequest', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'referralRequest[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'referralRequest', q)
     if 'careManager' in v:
-        x = v['careManager']
-        if q := check_reference(x, c): p = at(p, 'careManager', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'careManager', q)
+        if q := refer(v['careManager'], c, TYPES_4): p = at(p, 'careManager', q)
     if 'team' in v:
         x = v['team']
-        if q := many(check_reference, x, c): p = at(p, 'team', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'team[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'team', q)
     if 'account' in v:
         x = v['account']
-        if q := many(check_reference, x, c): p = at(p, 'account', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_6): p = at(p, f'account[{i}]', q)
+        if q := refer_all(x, c, TYPES_6): p = at(p, 'account', q)
     return p
 
 def check_episode_of_care_status_history(v: Any, c: Context) -> Problems | None:
     """EpisodeOfCare.statusHistory."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'episode-of-care-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     else: p = put(p, 'period', 'min')
@@ -98,18 +84,16 @@ def check_episode_of_care_status_history(v: Any, c: Context) -> Problems | None:
 
 def check_episode_of_care_diagnosis(v: Any, c: Context) -> Problems | None:
     """EpisodeOfCare.diagnosis."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'condition' in v:
-        x = v['condition']
-        if q := check_reference(x, c): p = at(p, 'condition', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'condition', q)
+        if q := refer(v['condition'], c, TYPES_7): p = at(p, 'condition', q)
     else: p = put(p, 'condition', 'min')
     if 'role' in v:
         if q := check_codeable_concept(v['role'], c): p = at(p, 'role', q)

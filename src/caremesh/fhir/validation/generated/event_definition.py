@@ -6,7 +6,7 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.paths import matches, prims
@@ -15,7 +15,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_contact_detail,
     check_identifier,
     check_period,
-    check_reference,
     check_related_artifact,
     check_trigger_definition,
     check_usage_context,
@@ -30,22 +29,20 @@ def check_event_definition(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     n = ('subjectCodeableConcept' in v) + ('subjectReference' in v)
     if n > 1: p = put(p, 'subject', 'choice')
     if n:
         if 'subjectCodeableConcept' in v:
             if q := check_codeable_concept(v['subjectCodeableConcept'], c): p = at(p, 'subjectCodeableConcept', q)
         if 'subjectReference' in v:
-            x = v['subjectReference']
-            if q := check_reference(x, c): p = at(p, 'subjectReference', q)
-            if q := points_at(x, c, TYPES_1): p = at(p, 'subjectReference', q)
+            if q := refer(v['subjectReference'], c, TYPES_1): p = at(p, 'subjectReference', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:

@@ -6,7 +6,7 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.paths import matches, prims
@@ -16,7 +16,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_contact_detail,
     check_identifier,
     check_period,
-    check_reference,
     check_related_artifact,
     check_usage_context,
 )
@@ -30,13 +29,13 @@ def check_evidence(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -76,19 +75,13 @@ def check_evidence(v: Any, c: Context) -> Problems | None:
         x = v['relatedArtifact']
         if q := many(check_related_artifact, x, c): p = at(p, 'relatedArtifact', q)
     if 'exposureBackground' in v:
-        x = v['exposureBackground']
-        if q := check_reference(x, c): p = at(p, 'exposureBackground', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'exposureBackground', q)
+        if q := refer(v['exposureBackground'], c, TYPES_1): p = at(p, 'exposureBackground', q)
     else: p = put(p, 'exposureBackground', 'min')
     if 'exposureVariant' in v:
         x = v['exposureVariant']
-        if q := many(check_reference, x, c): p = at(p, 'exposureVariant', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'exposureVariant[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'exposureVariant', q)
     if 'outcome' in v:
         x = v['outcome']
-        if q := many(check_reference, x, c): p = at(p, 'outcome', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'outcome[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'outcome', q)
     if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'evi-0')
     return p

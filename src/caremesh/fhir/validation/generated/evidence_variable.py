@@ -6,21 +6,19 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import below, count, kids, matches, plus, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
     check_contact_detail,
     check_expression,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
     check_range,
-    check_reference,
     check_related_artifact,
     check_usage_context,
 )
@@ -36,13 +34,13 @@ def check_evidence_variable(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -83,6 +81,7 @@ def check_evidence_variable(v: Any, c: Context) -> Problems | None:
         if q := many(check_related_artifact, x, c): p = at(p, 'relatedArtifact', q)
     if 'type' in v:
         if v['type'] not in CODES_1: p = put(p, 'type', 'code', 'variable-type')
+    elif '_type' in v and c.under: p = put(p, 'type', 'code-missing')
     if 'characteristic' in v:
         x = v['characteristic']
         if q := many(check_evidence_variable_characteristic, x, c): p = at(p, 'characteristic', q)
@@ -91,21 +90,19 @@ def check_evidence_variable(v: Any, c: Context) -> Problems | None:
 
 def check_evidence_variable_characteristic(v: Any, c: Context) -> Problems | None:
     """EvidenceVariable.characteristic."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
     if 'definitionReference' in v:
-        x = v['definitionReference']
-        if q := check_reference(x, c): p = at(p, 'definitionReference', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'definitionReference', q)
+        if q := refer(v['definitionReference'], c, TYPES_2): p = at(p, 'definitionReference', q)
     if 'definitionCanonical' in v:
         if not is_absolute(v['definitionCanonical']): p = put(p, 'definitionCanonical', 'canonical')
     if 'definitionCodeableConcept' in v:
@@ -138,14 +135,14 @@ def check_evidence_variable_characteristic(v: Any, c: Context) -> Problems | Non
 
 def check_evidence_variable_characteristic_definition_by_type_and_value(v: Any, c: Context) -> Problems | None:
     """EvidenceVariable.characteristic.definitionByTypeAndValue."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -153,9 +150,7 @@ def check_evidence_variable_characteristic_definition_by_type_and_value(v: Any, 
         x = v['method']
         if q := many(check_codeable_concept, x, c): p = at(p, 'method', q)
     if 'device' in v:
-        x = v['device']
-        if q := check_reference(x, c): p = at(p, 'device', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'device', q)
+        if q := refer(v['device'], c, TYPES_3): p = at(p, 'device', q)
     n = ('valueCodeableConcept' in v) + ('valueBoolean' in v) + ('valueQuantity' in v) + ('valueRange' in v) + ('valueReference' in v) + ('valueId' in v)
     if n > 1: p = put(p, 'value', 'choice')
     elif n == 0 and not (c.under and ('_valueCodeableConcept' in v or '_valueBoolean' in v or '_valueQuantity' in v or '_valueRange' in v or '_valueReference' in v or '_valueId' in v)): p = put(p, 'value[x]', 'min')
@@ -167,23 +162,21 @@ def check_evidence_variable_characteristic_definition_by_type_and_value(v: Any, 
         if 'valueRange' in v:
             if q := check_range(v['valueRange'], c): p = at(p, 'valueRange', q)
         if 'valueReference' in v:
-            x = v['valueReference']
-            if q := check_reference(x, c): p = at(p, 'valueReference', q)
-            if q := points_at(x, c, None): p = at(p, 'valueReference', q)
+            if q := refer(v['valueReference'], c, None): p = at(p, 'valueReference', q)
     if 'offset' in v:
         if q := check_codeable_concept(v['offset'], c): p = at(p, 'offset', q)
     return p
 
 def check_evidence_variable_characteristic_definition_by_combination(v: Any, c: Context) -> Problems | None:
     """EvidenceVariable.characteristic.definitionByCombination."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' not in v and '_code' not in v: p = put(p, 'code', 'min')
     if 'threshold' in v:
         if not is_whole(v['threshold']): p = put(p, 'threshold', 'whole')
@@ -195,14 +188,14 @@ def check_evidence_variable_characteristic_definition_by_combination(v: Any, c: 
 
 def check_evidence_variable_characteristic_time_from_event(v: Any, c: Context) -> Problems | None:
     """EvidenceVariable.characteristic.timeFromEvent."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
@@ -212,9 +205,7 @@ def check_evidence_variable_characteristic_time_from_event(v: Any, c: Context) -
         if 'eventCodeableConcept' in v:
             if q := check_codeable_concept(v['eventCodeableConcept'], c): p = at(p, 'eventCodeableConcept', q)
         if 'eventReference' in v:
-            x = v['eventReference']
-            if q := check_reference(x, c): p = at(p, 'eventReference', q)
-            if q := points_at(x, c, None): p = at(p, 'eventReference', q)
+            if q := refer(v['eventReference'], c, None): p = at(p, 'eventReference', q)
         if 'eventDateTime' in v:
             if not real_day(v['eventDateTime']): p = put(p, 'eventDateTime', 'date')
     if 'quantity' in v:

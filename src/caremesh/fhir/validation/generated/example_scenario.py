@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import matches, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_contact_detail,
-    check_extension,
     check_identifier,
     check_usage_context,
 )
@@ -28,13 +27,13 @@ def check_example_scenario(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -64,34 +63,34 @@ def check_example_scenario(v: Any, c: Context) -> Problems | None:
 
 def check_example_scenario_actor(v: Any, c: Context) -> Problems | None:
     """ExampleScenario.actor."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'actorId' not in v and '_actorId' not in v: p = put(p, 'actorId', 'min')
     if 'type' in v:
         if v['type'] not in CODES_1: p = put(p, 'type', 'code', 'examplescenario-actor-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     return p
 
 def check_example_scenario_instance(v: Any, c: Context) -> Problems | None:
     """ExampleScenario.instance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'resourceId' not in v and '_resourceId' not in v: p = put(p, 'resourceId', 'min')
     if 'resourceType' in v:
         if v['resourceType'] not in CODES_2: p = put(p, 'resourceType', 'code', 'resource-types')
-    elif '_resourceType' not in v: p = put(p, 'resourceType', 'min')
+    else: p = put(p, 'resourceType', 'min' if '_resourceType' not in v else 'code-missing')
     if 'version' in v:
         x = v['version']
         if q := many(check_example_scenario_instance_version, x, c): p = at(p, 'version', q)
@@ -102,41 +101,41 @@ def check_example_scenario_instance(v: Any, c: Context) -> Problems | None:
 
 def check_example_scenario_instance_version(v: Any, c: Context) -> Problems | None:
     """ExampleScenario.instance.version."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'versionId' not in v and '_versionId' not in v: p = put(p, 'versionId', 'min')
     if 'description' not in v and '_description' not in v: p = put(p, 'description', 'min')
     return p
 
 def check_example_scenario_instance_contained_instance(v: Any, c: Context) -> Problems | None:
     """ExampleScenario.instance.containedInstance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'resourceId' not in v and '_resourceId' not in v: p = put(p, 'resourceId', 'min')
     return p
 
 def check_example_scenario_process(v: Any, c: Context) -> Problems | None:
     """ExampleScenario.process."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'title' not in v and '_title' not in v: p = put(p, 'title', 'min')
     if 'step' in v:
         x = v['step']
@@ -145,14 +144,14 @@ def check_example_scenario_process(v: Any, c: Context) -> Problems | None:
 
 def check_example_scenario_process_step(v: Any, c: Context) -> Problems | None:
     """ExampleScenario.process.step."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'process' in v:
         x = v['process']
         if q := many(check_example_scenario_process, x, c): p = at(p, 'process', q)
@@ -165,14 +164,14 @@ def check_example_scenario_process_step(v: Any, c: Context) -> Problems | None:
 
 def check_example_scenario_process_step_operation(v: Any, c: Context) -> Problems | None:
     """ExampleScenario.process.step.operation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'number' not in v and '_number' not in v: p = put(p, 'number', 'min')
     if 'request' in v:
         if q := check_example_scenario_instance_contained_instance(v['request'], c): p = at(p, 'request', q)
@@ -182,14 +181,14 @@ def check_example_scenario_process_step_operation(v: Any, c: Context) -> Problem
 
 def check_example_scenario_process_step_alternative(v: Any, c: Context) -> Problems | None:
     """ExampleScenario.process.step.alternative."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'title' not in v and '_title' not in v: p = put(p, 'title', 'min')
     if 'step' in v:
         x = v['step']

@@ -6,20 +6,18 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_address,
     check_attachment,
     check_codeable_concept,
     check_coding,
-    check_extension,
     check_identifier,
     check_money,
     check_period,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('explanationofbenefit-status')
@@ -53,7 +51,7 @@ def check_explanation_of_benefit(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'explanationofbenefit-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -61,11 +59,9 @@ def check_explanation_of_benefit(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['subType'], c): p = at(p, 'subType', q)
     if 'use' in v:
         if v['use'] not in CODES_1: p = put(p, 'use', 'code', 'claim-use')
-    elif '_use' not in v: p = put(p, 'use', 'min')
+    else: p = put(p, 'use', 'min' if '_use' not in v else 'code-missing')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_2): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     if 'billablePeriod' in v:
         if q := check_period(v['billablePeriod'], c): p = at(p, 'billablePeriod', q)
@@ -73,18 +69,12 @@ def check_explanation_of_benefit(v: Any, c: Context) -> Problems | None:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     elif '_created' not in v: p = put(p, 'created', 'min')
     if 'enterer' in v:
-        x = v['enterer']
-        if q := check_reference(x, c): p = at(p, 'enterer', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'enterer', q)
+        if q := refer(v['enterer'], c, TYPES_3): p = at(p, 'enterer', q)
     if 'insurer' in v:
-        x = v['insurer']
-        if q := check_reference(x, c): p = at(p, 'insurer', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'insurer', q)
+        if q := refer(v['insurer'], c, TYPES_4): p = at(p, 'insurer', q)
     else: p = put(p, 'insurer', 'min')
     if 'provider' in v:
-        x = v['provider']
-        if q := check_reference(x, c): p = at(p, 'provider', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'provider', q)
+        if q := refer(v['provider'], c, TYPES_5): p = at(p, 'provider', q)
     else: p = put(p, 'provider', 'min')
     if 'priority' in v:
         if q := check_codeable_concept(v['priority'], c): p = at(p, 'priority', q)
@@ -96,34 +86,22 @@ def check_explanation_of_benefit(v: Any, c: Context) -> Problems | None:
         x = v['related']
         if q := many(check_explanation_of_benefit_related, x, c): p = at(p, 'related', q)
     if 'prescription' in v:
-        x = v['prescription']
-        if q := check_reference(x, c): p = at(p, 'prescription', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'prescription', q)
+        if q := refer(v['prescription'], c, TYPES_6): p = at(p, 'prescription', q)
     if 'originalPrescription' in v:
-        x = v['originalPrescription']
-        if q := check_reference(x, c): p = at(p, 'originalPrescription', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'originalPrescription', q)
+        if q := refer(v['originalPrescription'], c, TYPES_7): p = at(p, 'originalPrescription', q)
     if 'payee' in v:
         if q := check_explanation_of_benefit_payee(v['payee'], c): p = at(p, 'payee', q)
     if 'referral' in v:
-        x = v['referral']
-        if q := check_reference(x, c): p = at(p, 'referral', q)
-        if q := points_at(x, c, TYPES_8): p = at(p, 'referral', q)
+        if q := refer(v['referral'], c, TYPES_8): p = at(p, 'referral', q)
     if 'facility' in v:
-        x = v['facility']
-        if q := check_reference(x, c): p = at(p, 'facility', q)
-        if q := points_at(x, c, TYPES_9): p = at(p, 'facility', q)
+        if q := refer(v['facility'], c, TYPES_9): p = at(p, 'facility', q)
     if 'claim' in v:
-        x = v['claim']
-        if q := check_reference(x, c): p = at(p, 'claim', q)
-        if q := points_at(x, c, TYPES_10): p = at(p, 'claim', q)
+        if q := refer(v['claim'], c, TYPES_10): p = at(p, 'claim', q)
     if 'claimResponse' in v:
-        x = v['claimResponse']
-        if q := check_reference(x, c): p = at(p, 'claimResponse', q)
-        if q := points_at(x, c, TYPES_11): p = at(p, 'claimResponse', q)
+        if q := refer(v['claimResponse'], c, TYPES_11): p = at(p, 'claimResponse', q)
     if 'outcome' in v:
         if v['outcome'] not in CODES_12: p = put(p, 'outcome', 'code', 'remittance-outcome')
-    elif '_outcome' not in v: p = put(p, 'outcome', 'min')
+    else: p = put(p, 'outcome', 'min' if '_outcome' not in v else 'code-missing')
     if 'preAuthRef' in v:
         x = v['preAuthRef']
         if q := whole_array(v, 'preAuthRef'): p = at(p, 'preAuthRef', q)
@@ -180,18 +158,16 @@ def check_explanation_of_benefit(v: Any, c: Context) -> Problems | None:
 
 def check_explanation_of_benefit_related(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.related."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'claim' in v:
-        x = v['claim']
-        if q := check_reference(x, c): p = at(p, 'claim', q)
-        if q := points_at(x, c, TYPES_10): p = at(p, 'claim', q)
+        if q := refer(v['claim'], c, TYPES_10): p = at(p, 'claim', q)
     if 'relationship' in v:
         if q := check_codeable_concept(v['relationship'], c): p = at(p, 'relationship', q)
     if 'reference' in v:
@@ -200,39 +176,35 @@ def check_explanation_of_benefit_related(v: Any, c: Context) -> Problems | None:
 
 def check_explanation_of_benefit_payee(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.payee."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'party' in v:
-        x = v['party']
-        if q := check_reference(x, c): p = at(p, 'party', q)
-        if q := points_at(x, c, TYPES_13): p = at(p, 'party', q)
+        if q := refer(v['party'], c, TYPES_13): p = at(p, 'party', q)
     return p
 
 def check_explanation_of_benefit_care_team(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.careTeam."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
     if 'provider' in v:
-        x = v['provider']
-        if q := check_reference(x, c): p = at(p, 'provider', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'provider', q)
+        if q := refer(v['provider'], c, TYPES_5): p = at(p, 'provider', q)
     else: p = put(p, 'provider', 'min')
     if 'role' in v:
         if q := check_codeable_concept(v['role'], c): p = at(p, 'role', q)
@@ -242,14 +214,14 @@ def check_explanation_of_benefit_care_team(v: Any, c: Context) -> Problems | Non
 
 def check_explanation_of_benefit_supporting_info(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.supportingInfo."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -273,23 +245,21 @@ def check_explanation_of_benefit_supporting_info(v: Any, c: Context) -> Problems
         if 'valueAttachment' in v:
             if q := check_attachment(v['valueAttachment'], c): p = at(p, 'valueAttachment', q)
         if 'valueReference' in v:
-            x = v['valueReference']
-            if q := check_reference(x, c): p = at(p, 'valueReference', q)
-            if q := points_at(x, c, None): p = at(p, 'valueReference', q)
+            if q := refer(v['valueReference'], c, None): p = at(p, 'valueReference', q)
     if 'reason' in v:
         if q := check_coding(v['reason'], c): p = at(p, 'reason', q)
     return p
 
 def check_explanation_of_benefit_diagnosis(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.diagnosis."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -300,9 +270,7 @@ def check_explanation_of_benefit_diagnosis(v: Any, c: Context) -> Problems | Non
         if 'diagnosisCodeableConcept' in v:
             if q := check_codeable_concept(v['diagnosisCodeableConcept'], c): p = at(p, 'diagnosisCodeableConcept', q)
         if 'diagnosisReference' in v:
-            x = v['diagnosisReference']
-            if q := check_reference(x, c): p = at(p, 'diagnosisReference', q)
-            if q := points_at(x, c, TYPES_14): p = at(p, 'diagnosisReference', q)
+            if q := refer(v['diagnosisReference'], c, TYPES_14): p = at(p, 'diagnosisReference', q)
     if 'type' in v:
         x = v['type']
         if q := many(check_codeable_concept, x, c): p = at(p, 'type', q)
@@ -314,14 +282,14 @@ def check_explanation_of_benefit_diagnosis(v: Any, c: Context) -> Problems | Non
 
 def check_explanation_of_benefit_procedure(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.procedure."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -337,31 +305,25 @@ def check_explanation_of_benefit_procedure(v: Any, c: Context) -> Problems | Non
         if 'procedureCodeableConcept' in v:
             if q := check_codeable_concept(v['procedureCodeableConcept'], c): p = at(p, 'procedureCodeableConcept', q)
         if 'procedureReference' in v:
-            x = v['procedureReference']
-            if q := check_reference(x, c): p = at(p, 'procedureReference', q)
-            if q := points_at(x, c, TYPES_15): p = at(p, 'procedureReference', q)
+            if q := refer(v['procedureReference'], c, TYPES_15): p = at(p, 'procedureReference', q)
     if 'udi' in v:
         x = v['udi']
-        if q := many(check_reference, x, c): p = at(p, 'udi', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_16): p = at(p, f'udi[{i}]', q)
+        if q := refer_all(x, c, TYPES_16): p = at(p, 'udi', q)
     return p
 
 def check_explanation_of_benefit_insurance(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.insurance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'focal' not in v and '_focal' not in v: p = put(p, 'focal', 'min')
     if 'coverage' in v:
-        x = v['coverage']
-        if q := check_reference(x, c): p = at(p, 'coverage', q)
-        if q := points_at(x, c, TYPES_17): p = at(p, 'coverage', q)
+        if q := refer(v['coverage'], c, TYPES_17): p = at(p, 'coverage', q)
     else: p = put(p, 'coverage', 'min')
     if 'preAuthRef' in v:
         x = v['preAuthRef']
@@ -370,14 +332,14 @@ def check_explanation_of_benefit_insurance(v: Any, c: Context) -> Problems | Non
 
 def check_explanation_of_benefit_accident(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.accident."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'type' in v:
@@ -388,21 +350,19 @@ def check_explanation_of_benefit_accident(v: Any, c: Context) -> Problems | None
         if 'locationAddress' in v:
             if q := check_address(v['locationAddress'], c): p = at(p, 'locationAddress', q)
         if 'locationReference' in v:
-            x = v['locationReference']
-            if q := check_reference(x, c): p = at(p, 'locationReference', q)
-            if q := points_at(x, c, TYPES_9): p = at(p, 'locationReference', q)
+            if q := refer(v['locationReference'], c, TYPES_9): p = at(p, 'locationReference', q)
     return p
 
 def check_explanation_of_benefit_item(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.item."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -450,9 +410,7 @@ def check_explanation_of_benefit_item(v: Any, c: Context) -> Problems | None:
         if 'locationAddress' in v:
             if q := check_address(v['locationAddress'], c): p = at(p, 'locationAddress', q)
         if 'locationReference' in v:
-            x = v['locationReference']
-            if q := check_reference(x, c): p = at(p, 'locationReference', q)
-            if q := points_at(x, c, TYPES_9): p = at(p, 'locationReference', q)
+            if q := refer(v['locationReference'], c, TYPES_9): p = at(p, 'locationReference', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     if 'unitPrice' in v:
@@ -461,9 +419,7 @@ def check_explanation_of_benefit_item(v: Any, c: Context) -> Problems | None:
         if q := check_money(v['net'], c): p = at(p, 'net', q)
     if 'udi' in v:
         x = v['udi']
-        if q := many(check_reference, x, c): p = at(p, 'udi', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_16): p = at(p, f'udi[{i}]', q)
+        if q := refer_all(x, c, TYPES_16): p = at(p, 'udi', q)
     if 'bodySite' in v:
         if q := check_codeable_concept(v['bodySite'], c): p = at(p, 'bodySite', q)
     if 'subSite' in v:
@@ -471,9 +427,7 @@ def check_explanation_of_benefit_item(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'subSite', q)
     if 'encounter' in v:
         x = v['encounter']
-        if q := many(check_reference, x, c): p = at(p, 'encounter', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_18): p = at(p, f'encounter[{i}]', q)
+        if q := refer_all(x, c, TYPES_18): p = at(p, 'encounter', q)
     if 'noteNumber' in v:
         x = v['noteNumber']
         if q := whole_array(v, 'noteNumber'): p = at(p, 'noteNumber', q)
@@ -488,14 +442,14 @@ def check_explanation_of_benefit_item(v: Any, c: Context) -> Problems | None:
 
 def check_explanation_of_benefit_item_adjudication(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.item.adjudication."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'category' in v:
         if q := check_codeable_concept(v['category'], c): p = at(p, 'category', q)
     else: p = put(p, 'category', 'min')
@@ -507,14 +461,14 @@ def check_explanation_of_benefit_item_adjudication(v: Any, c: Context) -> Proble
 
 def check_explanation_of_benefit_item_detail(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.item.detail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -539,9 +493,7 @@ def check_explanation_of_benefit_item_detail(v: Any, c: Context) -> Problems | N
         if q := check_money(v['net'], c): p = at(p, 'net', q)
     if 'udi' in v:
         x = v['udi']
-        if q := many(check_reference, x, c): p = at(p, 'udi', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_16): p = at(p, f'udi[{i}]', q)
+        if q := refer_all(x, c, TYPES_16): p = at(p, 'udi', q)
     if 'noteNumber' in v:
         x = v['noteNumber']
         if q := whole_array(v, 'noteNumber'): p = at(p, 'noteNumber', q)
@@ -556,14 +508,14 @@ def check_explanation_of_benefit_item_detail(v: Any, c: Context) -> Problems | N
 
 def check_explanation_of_benefit_item_detail_sub_detail(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.item.detail.subDetail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     elif '_sequence' not in v: p = put(p, 'sequence', 'min')
@@ -588,9 +540,7 @@ def check_explanation_of_benefit_item_detail_sub_detail(v: Any, c: Context) -> P
         if q := check_money(v['net'], c): p = at(p, 'net', q)
     if 'udi' in v:
         x = v['udi']
-        if q := many(check_reference, x, c): p = at(p, 'udi', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_16): p = at(p, f'udi[{i}]', q)
+        if q := refer_all(x, c, TYPES_16): p = at(p, 'udi', q)
     if 'noteNumber' in v:
         x = v['noteNumber']
         if q := whole_array(v, 'noteNumber'): p = at(p, 'noteNumber', q)
@@ -602,14 +552,14 @@ def check_explanation_of_benefit_item_detail_sub_detail(v: Any, c: Context) -> P
 
 def check_explanation_of_benefit_add_item(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.addItem."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'itemSequence' in v:
         x = v['itemSequence']
         if q := whole_array(v, 'itemSequence'): p = at(p, 'itemSequence', q)
@@ -624,9 +574,7 @@ def check_explanation_of_benefit_add_item(v: Any, c: Context) -> Problems | None
         if q := values(is_whole, x, 'whole'): p = at(p, 'subDetailSequence', q)
     if 'provider' in v:
         x = v['provider']
-        if q := many(check_reference, x, c): p = at(p, 'provider', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'provider[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'provider', q)
     if 'productOrService' in v:
         if q := check_codeable_concept(v['productOrService'], c): p = at(p, 'productOrService', q)
     else: p = put(p, 'productOrService', 'min')
@@ -651,9 +599,7 @@ def check_explanation_of_benefit_add_item(v: Any, c: Context) -> Problems | None
         if 'locationAddress' in v:
             if q := check_address(v['locationAddress'], c): p = at(p, 'locationAddress', q)
         if 'locationReference' in v:
-            x = v['locationReference']
-            if q := check_reference(x, c): p = at(p, 'locationReference', q)
-            if q := points_at(x, c, TYPES_9): p = at(p, 'locationReference', q)
+            if q := refer(v['locationReference'], c, TYPES_9): p = at(p, 'locationReference', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     if 'unitPrice' in v:
@@ -679,14 +625,14 @@ def check_explanation_of_benefit_add_item(v: Any, c: Context) -> Problems | None
 
 def check_explanation_of_benefit_add_item_detail(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.addItem.detail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'productOrService' in v:
         if q := check_codeable_concept(v['productOrService'], c): p = at(p, 'productOrService', q)
     else: p = put(p, 'productOrService', 'min')
@@ -713,14 +659,14 @@ def check_explanation_of_benefit_add_item_detail(v: Any, c: Context) -> Problems
 
 def check_explanation_of_benefit_add_item_detail_sub_detail(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.addItem.detail.subDetail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'productOrService' in v:
         if q := check_codeable_concept(v['productOrService'], c): p = at(p, 'productOrService', q)
     else: p = put(p, 'productOrService', 'min')
@@ -744,14 +690,14 @@ def check_explanation_of_benefit_add_item_detail_sub_detail(v: Any, c: Context) 
 
 def check_explanation_of_benefit_total(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.total."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'category' in v:
         if q := check_codeable_concept(v['category'], c): p = at(p, 'category', q)
     else: p = put(p, 'category', 'min')
@@ -762,14 +708,14 @@ def check_explanation_of_benefit_total(v: Any, c: Context) -> Problems | None:
 
 def check_explanation_of_benefit_payment(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.payment."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'adjustment' in v:
@@ -786,32 +732,33 @@ def check_explanation_of_benefit_payment(v: Any, c: Context) -> Problems | None:
 
 def check_explanation_of_benefit_process_note(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.processNote."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'number' in v:
         if not is_whole(v['number']): p = put(p, 'number', 'whole')
     if 'type' in v:
         if v['type'] not in CODES_19: p = put(p, 'type', 'code', 'note-type')
+    elif '_type' in v and c.under: p = put(p, 'type', 'code-missing')
     if 'language' in v:
         if q := check_codeable_concept(v['language'], c): p = at(p, 'language', q)
     return p
 
 def check_explanation_of_benefit_benefit_balance(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.benefitBalance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'category' in v:
         if q := check_codeable_concept(v['category'], c): p = at(p, 'category', q)
     else: p = put(p, 'category', 'min')
@@ -828,14 +775,14 @@ def check_explanation_of_benefit_benefit_balance(v: Any, c: Context) -> Problems
 
 def check_explanation_of_benefit_benefit_balance_financial(v: Any, c: Context) -> Problems | None:
     """ExplanationOfBenefit.benefitBalance.financial."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')

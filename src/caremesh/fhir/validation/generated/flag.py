@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('flag-status')
@@ -31,7 +30,7 @@ def check_flag(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'flag-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
@@ -39,18 +38,12 @@ def check_flag(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_1): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_2): p = at(p, 'encounter', q)
     if 'author' in v:
-        x = v['author']
-        if q := check_reference(x, c): p = at(p, 'author', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'author', q)
+        if q := refer(v['author'], c, TYPES_3): p = at(p, 'author', q)
     return p

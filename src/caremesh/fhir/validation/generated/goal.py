@@ -6,19 +6,17 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
     check_duration,
-    check_extension,
     check_identifier,
     check_quantity,
     check_range,
     check_ratio,
-    check_reference,
 )
 
 CODES_0 = codes('goal-status')
@@ -37,7 +35,7 @@ def check_goal(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'lifecycleStatus' in v:
         if v['lifecycleStatus'] not in CODES_0: p = put(p, 'lifecycleStatus', 'code', 'goal-status')
-    elif '_lifecycleStatus' not in v: p = put(p, 'lifecycleStatus', 'min')
+    else: p = put(p, 'lifecycleStatus', 'min' if '_lifecycleStatus' not in v else 'code-missing')
     if 'achievementStatus' in v:
         if q := check_codeable_concept(v['achievementStatus'], c): p = at(p, 'achievementStatus', q)
     if 'category' in v:
@@ -49,9 +47,7 @@ def check_goal(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['description'], c): p = at(p, 'description', q)
     else: p = put(p, 'description', 'min')
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_1): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     n = ('startDate' in v) + ('startCodeableConcept' in v)
     if n > 1: p = put(p, 'start', 'choice')
@@ -66,14 +62,10 @@ def check_goal(v: Any, c: Context) -> Problems | None:
     if 'statusDate' in v:
         if not real_day(v['statusDate']): p = put(p, 'statusDate', 'date')
     if 'expressedBy' in v:
-        x = v['expressedBy']
-        if q := check_reference(x, c): p = at(p, 'expressedBy', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'expressedBy', q)
+        if q := refer(v['expressedBy'], c, TYPES_2): p = at(p, 'expressedBy', q)
     if 'addresses' in v:
         x = v['addresses']
-        if q := many(check_reference, x, c): p = at(p, 'addresses', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'addresses[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'addresses', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
@@ -82,21 +74,19 @@ def check_goal(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'outcomeCode', q)
     if 'outcomeReference' in v:
         x = v['outcomeReference']
-        if q := many(check_reference, x, c): p = at(p, 'outcomeReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'outcomeReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'outcomeReference', q)
     return p
 
 def check_goal_target(v: Any, c: Context) -> Problems | None:
     """Goal.target."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'measure' in v:
         if q := check_codeable_concept(v['measure'], c): p = at(p, 'measure', q)
     n = ('detailQuantity' in v) + ('detailRange' in v) + ('detailCodeableConcept' in v) + ('detailString' in v) + ('detailBoolean' in v) + ('detailInteger' in v) + ('detailRatio' in v)

@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import matches, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_contact_detail,
-    check_extension,
     check_usage_context,
 )
 
@@ -29,11 +28,11 @@ def check_graph_definition(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -47,7 +46,7 @@ def check_graph_definition(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'jurisdiction', q)
     if 'start' in v:
         if v['start'] not in CODES_1: p = put(p, 'start', 'code', 'resource-types')
-    elif '_start' not in v: p = put(p, 'start', 'min')
+    else: p = put(p, 'start', 'min' if '_start' not in v else 'code-missing')
     if 'profile' in v:
         if not is_absolute(v['profile']): p = put(p, 'profile', 'canonical')
     if 'link' in v:
@@ -58,14 +57,14 @@ def check_graph_definition(v: Any, c: Context) -> Problems | None:
 
 def check_graph_definition_link(v: Any, c: Context) -> Problems | None:
     """GraphDefinition.link."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'min' in v:
         if not is_whole(v['min']): p = put(p, 'min', 'whole')
     if 'target' in v:
@@ -75,17 +74,17 @@ def check_graph_definition_link(v: Any, c: Context) -> Problems | None:
 
 def check_graph_definition_link_target(v: Any, c: Context) -> Problems | None:
     """GraphDefinition.link.target."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_1: p = put(p, 'type', 'code', 'resource-types')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'profile' in v:
         if not is_absolute(v['profile']): p = put(p, 'profile', 'canonical')
     if 'compartment' in v:
@@ -98,21 +97,21 @@ def check_graph_definition_link_target(v: Any, c: Context) -> Problems | None:
 
 def check_graph_definition_link_target_compartment(v: Any, c: Context) -> Problems | None:
     """GraphDefinition.link.target.compartment."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'use' in v:
         if v['use'] not in CODES_2: p = put(p, 'use', 'code', 'graph-compartment-use')
-    elif '_use' not in v: p = put(p, 'use', 'min')
+    else: p = put(p, 'use', 'min' if '_use' not in v else 'code-missing')
     if 'code' in v:
         if v['code'] not in CODES_3: p = put(p, 'code', 'code', 'compartment-type')
-    elif '_code' not in v: p = put(p, 'code', 'min')
+    else: p = put(p, 'code', 'min' if '_code' not in v else 'code-missing')
     if 'rule' in v:
         if v['rule'] not in CODES_4: p = put(p, 'rule', 'code', 'graph-compartment-rule')
-    elif '_rule' not in v: p = put(p, 'rule', 'min')
+    else: p = put(p, 'rule', 'min' if '_rule' not in v else 'code-missing')
     return p

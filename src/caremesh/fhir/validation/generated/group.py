@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import or3, prims, same, some
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
     check_range,
-    check_reference,
 )
 
 CODES_0 = codes('group-type')
@@ -34,16 +32,14 @@ def check_group(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'type' in v:
         if v['type'] not in CODES_0: p = put(p, 'type', 'code', 'group-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'actual' not in v and '_actual' not in v: p = put(p, 'actual', 'min')
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'quantity' in v:
         if not is_whole(v['quantity']): p = put(p, 'quantity', 'whole')
     if 'managingEntity' in v:
-        x = v['managingEntity']
-        if q := check_reference(x, c): p = at(p, 'managingEntity', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'managingEntity', q)
+        if q := refer(v['managingEntity'], c, TYPES_1): p = at(p, 'managingEntity', q)
     if 'characteristic' in v:
         x = v['characteristic']
         if q := many(check_group_characteristic, x, c): p = at(p, 'characteristic', q)
@@ -55,14 +51,14 @@ def check_group(v: Any, c: Context) -> Problems | None:
 
 def check_group_characteristic(v: Any, c: Context) -> Problems | None:
     """Group.characteristic."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
@@ -77,9 +73,7 @@ def check_group_characteristic(v: Any, c: Context) -> Problems | None:
         if 'valueRange' in v:
             if q := check_range(v['valueRange'], c): p = at(p, 'valueRange', q)
         if 'valueReference' in v:
-            x = v['valueReference']
-            if q := check_reference(x, c): p = at(p, 'valueReference', q)
-            if q := points_at(x, c, None): p = at(p, 'valueReference', q)
+            if q := refer(v['valueReference'], c, None): p = at(p, 'valueReference', q)
     if 'exclude' not in v and '_exclude' not in v: p = put(p, 'exclude', 'min')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
@@ -87,18 +81,16 @@ def check_group_characteristic(v: Any, c: Context) -> Problems | None:
 
 def check_group_member(v: Any, c: Context) -> Problems | None:
     """Group.member."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'entity' in v:
-        x = v['entity']
-        if q := check_reference(x, c): p = at(p, 'entity', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'entity', q)
+        if q := refer(v['entity'], c, TYPES_2): p = at(p, 'entity', q)
     else: p = put(p, 'entity', 'min')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)

@@ -6,7 +6,7 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
@@ -14,7 +14,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_data_requirement,
     check_identifier,
-    check_reference,
 )
 
 CODES_0 = codes('guidance-response-status')
@@ -41,52 +40,38 @@ def check_guidance_response(v: Any, c: Context) -> Problems | None:
     elif n == 0 and not (c.under and ('_moduleUri' in v or '_moduleCanonical' in v or '_moduleCodeableConcept' in v)): p = put(p, 'module[x]', 'min')
     if n:
         if 'moduleUri' in v:
-            if not is_uri(v['moduleUri']): p = put(p, 'moduleUri', 'uri')
+            if v['moduleUri'][:4] == 'urn:' and not is_uri(v['moduleUri']): p = put(p, 'moduleUri', 'uri')
         if 'moduleCanonical' in v:
             if not is_absolute(v['moduleCanonical']): p = put(p, 'moduleCanonical', 'canonical')
         if 'moduleCodeableConcept' in v:
             if q := check_codeable_concept(v['moduleCodeableConcept'], c): p = at(p, 'moduleCodeableConcept', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'guidance-response-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_1): p = at(p, 'subject', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_2): p = at(p, 'encounter', q)
     if 'occurrenceDateTime' in v:
         if not real_day(v['occurrenceDateTime']): p = put(p, 'occurrenceDateTime', 'date')
     if 'performer' in v:
-        x = v['performer']
-        if q := check_reference(x, c): p = at(p, 'performer', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'performer', q)
+        if q := refer(v['performer'], c, TYPES_3): p = at(p, 'performer', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'reasonReference', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
     if 'evaluationMessage' in v:
         x = v['evaluationMessage']
-        if q := many(check_reference, x, c): p = at(p, 'evaluationMessage', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'evaluationMessage[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'evaluationMessage', q)
     if 'outputParameters' in v:
-        x = v['outputParameters']
-        if q := check_reference(x, c): p = at(p, 'outputParameters', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'outputParameters', q)
+        if q := refer(v['outputParameters'], c, TYPES_6): p = at(p, 'outputParameters', q)
     if 'result' in v:
-        x = v['result']
-        if q := check_reference(x, c): p = at(p, 'result', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'result', q)
+        if q := refer(v['result'], c, TYPES_7): p = at(p, 'result', q)
     if 'dataRequirement' in v:
         x = v['dataRequirement']
         if q := many(check_data_requirement, x, c): p = at(p, 'dataRequirement', q)

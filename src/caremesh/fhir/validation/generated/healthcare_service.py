@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_attachment,
     check_codeable_concept,
     check_contact_point,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Organization'])
@@ -34,14 +32,10 @@ def check_healthcare_service(v: Any, c: Context) -> Problems | None:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'providedBy' in v:
-        x = v['providedBy']
-        if q := check_reference(x, c): p = at(p, 'providedBy', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'providedBy', q)
+        if q := refer(v['providedBy'], c, TYPES_0): p = at(p, 'providedBy', q)
     if 'offeredIn' in v:
         x = v['offeredIn']
-        if q := many(check_reference, x, c): p = at(p, 'offeredIn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'offeredIn[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'offeredIn', q)
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
@@ -53,9 +47,7 @@ def check_healthcare_service(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'specialty', q)
     if 'location' in v:
         x = v['location']
-        if q := many(check_reference, x, c): p = at(p, 'location', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'location[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'location', q)
     if 'photo' in v:
         if q := check_attachment(v['photo'], c): p = at(p, 'photo', q)
     if 'telecom' in v:
@@ -63,9 +55,7 @@ def check_healthcare_service(v: Any, c: Context) -> Problems | None:
         if q := many(check_contact_point, x, c): p = at(p, 'telecom', q)
     if 'coverageArea' in v:
         x = v['coverageArea']
-        if q := many(check_reference, x, c): p = at(p, 'coverageArea', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'coverageArea[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'coverageArea', q)
     if 'serviceProvisionCode' in v:
         x = v['serviceProvisionCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'serviceProvisionCode', q)
@@ -92,35 +82,33 @@ def check_healthcare_service(v: Any, c: Context) -> Problems | None:
         if q := many(check_healthcare_service_not_available, x, c): p = at(p, 'notAvailable', q)
     if 'endpoint' in v:
         x = v['endpoint']
-        if q := many(check_reference, x, c): p = at(p, 'endpoint', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'endpoint[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'endpoint', q)
     return p
 
 def check_healthcare_service_eligibility(v: Any, c: Context) -> Problems | None:
     """HealthcareService.eligibility."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     return p
 
 def check_healthcare_service_available_time(v: Any, c: Context) -> Problems | None:
     """HealthcareService.availableTime."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'daysOfWeek' in v:
         x = v['daysOfWeek']
         if q := whole_array(v, 'daysOfWeek'): p = at(p, 'daysOfWeek', q)
@@ -129,14 +117,14 @@ def check_healthcare_service_available_time(v: Any, c: Context) -> Problems | No
 
 def check_healthcare_service_not_available(v: Any, c: Context) -> Problems | None:
     """HealthcareService.notAvailable."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'description' not in v and '_description' not in v: p = put(p, 'description', 'min')
     if 'during' in v:
         if q := check_period(v['during'], c): p = at(p, 'during', q)

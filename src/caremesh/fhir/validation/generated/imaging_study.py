@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
     check_coding,
-    check_extension,
     check_identifier,
-    check_reference,
 )
 
 CODES_0 = codes('imagingstudy-status')
@@ -40,63 +38,45 @@ def check_imaging_study(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'imagingstudy-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'modality' in v:
         x = v['modality']
         if q := many(check_coding, x, c): p = at(p, 'modality', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_1): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_2): p = at(p, 'encounter', q)
     if 'started' in v:
         if not real_day(v['started']): p = put(p, 'started', 'date')
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'basedOn', q)
     if 'referrer' in v:
-        x = v['referrer']
-        if q := check_reference(x, c): p = at(p, 'referrer', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'referrer', q)
+        if q := refer(v['referrer'], c, TYPES_4): p = at(p, 'referrer', q)
     if 'interpreter' in v:
         x = v['interpreter']
-        if q := many(check_reference, x, c): p = at(p, 'interpreter', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'interpreter[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'interpreter', q)
     if 'endpoint' in v:
         x = v['endpoint']
-        if q := many(check_reference, x, c): p = at(p, 'endpoint', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'endpoint[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'endpoint', q)
     if 'numberOfSeries' in v:
         if not is_whole(v['numberOfSeries']): p = put(p, 'numberOfSeries', 'whole')
     if 'numberOfInstances' in v:
         if not is_whole(v['numberOfInstances']): p = put(p, 'numberOfInstances', 'whole')
     if 'procedureReference' in v:
-        x = v['procedureReference']
-        if q := check_reference(x, c): p = at(p, 'procedureReference', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'procedureReference', q)
+        if q := refer(v['procedureReference'], c, TYPES_6): p = at(p, 'procedureReference', q)
     if 'procedureCode' in v:
         x = v['procedureCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'procedureCode', q)
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_7): p = at(p, 'location', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'reasonReference', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
@@ -107,14 +87,14 @@ def check_imaging_study(v: Any, c: Context) -> Problems | None:
 
 def check_imaging_study_series(v: Any, c: Context) -> Problems | None:
     """ImagingStudy.series."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'uid' not in v and '_uid' not in v: p = put(p, 'uid', 'min')
     if 'number' in v:
         if not is_whole(v['number']): p = put(p, 'number', 'whole')
@@ -125,18 +105,14 @@ def check_imaging_study_series(v: Any, c: Context) -> Problems | None:
         if not is_whole(v['numberOfInstances']): p = put(p, 'numberOfInstances', 'whole')
     if 'endpoint' in v:
         x = v['endpoint']
-        if q := many(check_reference, x, c): p = at(p, 'endpoint', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'endpoint[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'endpoint', q)
     if 'bodySite' in v:
         if q := check_coding(v['bodySite'], c): p = at(p, 'bodySite', q)
     if 'laterality' in v:
         if q := check_coding(v['laterality'], c): p = at(p, 'laterality', q)
     if 'specimen' in v:
         x = v['specimen']
-        if q := many(check_reference, x, c): p = at(p, 'specimen', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_9): p = at(p, f'specimen[{i}]', q)
+        if q := refer_all(x, c, TYPES_9): p = at(p, 'specimen', q)
     if 'started' in v:
         if not real_day(v['started']): p = put(p, 'started', 'date')
     if 'performer' in v:
@@ -149,33 +125,31 @@ def check_imaging_study_series(v: Any, c: Context) -> Problems | None:
 
 def check_imaging_study_series_performer(v: Any, c: Context) -> Problems | None:
     """ImagingStudy.series.performer."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'function' in v:
         if q := check_codeable_concept(v['function'], c): p = at(p, 'function', q)
     if 'actor' in v:
-        x = v['actor']
-        if q := check_reference(x, c): p = at(p, 'actor', q)
-        if q := points_at(x, c, TYPES_10): p = at(p, 'actor', q)
+        if q := refer(v['actor'], c, TYPES_10): p = at(p, 'actor', q)
     else: p = put(p, 'actor', 'min')
     return p
 
 def check_imaging_study_series_instance(v: Any, c: Context) -> Problems | None:
     """ImagingStudy.series.instance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'uid' not in v and '_uid' not in v: p = put(p, 'uid', 'min')
     if 'sopClass' in v:
         if q := check_coding(v['sopClass'], c): p = at(p, 'sopClass', q)

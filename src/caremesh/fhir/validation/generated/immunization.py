@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('immunization-status')
@@ -37,21 +35,17 @@ def check_immunization(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'immunization-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusReason' in v:
         if q := check_codeable_concept(v['statusReason'], c): p = at(p, 'statusReason', q)
     if 'vaccineCode' in v:
         if q := check_codeable_concept(v['vaccineCode'], c): p = at(p, 'vaccineCode', q)
     else: p = put(p, 'vaccineCode', 'min')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_1): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_2): p = at(p, 'encounter', q)
     n = ('occurrenceDateTime' in v) + ('occurrenceString' in v)
     if n > 1: p = put(p, 'occurrence', 'choice')
     elif n == 0 and not (c.under and ('_occurrenceDateTime' in v or '_occurrenceString' in v)): p = put(p, 'occurrence[x]', 'min')
@@ -63,13 +57,9 @@ def check_immunization(v: Any, c: Context) -> Problems | None:
     if 'reportOrigin' in v:
         if q := check_codeable_concept(v['reportOrigin'], c): p = at(p, 'reportOrigin', q)
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_3): p = at(p, 'location', q)
     if 'manufacturer' in v:
-        x = v['manufacturer']
-        if q := check_reference(x, c): p = at(p, 'manufacturer', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'manufacturer', q)
+        if q := refer(v['manufacturer'], c, TYPES_4): p = at(p, 'manufacturer', q)
     if 'expirationDate' in v:
         if not real_day(v['expirationDate']): p = put(p, 'expirationDate', 'date')
     if 'site' in v:
@@ -89,9 +79,7 @@ def check_immunization(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'reasonReference', q)
     if 'subpotentReason' in v:
         x = v['subpotentReason']
         if q := many(check_codeable_concept, x, c): p = at(p, 'subpotentReason', q)
@@ -113,35 +101,33 @@ def check_immunization(v: Any, c: Context) -> Problems | None:
 
 def check_immunization_performer(v: Any, c: Context) -> Problems | None:
     """Immunization.performer."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'function' in v:
         if q := check_codeable_concept(v['function'], c): p = at(p, 'function', q)
     if 'actor' in v:
-        x = v['actor']
-        if q := check_reference(x, c): p = at(p, 'actor', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'actor', q)
+        if q := refer(v['actor'], c, TYPES_6): p = at(p, 'actor', q)
     else: p = put(p, 'actor', 'min')
     return p
 
 def check_immunization_education(v: Any, c: Context) -> Problems | None:
     """Immunization.education."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'reference' in v:
-        if not is_uri(v['reference']): p = put(p, 'reference', 'uri')
+        if v['reference'][:4] == 'urn:' and not is_uri(v['reference']): p = put(p, 'reference', 'uri')
     if 'publicationDate' in v:
         if not real_day(v['publicationDate']): p = put(p, 'publicationDate', 'date')
     if 'presentationDate' in v:
@@ -151,36 +137,32 @@ def check_immunization_education(v: Any, c: Context) -> Problems | None:
 
 def check_immunization_reaction(v: Any, c: Context) -> Problems | None:
     """Immunization.reaction."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'detail' in v:
-        x = v['detail']
-        if q := check_reference(x, c): p = at(p, 'detail', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'detail', q)
+        if q := refer(v['detail'], c, TYPES_7): p = at(p, 'detail', q)
     return p
 
 def check_immunization_protocol_applied(v: Any, c: Context) -> Problems | None:
     """Immunization.protocolApplied."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'authority' in v:
-        x = v['authority']
-        if q := check_reference(x, c): p = at(p, 'authority', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'authority', q)
+        if q := refer(v['authority'], c, TYPES_4): p = at(p, 'authority', q)
     if 'targetDisease' in v:
         x = v['targetDisease']
         if q := many(check_codeable_concept, x, c): p = at(p, 'targetDisease', q)

@@ -6,13 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_identifier,
-    check_reference,
 )
 
 CODES_0 = codes('immunization-evaluation-status')
@@ -30,25 +29,19 @@ def check_immunization_evaluation(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'immunization-evaluation-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_1): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'authority' in v:
-        x = v['authority']
-        if q := check_reference(x, c): p = at(p, 'authority', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'authority', q)
+        if q := refer(v['authority'], c, TYPES_2): p = at(p, 'authority', q)
     if 'targetDisease' in v:
         if q := check_codeable_concept(v['targetDisease'], c): p = at(p, 'targetDisease', q)
     else: p = put(p, 'targetDisease', 'min')
     if 'immunizationEvent' in v:
-        x = v['immunizationEvent']
-        if q := check_reference(x, c): p = at(p, 'immunizationEvent', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'immunizationEvent', q)
+        if q := refer(v['immunizationEvent'], c, TYPES_3): p = at(p, 'immunizationEvent', q)
     else: p = put(p, 'immunizationEvent', 'min')
     if 'doseStatus' in v:
         if q := check_codeable_concept(v['doseStatus'], c): p = at(p, 'doseStatus', q)

@@ -6,14 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Patient'])
@@ -29,17 +27,13 @@ def check_immunization_recommendation(v: Any, c: Context) -> Problems | None:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_0): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     elif '_date' not in v: p = put(p, 'date', 'min')
     if 'authority' in v:
-        x = v['authority']
-        if q := check_reference(x, c): p = at(p, 'authority', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'authority', q)
+        if q := refer(v['authority'], c, TYPES_1): p = at(p, 'authority', q)
     if 'recommendation' in v:
         x = v['recommendation']
         if q := many(check_immunization_recommendation_recommendation, x, c): p = at(p, 'recommendation', q)
@@ -48,14 +42,14 @@ def check_immunization_recommendation(v: Any, c: Context) -> Problems | None:
 
 def check_immunization_recommendation_recommendation(v: Any, c: Context) -> Problems | None:
     """ImmunizationRecommendation.recommendation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'vaccineCode' in v:
         x = v['vaccineCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'vaccineCode', q)
@@ -85,27 +79,23 @@ def check_immunization_recommendation_recommendation(v: Any, c: Context) -> Prob
             if not is_whole(v['seriesDosesPositiveInt']): p = put(p, 'seriesDosesPositiveInt', 'whole')
     if 'supportingImmunization' in v:
         x = v['supportingImmunization']
-        if q := many(check_reference, x, c): p = at(p, 'supportingImmunization', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'supportingImmunization[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'supportingImmunization', q)
     if 'supportingPatientInformation' in v:
         x = v['supportingPatientInformation']
-        if q := many(check_reference, x, c): p = at(p, 'supportingPatientInformation', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'supportingPatientInformation[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'supportingPatientInformation', q)
     if not (("vaccineCode" in v) or ("targetDisease" in v)): p = put(p, '', 'imr-1')
     return p
 
 def check_immunization_recommendation_recommendation_date_criterion(v: Any, c: Context) -> Problems | None:
     """ImmunizationRecommendation.recommendation.dateCriterion."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')

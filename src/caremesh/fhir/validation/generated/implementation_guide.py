@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import among, kids, matches, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_contact_detail,
-    check_extension,
-    check_reference,
     check_usage_context,
 )
 
@@ -32,12 +30,12 @@ def check_implementation_guide(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     elif '_url' not in v: p = put(p, 'url', 'min')
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -52,6 +50,7 @@ def check_implementation_guide(v: Any, c: Context) -> Problems | None:
     if 'packageId' not in v and '_packageId' not in v: p = put(p, 'packageId', 'min')
     if 'license' in v:
         if v['license'] not in CODES_1: p = put(p, 'license', 'code', 'spdx-license')
+    elif '_license' in v and c.under: p = put(p, 'license', 'code-missing')
     if 'fhirVersion' in v:
         x = v['fhirVersion']
         if q := whole_array(v, 'fhirVersion'): p = at(p, 'fhirVersion', q)
@@ -73,14 +72,14 @@ def check_implementation_guide(v: Any, c: Context) -> Problems | None:
 
 def check_implementation_guide_depends_on(v: Any, c: Context) -> Problems | None:
     """ImplementationGuide.dependsOn."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'uri' in v:
         if not is_absolute(v['uri']): p = put(p, 'uri', 'canonical')
     elif '_uri' not in v: p = put(p, 'uri', 'min')
@@ -88,17 +87,17 @@ def check_implementation_guide_depends_on(v: Any, c: Context) -> Problems | None
 
 def check_implementation_guide_global(v: Any, c: Context) -> Problems | None:
     """ImplementationGuide.global."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_3: p = put(p, 'type', 'code', 'resource-types')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'profile' in v:
         if not is_absolute(v['profile']): p = put(p, 'profile', 'canonical')
     elif '_profile' not in v: p = put(p, 'profile', 'min')
@@ -106,14 +105,14 @@ def check_implementation_guide_global(v: Any, c: Context) -> Problems | None:
 
 def check_implementation_guide_definition(v: Any, c: Context) -> Problems | None:
     """ImplementationGuide.definition."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'grouping' in v:
         x = v['grouping']
         if q := many(check_implementation_guide_definition_grouping, x, c): p = at(p, 'grouping', q)
@@ -134,31 +133,29 @@ def check_implementation_guide_definition(v: Any, c: Context) -> Problems | None
 
 def check_implementation_guide_definition_grouping(v: Any, c: Context) -> Problems | None:
     """ImplementationGuide.definition.grouping."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     return p
 
 def check_implementation_guide_definition_resource(v: Any, c: Context) -> Problems | None:
     """ImplementationGuide.definition.resource."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'reference' in v:
-        x = v['reference']
-        if q := check_reference(x, c): p = at(p, 'reference', q)
-        if q := points_at(x, c, None): p = at(p, 'reference', q)
+        if q := refer(v['reference'], c, None): p = at(p, 'reference', q)
     else: p = put(p, 'reference', 'min')
     if 'fhirVersion' in v:
         x = v['fhirVersion']
@@ -173,28 +170,26 @@ def check_implementation_guide_definition_resource(v: Any, c: Context) -> Proble
 
 def check_implementation_guide_definition_page(v: Any, c: Context) -> Problems | None:
     """ImplementationGuide.definition.page."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('nameUrl' in v) + ('nameReference' in v)
     if n > 1: p = put(p, 'name', 'choice')
     elif n == 0 and not (c.under and ('_nameUrl' in v or '_nameReference' in v)): p = put(p, 'name[x]', 'min')
     if n:
         if 'nameUrl' in v:
-            if not is_uri(v['nameUrl']): p = put(p, 'nameUrl', 'uri')
+            if v['nameUrl'][:4] == 'urn:' and not is_uri(v['nameUrl']): p = put(p, 'nameUrl', 'uri')
         if 'nameReference' in v:
-            x = v['nameReference']
-            if q := check_reference(x, c): p = at(p, 'nameReference', q)
-            if q := points_at(x, c, TYPES_4): p = at(p, 'nameReference', q)
+            if q := refer(v['nameReference'], c, TYPES_4): p = at(p, 'nameReference', q)
     if 'title' not in v and '_title' not in v: p = put(p, 'title', 'min')
     if 'generation' in v:
         if v['generation'] not in CODES_5: p = put(p, 'generation', 'code', 'guide-page-generation')
-    elif '_generation' not in v: p = put(p, 'generation', 'min')
+    else: p = put(p, 'generation', 'min' if '_generation' not in v else 'code-missing')
     if 'page' in v:
         x = v['page']
         if q := many(check_implementation_guide_definition_page, x, c): p = at(p, 'page', q)
@@ -202,46 +197,46 @@ def check_implementation_guide_definition_page(v: Any, c: Context) -> Problems |
 
 def check_implementation_guide_definition_parameter(v: Any, c: Context) -> Problems | None:
     """ImplementationGuide.definition.parameter."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if v['code'] not in CODES_6: p = put(p, 'code', 'code', 'guide-parameter-code')
-    elif '_code' not in v: p = put(p, 'code', 'min')
+    else: p = put(p, 'code', 'min' if '_code' not in v else 'code-missing')
     if 'value' not in v and '_value' not in v: p = put(p, 'value', 'min')
     return p
 
 def check_implementation_guide_definition_template(v: Any, c: Context) -> Problems | None:
     """ImplementationGuide.definition.template."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' not in v and '_code' not in v: p = put(p, 'code', 'min')
     if 'source' not in v and '_source' not in v: p = put(p, 'source', 'min')
     return p
 
 def check_implementation_guide_manifest(v: Any, c: Context) -> Problems | None:
     """ImplementationGuide.manifest."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'rendering' in v:
-        if not is_uri(v['rendering']): p = put(p, 'rendering', 'uri')
+        if v['rendering'][:4] == 'urn:' and not is_uri(v['rendering']): p = put(p, 'rendering', 'uri')
     if 'resource' in v:
         x = v['resource']
         if q := many(check_implementation_guide_manifest_resource, x, c): p = at(p, 'resource', q)
@@ -259,18 +254,16 @@ def check_implementation_guide_manifest(v: Any, c: Context) -> Problems | None:
 
 def check_implementation_guide_manifest_resource(v: Any, c: Context) -> Problems | None:
     """ImplementationGuide.manifest.resource."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'reference' in v:
-        x = v['reference']
-        if q := check_reference(x, c): p = at(p, 'reference', q)
-        if q := points_at(x, c, None): p = at(p, 'reference', q)
+        if q := refer(v['reference'], c, None): p = at(p, 'reference', q)
     else: p = put(p, 'reference', 'min')
     n = ('exampleBoolean' in v) + ('exampleCanonical' in v)
     if n > 1: p = put(p, 'example', 'choice')
@@ -278,19 +271,19 @@ def check_implementation_guide_manifest_resource(v: Any, c: Context) -> Problems
         if 'exampleCanonical' in v:
             if not is_absolute(v['exampleCanonical']): p = put(p, 'exampleCanonical', 'canonical')
     if 'relativePath' in v:
-        if not is_uri(v['relativePath']): p = put(p, 'relativePath', 'uri')
+        if v['relativePath'][:4] == 'urn:' and not is_uri(v['relativePath']): p = put(p, 'relativePath', 'uri')
     return p
 
 def check_implementation_guide_manifest_page(v: Any, c: Context) -> Problems | None:
     """ImplementationGuide.manifest.page."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'anchor' in v:
         x = v['anchor']

@@ -6,21 +6,19 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import above, count, kids, plus, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_address,
     check_codeable_concept,
     check_contact_point,
-    check_extension,
     check_human_name,
     check_identifier,
     check_money,
     check_period,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('publication-status')
@@ -39,6 +37,7 @@ def check_insurance_plan(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'type' in v:
         x = v['type']
         if q := many(check_codeable_concept, x, c): p = at(p, 'type', q)
@@ -48,31 +47,21 @@ def check_insurance_plan(v: Any, c: Context) -> Problems | None:
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'ownedBy' in v:
-        x = v['ownedBy']
-        if q := check_reference(x, c): p = at(p, 'ownedBy', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'ownedBy', q)
+        if q := refer(v['ownedBy'], c, TYPES_1): p = at(p, 'ownedBy', q)
     if 'administeredBy' in v:
-        x = v['administeredBy']
-        if q := check_reference(x, c): p = at(p, 'administeredBy', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'administeredBy', q)
+        if q := refer(v['administeredBy'], c, TYPES_1): p = at(p, 'administeredBy', q)
     if 'coverageArea' in v:
         x = v['coverageArea']
-        if q := many(check_reference, x, c): p = at(p, 'coverageArea', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'coverageArea[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'coverageArea', q)
     if 'contact' in v:
         x = v['contact']
         if q := many(check_insurance_plan_contact, x, c): p = at(p, 'contact', q)
     if 'endpoint' in v:
         x = v['endpoint']
-        if q := many(check_reference, x, c): p = at(p, 'endpoint', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'endpoint[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'endpoint', q)
     if 'network' in v:
         x = v['network']
-        if q := many(check_reference, x, c): p = at(p, 'network', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'network[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'network', q)
     if 'coverage' in v:
         x = v['coverage']
         if q := many(check_insurance_plan_coverage, x, c): p = at(p, 'coverage', q)
@@ -84,14 +73,14 @@ def check_insurance_plan(v: Any, c: Context) -> Problems | None:
 
 def check_insurance_plan_contact(v: Any, c: Context) -> Problems | None:
     """InsurancePlan.contact."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'purpose' in v:
         if q := check_codeable_concept(v['purpose'], c): p = at(p, 'purpose', q)
     if 'name' in v:
@@ -105,22 +94,20 @@ def check_insurance_plan_contact(v: Any, c: Context) -> Problems | None:
 
 def check_insurance_plan_coverage(v: Any, c: Context) -> Problems | None:
     """InsurancePlan.coverage."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
     if 'network' in v:
         x = v['network']
-        if q := many(check_reference, x, c): p = at(p, 'network', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'network[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'network', q)
     if 'benefit' in v:
         x = v['benefit']
         if q := many(check_insurance_plan_coverage_benefit, x, c): p = at(p, 'benefit', q)
@@ -129,14 +116,14 @@ def check_insurance_plan_coverage(v: Any, c: Context) -> Problems | None:
 
 def check_insurance_plan_coverage_benefit(v: Any, c: Context) -> Problems | None:
     """InsurancePlan.coverage.benefit."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -147,14 +134,14 @@ def check_insurance_plan_coverage_benefit(v: Any, c: Context) -> Problems | None
 
 def check_insurance_plan_coverage_benefit_limit(v: Any, c: Context) -> Problems | None:
     """InsurancePlan.coverage.benefit.limit."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'value' in v:
         if q := check_quantity(v['value'], c): p = at(p, 'value', q)
     if 'code' in v:
@@ -163,14 +150,14 @@ def check_insurance_plan_coverage_benefit_limit(v: Any, c: Context) -> Problems 
 
 def check_insurance_plan_plan(v: Any, c: Context) -> Problems | None:
     """InsurancePlan.plan."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
@@ -178,14 +165,10 @@ def check_insurance_plan_plan(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'coverageArea' in v:
         x = v['coverageArea']
-        if q := many(check_reference, x, c): p = at(p, 'coverageArea', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'coverageArea[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'coverageArea', q)
     if 'network' in v:
         x = v['network']
-        if q := many(check_reference, x, c): p = at(p, 'network', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'network[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'network', q)
     if 'generalCost' in v:
         x = v['generalCost']
         if q := many(check_insurance_plan_plan_general_cost, x, c): p = at(p, 'generalCost', q)
@@ -196,14 +179,14 @@ def check_insurance_plan_plan(v: Any, c: Context) -> Problems | None:
 
 def check_insurance_plan_plan_general_cost(v: Any, c: Context) -> Problems | None:
     """InsurancePlan.plan.generalCost."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'groupSize' in v:
@@ -214,14 +197,14 @@ def check_insurance_plan_plan_general_cost(v: Any, c: Context) -> Problems | Non
 
 def check_insurance_plan_plan_specific_cost(v: Any, c: Context) -> Problems | None:
     """InsurancePlan.plan.specificCost."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'category' in v:
         if q := check_codeable_concept(v['category'], c): p = at(p, 'category', q)
     else: p = put(p, 'category', 'min')
@@ -232,14 +215,14 @@ def check_insurance_plan_plan_specific_cost(v: Any, c: Context) -> Problems | No
 
 def check_insurance_plan_plan_specific_cost_benefit(v: Any, c: Context) -> Problems | None:
     """InsurancePlan.plan.specificCost.benefit."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -250,14 +233,14 @@ def check_insurance_plan_plan_specific_cost_benefit(v: Any, c: Context) -> Probl
 
 def check_insurance_plan_plan_specific_cost_benefit_cost(v: Any, c: Context) -> Problems | None:
     """InsurancePlan.plan.specificCost.benefit.cost."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')

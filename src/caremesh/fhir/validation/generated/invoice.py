@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_money,
-    check_reference,
 )
 
 CODES_0 = codes('invoice-status')
@@ -37,30 +35,22 @@ def check_invoice(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'invoice-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_1): p = at(p, 'subject', q)
     if 'recipient' in v:
-        x = v['recipient']
-        if q := check_reference(x, c): p = at(p, 'recipient', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'recipient', q)
+        if q := refer(v['recipient'], c, TYPES_2): p = at(p, 'recipient', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'participant' in v:
         x = v['participant']
         if q := many(check_invoice_participant, x, c): p = at(p, 'participant', q)
     if 'issuer' in v:
-        x = v['issuer']
-        if q := check_reference(x, c): p = at(p, 'issuer', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'issuer', q)
+        if q := refer(v['issuer'], c, TYPES_3): p = at(p, 'issuer', q)
     if 'account' in v:
-        x = v['account']
-        if q := check_reference(x, c): p = at(p, 'account', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'account', q)
+        if q := refer(v['account'], c, TYPES_4): p = at(p, 'account', q)
     if 'lineItem' in v:
         x = v['lineItem']
         if q := many(check_invoice_line_item, x, c): p = at(p, 'lineItem', q)
@@ -78,33 +68,31 @@ def check_invoice(v: Any, c: Context) -> Problems | None:
 
 def check_invoice_participant(v: Any, c: Context) -> Problems | None:
     """Invoice.participant."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'role' in v:
         if q := check_codeable_concept(v['role'], c): p = at(p, 'role', q)
     if 'actor' in v:
-        x = v['actor']
-        if q := check_reference(x, c): p = at(p, 'actor', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'actor', q)
+        if q := refer(v['actor'], c, TYPES_5): p = at(p, 'actor', q)
     else: p = put(p, 'actor', 'min')
     return p
 
 def check_invoice_line_item(v: Any, c: Context) -> Problems | None:
     """Invoice.lineItem."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'sequence' in v:
         if not is_whole(v['sequence']): p = put(p, 'sequence', 'whole')
     n = ('chargeItemReference' in v) + ('chargeItemCodeableConcept' in v)
@@ -112,9 +100,7 @@ def check_invoice_line_item(v: Any, c: Context) -> Problems | None:
     elif n == 0 and not (c.under and ('_chargeItemReference' in v or '_chargeItemCodeableConcept' in v)): p = put(p, 'chargeItem[x]', 'min')
     if n:
         if 'chargeItemReference' in v:
-            x = v['chargeItemReference']
-            if q := check_reference(x, c): p = at(p, 'chargeItemReference', q)
-            if q := points_at(x, c, TYPES_6): p = at(p, 'chargeItemReference', q)
+            if q := refer(v['chargeItemReference'], c, TYPES_6): p = at(p, 'chargeItemReference', q)
         if 'chargeItemCodeableConcept' in v:
             if q := check_codeable_concept(v['chargeItemCodeableConcept'], c): p = at(p, 'chargeItemCodeableConcept', q)
     if 'priceComponent' in v:
@@ -124,17 +110,17 @@ def check_invoice_line_item(v: Any, c: Context) -> Problems | None:
 
 def check_invoice_line_item_price_component(v: Any, c: Context) -> Problems | None:
     """Invoice.lineItem.priceComponent."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_7: p = put(p, 'type', 'code', 'invoice-priceComponentType')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'amount' in v:

@@ -6,14 +6,10 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import above, count, kids
-from caremesh.fhir.validation.generated.datatypes import (
-    check_extension,
-    check_reference,
-)
 
 TYPES_0 = frozenset(['Organization', 'Practitioner', 'PractitionerRole'])
 CODES_1 = codes('linkage-type')
@@ -24,9 +20,7 @@ def check_linkage(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'author' in v:
-        x = v['author']
-        if q := check_reference(x, c): p = at(p, 'author', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'author', q)
+        if q := refer(v['author'], c, TYPES_0): p = at(p, 'author', q)
     if 'item' in v:
         x = v['item']
         if q := many(check_linkage_item, x, c): p = at(p, 'item', q)
@@ -36,20 +30,18 @@ def check_linkage(v: Any, c: Context) -> Problems | None:
 
 def check_linkage_item(v: Any, c: Context) -> Problems | None:
     """Linkage.item."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_1: p = put(p, 'type', 'code', 'linkage-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'resource' in v:
-        x = v['resource']
-        if q := check_reference(x, c): p = at(p, 'resource', q)
-        if q := points_at(x, c, None): p = at(p, 'resource', q)
+        if q := refer(v['resource'], c, None): p = at(p, 'resource', q)
     else: p = put(p, 'resource', 'min')
     return p

@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import kids, or3, prims, same
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
-    check_reference,
 )
 
 CODES_0 = codes('list-status')
@@ -34,26 +32,20 @@ def check_list(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'list-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'mode' in v:
         if v['mode'] not in CODES_1: p = put(p, 'mode', 'code', 'list-mode')
-    elif '_mode' not in v: p = put(p, 'mode', 'min')
+    else: p = put(p, 'mode', 'min' if '_mode' not in v else 'code-missing')
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_2): p = at(p, 'subject', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_3): p = at(p, 'encounter', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'source' in v:
-        x = v['source']
-        if q := check_reference(x, c): p = at(p, 'source', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'source', q)
+        if q := refer(v['source'], c, TYPES_4): p = at(p, 'source', q)
     if 'orderedBy' in v:
         if q := check_codeable_concept(v['orderedBy'], c): p = at(p, 'orderedBy', q)
     if 'note' in v:
@@ -71,21 +63,19 @@ def check_list(v: Any, c: Context) -> Problems | None:
 
 def check_list_entry(v: Any, c: Context) -> Problems | None:
     """List.entry."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'flag' in v:
         if q := check_codeable_concept(v['flag'], c): p = at(p, 'flag', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'item' in v:
-        x = v['item']
-        if q := check_reference(x, c): p = at(p, 'item', q)
-        if q := points_at(x, c, None): p = at(p, 'item', q)
+        if q := refer(v['item'], c, None): p = at(p, 'item', q)
     else: p = put(p, 'item', 'min')
     return p

@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_address,
     check_codeable_concept,
     check_coding,
     check_contact_point,
-    check_extension,
     check_identifier,
-    check_reference,
 )
 
 CODES_0 = codes('location-status')
@@ -36,6 +34,7 @@ def check_location(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'location-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'operationalStatus' in v:
         if q := check_coding(v['operationalStatus'], c): p = at(p, 'operationalStatus', q)
     if 'alias' in v:
@@ -43,6 +42,7 @@ def check_location(v: Any, c: Context) -> Problems | None:
         if q := whole_array(v, 'alias'): p = at(p, 'alias', q)
     if 'mode' in v:
         if v['mode'] not in CODES_1: p = put(p, 'mode', 'code', 'location-mode')
+    elif '_mode' in v and c.under: p = put(p, 'mode', 'code-missing')
     if 'type' in v:
         x = v['type']
         if q := many(check_codeable_concept, x, c): p = at(p, 'type', q)
@@ -56,47 +56,41 @@ def check_location(v: Any, c: Context) -> Problems | None:
     if 'position' in v:
         if q := check_location_position(v['position'], c): p = at(p, 'position', q)
     if 'managingOrganization' in v:
-        x = v['managingOrganization']
-        if q := check_reference(x, c): p = at(p, 'managingOrganization', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'managingOrganization', q)
+        if q := refer(v['managingOrganization'], c, TYPES_2): p = at(p, 'managingOrganization', q)
     if 'partOf' in v:
-        x = v['partOf']
-        if q := check_reference(x, c): p = at(p, 'partOf', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'partOf', q)
+        if q := refer(v['partOf'], c, TYPES_3): p = at(p, 'partOf', q)
     if 'hoursOfOperation' in v:
         x = v['hoursOfOperation']
         if q := many(check_location_hours_of_operation, x, c): p = at(p, 'hoursOfOperation', q)
     if 'endpoint' in v:
         x = v['endpoint']
-        if q := many(check_reference, x, c): p = at(p, 'endpoint', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'endpoint[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'endpoint', q)
     return p
 
 def check_location_position(v: Any, c: Context) -> Problems | None:
     """Location.position."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'longitude' not in v and '_longitude' not in v: p = put(p, 'longitude', 'min')
     if 'latitude' not in v and '_latitude' not in v: p = put(p, 'latitude', 'min')
     return p
 
 def check_location_hours_of_operation(v: Any, c: Context) -> Problems | None:
     """Location.hoursOfOperation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'daysOfWeek' in v:
         x = v['daysOfWeek']
         if q := whole_array(v, 'daysOfWeek'): p = at(p, 'daysOfWeek', q)

@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import differs, kids, or3, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('measure-report-status')
@@ -36,23 +34,19 @@ def check_measure_report(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'measure-report-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'type' in v:
         if v['type'] not in CODES_1: p = put(p, 'type', 'code', 'measure-report-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'measure' in v:
         if not is_absolute(v['measure']): p = put(p, 'measure', 'canonical')
     elif '_measure' not in v: p = put(p, 'measure', 'min')
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_2): p = at(p, 'subject', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'reporter' in v:
-        x = v['reporter']
-        if q := check_reference(x, c): p = at(p, 'reporter', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'reporter', q)
+        if q := refer(v['reporter'], c, TYPES_3): p = at(p, 'reporter', q)
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     else: p = put(p, 'period', 'min')
@@ -65,23 +59,21 @@ def check_measure_report(v: Any, c: Context) -> Problems | None:
         if q := many(check_measure_report_group, x, c): p = at(p, 'group', q)
     if 'evaluatedResource' in v:
         x = v['evaluatedResource']
-        if q := many(check_reference, x, c): p = at(p, 'evaluatedResource', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'evaluatedResource[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'evaluatedResource', q)
     if not (or3((differs(prims([v], 'type'), ['data-collection'])), not ("group" in v))): p = put(p, '', 'mrp-1')
     if not (all(("value" in t1) != ("component" in t1) for t1 in kids(kids(kids([v], 'group'), 'stratifier'), 'stratum'))): p = put(p, '', 'mrp-2')
     return p
 
 def check_measure_report_group(v: Any, c: Context) -> Problems | None:
     """MeasureReport.group."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'population' in v:
@@ -96,34 +88,32 @@ def check_measure_report_group(v: Any, c: Context) -> Problems | None:
 
 def check_measure_report_group_population(v: Any, c: Context) -> Problems | None:
     """MeasureReport.group.population."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'count' in v:
         if not is_whole(v['count']): p = put(p, 'count', 'whole')
     if 'subjectResults' in v:
-        x = v['subjectResults']
-        if q := check_reference(x, c): p = at(p, 'subjectResults', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'subjectResults', q)
+        if q := refer(v['subjectResults'], c, TYPES_5): p = at(p, 'subjectResults', q)
     return p
 
 def check_measure_report_group_stratifier(v: Any, c: Context) -> Problems | None:
     """MeasureReport.group.stratifier."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         x = v['code']
         if q := many(check_codeable_concept, x, c): p = at(p, 'code', q)
@@ -134,14 +124,14 @@ def check_measure_report_group_stratifier(v: Any, c: Context) -> Problems | None
 
 def check_measure_report_group_stratifier_stratum(v: Any, c: Context) -> Problems | None:
     """MeasureReport.group.stratifier.stratum."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'value' in v:
         if q := check_codeable_concept(v['value'], c): p = at(p, 'value', q)
     if 'component' in v:
@@ -156,14 +146,14 @@ def check_measure_report_group_stratifier_stratum(v: Any, c: Context) -> Problem
 
 def check_measure_report_group_stratifier_stratum_component(v: Any, c: Context) -> Problems | None:
     """MeasureReport.group.stratifier.stratum.component."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
@@ -174,20 +164,18 @@ def check_measure_report_group_stratifier_stratum_component(v: Any, c: Context) 
 
 def check_measure_report_group_stratifier_stratum_population(v: Any, c: Context) -> Problems | None:
     """MeasureReport.group.stratifier.stratum.population."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'count' in v:
         if not is_whole(v['count']): p = put(p, 'count', 'whole')
     if 'subjectResults' in v:
-        x = v['subjectResults']
-        if q := check_reference(x, c): p = at(p, 'subjectResults', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'subjectResults', q)
+        if q := refer(v['subjectResults'], c, TYPES_5): p = at(p, 'subjectResults', q)
     return p

@@ -6,7 +6,7 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
@@ -15,7 +15,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['CarePlan', 'ServiceRequest'])
@@ -35,17 +34,13 @@ def check_media(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'basedOn', q)
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'partOf', q)
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'event-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'modality' in v:
@@ -53,13 +48,9 @@ def check_media(v: Any, c: Context) -> Problems | None:
     if 'view' in v:
         if q := check_codeable_concept(v['view'], c): p = at(p, 'view', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_2): p = at(p, 'subject', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_3): p = at(p, 'encounter', q)
     n = ('createdDateTime' in v) + ('createdPeriod' in v)
     if n > 1: p = put(p, 'created', 'choice')
     if n:
@@ -70,18 +61,14 @@ def check_media(v: Any, c: Context) -> Problems | None:
     if 'issued' in v:
         if not real_day(v['issued']): p = put(p, 'issued', 'date')
     if 'operator' in v:
-        x = v['operator']
-        if q := check_reference(x, c): p = at(p, 'operator', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'operator', q)
+        if q := refer(v['operator'], c, TYPES_4): p = at(p, 'operator', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'bodySite' in v:
         if q := check_codeable_concept(v['bodySite'], c): p = at(p, 'bodySite', q)
     if 'device' in v:
-        x = v['device']
-        if q := check_reference(x, c): p = at(p, 'device', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'device', q)
+        if q := refer(v['device'], c, TYPES_5): p = at(p, 'device', q)
     if 'height' in v:
         if not is_whole(v['height']): p = put(p, 'height', 'whole')
     if 'width' in v:

@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_ratio,
-    check_reference,
 )
 
 CODES_0 = codes('medication-status')
@@ -33,10 +31,9 @@ def check_medication(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'medication-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'manufacturer' in v:
-        x = v['manufacturer']
-        if q := check_reference(x, c): p = at(p, 'manufacturer', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'manufacturer', q)
+        if q := refer(v['manufacturer'], c, TYPES_1): p = at(p, 'manufacturer', q)
     if 'form' in v:
         if q := check_codeable_concept(v['form'], c): p = at(p, 'form', q)
     if 'amount' in v:
@@ -50,14 +47,14 @@ def check_medication(v: Any, c: Context) -> Problems | None:
 
 def check_medication_ingredient(v: Any, c: Context) -> Problems | None:
     """Medication.ingredient."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('itemCodeableConcept' in v) + ('itemReference' in v)
     if n > 1: p = put(p, 'item', 'choice')
     elif n == 0 and not (c.under and ('_itemCodeableConcept' in v or '_itemReference' in v)): p = put(p, 'item[x]', 'min')
@@ -65,23 +62,21 @@ def check_medication_ingredient(v: Any, c: Context) -> Problems | None:
         if 'itemCodeableConcept' in v:
             if q := check_codeable_concept(v['itemCodeableConcept'], c): p = at(p, 'itemCodeableConcept', q)
         if 'itemReference' in v:
-            x = v['itemReference']
-            if q := check_reference(x, c): p = at(p, 'itemReference', q)
-            if q := points_at(x, c, TYPES_2): p = at(p, 'itemReference', q)
+            if q := refer(v['itemReference'], c, TYPES_2): p = at(p, 'itemReference', q)
     if 'strength' in v:
         if q := check_ratio(v['strength'], c): p = at(p, 'strength', q)
     return p
 
 def check_medication_batch(v: Any, c: Context) -> Problems | None:
     """Medication.batch."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'expirationDate' in v:
         if not real_day(v['expirationDate']): p = put(p, 'expirationDate', 'date')
     return p

@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
     check_ratio,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['MedicationAdministration', 'Procedure'])
@@ -45,12 +43,10 @@ def check_medication_administration(v: Any, c: Context) -> Problems | None:
         if q := values(is_uri, x, 'uri'): p = at(p, 'instantiates', q)
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'partOf', q)
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'medication-admin-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusReason' in v:
         x = v['statusReason']
         if q := many(check_codeable_concept, x, c): p = at(p, 'statusReason', q)
@@ -63,23 +59,15 @@ def check_medication_administration(v: Any, c: Context) -> Problems | None:
         if 'medicationCodeableConcept' in v:
             if q := check_codeable_concept(v['medicationCodeableConcept'], c): p = at(p, 'medicationCodeableConcept', q)
         if 'medicationReference' in v:
-            x = v['medicationReference']
-            if q := check_reference(x, c): p = at(p, 'medicationReference', q)
-            if q := points_at(x, c, TYPES_2): p = at(p, 'medicationReference', q)
+            if q := refer(v['medicationReference'], c, TYPES_2): p = at(p, 'medicationReference', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_3): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'context' in v:
-        x = v['context']
-        if q := check_reference(x, c): p = at(p, 'context', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'context', q)
+        if q := refer(v['context'], c, TYPES_4): p = at(p, 'context', q)
     if 'supportingInformation' in v:
         x = v['supportingInformation']
-        if q := many(check_reference, x, c): p = at(p, 'supportingInformation', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'supportingInformation[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'supportingInformation', q)
     n = ('effectiveDateTime' in v) + ('effectivePeriod' in v)
     if n > 1: p = put(p, 'effective', 'choice')
     elif n == 0 and not (c.under and ('_effectiveDateTime' in v or '_effectivePeriod' in v)): p = put(p, 'effective[x]', 'min')
@@ -96,18 +84,12 @@ def check_medication_administration(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'reasonReference', q)
     if 'request' in v:
-        x = v['request']
-        if q := check_reference(x, c): p = at(p, 'request', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'request', q)
+        if q := refer(v['request'], c, TYPES_6): p = at(p, 'request', q)
     if 'device' in v:
         x = v['device']
-        if q := many(check_reference, x, c): p = at(p, 'device', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'device[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'device', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
@@ -115,40 +97,36 @@ def check_medication_administration(v: Any, c: Context) -> Problems | None:
         if q := check_medication_administration_dosage(v['dosage'], c): p = at(p, 'dosage', q)
     if 'eventHistory' in v:
         x = v['eventHistory']
-        if q := many(check_reference, x, c): p = at(p, 'eventHistory', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'eventHistory[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'eventHistory', q)
     return p
 
 def check_medication_administration_performer(v: Any, c: Context) -> Problems | None:
     """MedicationAdministration.performer."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'function' in v:
         if q := check_codeable_concept(v['function'], c): p = at(p, 'function', q)
     if 'actor' in v:
-        x = v['actor']
-        if q := check_reference(x, c): p = at(p, 'actor', q)
-        if q := points_at(x, c, TYPES_9): p = at(p, 'actor', q)
+        if q := refer(v['actor'], c, TYPES_9): p = at(p, 'actor', q)
     else: p = put(p, 'actor', 'min')
     return p
 
 def check_medication_administration_dosage(v: Any, c: Context) -> Problems | None:
     """MedicationAdministration.dosage."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'site' in v:
         if q := check_codeable_concept(v['site'], c): p = at(p, 'site', q)
     if 'route' in v:

@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import at_least, or3, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
     check_dosage,
-    check_extension,
     check_identifier,
     check_quantity,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Procedure'])
@@ -43,21 +41,17 @@ def check_medication_dispense(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'partOf', q)
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'medicationdispense-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     n = ('statusReasonCodeableConcept' in v) + ('statusReasonReference' in v)
     if n > 1: p = put(p, 'statusReason', 'choice')
     if n:
         if 'statusReasonCodeableConcept' in v:
             if q := check_codeable_concept(v['statusReasonCodeableConcept'], c): p = at(p, 'statusReasonCodeableConcept', q)
         if 'statusReasonReference' in v:
-            x = v['statusReasonReference']
-            if q := check_reference(x, c): p = at(p, 'statusReasonReference', q)
-            if q := points_at(x, c, TYPES_2): p = at(p, 'statusReasonReference', q)
+            if q := refer(v['statusReasonReference'], c, TYPES_2): p = at(p, 'statusReasonReference', q)
     if 'category' in v:
         if q := check_codeable_concept(v['category'], c): p = at(p, 'category', q)
     n = ('medicationCodeableConcept' in v) + ('medicationReference' in v)
@@ -67,34 +61,22 @@ def check_medication_dispense(v: Any, c: Context) -> Problems | None:
         if 'medicationCodeableConcept' in v:
             if q := check_codeable_concept(v['medicationCodeableConcept'], c): p = at(p, 'medicationCodeableConcept', q)
         if 'medicationReference' in v:
-            x = v['medicationReference']
-            if q := check_reference(x, c): p = at(p, 'medicationReference', q)
-            if q := points_at(x, c, TYPES_3): p = at(p, 'medicationReference', q)
+            if q := refer(v['medicationReference'], c, TYPES_3): p = at(p, 'medicationReference', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_4): p = at(p, 'subject', q)
     if 'context' in v:
-        x = v['context']
-        if q := check_reference(x, c): p = at(p, 'context', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'context', q)
+        if q := refer(v['context'], c, TYPES_5): p = at(p, 'context', q)
     if 'supportingInformation' in v:
         x = v['supportingInformation']
-        if q := many(check_reference, x, c): p = at(p, 'supportingInformation', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'supportingInformation[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'supportingInformation', q)
     if 'performer' in v:
         x = v['performer']
         if q := many(check_medication_dispense_performer, x, c): p = at(p, 'performer', q)
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_6): p = at(p, 'location', q)
     if 'authorizingPrescription' in v:
         x = v['authorizingPrescription']
-        if q := many(check_reference, x, c): p = at(p, 'authorizingPrescription', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'authorizingPrescription[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'authorizingPrescription', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'quantity' in v:
@@ -106,14 +88,10 @@ def check_medication_dispense(v: Any, c: Context) -> Problems | None:
     if 'whenHandedOver' in v:
         if not real_day(v['whenHandedOver']): p = put(p, 'whenHandedOver', 'date')
     if 'destination' in v:
-        x = v['destination']
-        if q := check_reference(x, c): p = at(p, 'destination', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'destination', q)
+        if q := refer(v['destination'], c, TYPES_6): p = at(p, 'destination', q)
     if 'receiver' in v:
         x = v['receiver']
-        if q := many(check_reference, x, c): p = at(p, 'receiver', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'receiver[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'receiver', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
@@ -124,46 +102,40 @@ def check_medication_dispense(v: Any, c: Context) -> Problems | None:
         if q := check_medication_dispense_substitution(v['substitution'], c): p = at(p, 'substitution', q)
     if 'detectedIssue' in v:
         x = v['detectedIssue']
-        if q := many(check_reference, x, c): p = at(p, 'detectedIssue', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'detectedIssue[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'detectedIssue', q)
     if 'eventHistory' in v:
         x = v['eventHistory']
-        if q := many(check_reference, x, c): p = at(p, 'eventHistory', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_9): p = at(p, f'eventHistory[{i}]', q)
+        if q := refer_all(x, c, TYPES_9): p = at(p, 'eventHistory', q)
     if not (or3((not ("whenHandedOver" in v or "_whenHandedOver" in v)) or (not ("whenPrepared" in v or "_whenPrepared" in v)), at_least(prims([v], 'whenHandedOver'), prims([v], 'whenPrepared')))): p = put(p, '', 'mdd-1')
     return p
 
 def check_medication_dispense_performer(v: Any, c: Context) -> Problems | None:
     """MedicationDispense.performer."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'function' in v:
         if q := check_codeable_concept(v['function'], c): p = at(p, 'function', q)
     if 'actor' in v:
-        x = v['actor']
-        if q := check_reference(x, c): p = at(p, 'actor', q)
-        if q := points_at(x, c, TYPES_10): p = at(p, 'actor', q)
+        if q := refer(v['actor'], c, TYPES_10): p = at(p, 'actor', q)
     else: p = put(p, 'actor', 'min')
     return p
 
 def check_medication_dispense_substitution(v: Any, c: Context) -> Problems | None:
     """MedicationDispense.substitution."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'wasSubstituted' not in v and '_wasSubstituted' not in v: p = put(p, 'wasSubstituted', 'min')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
@@ -172,7 +144,5 @@ def check_medication_dispense_substitution(v: Any, c: Context) -> Problems | Non
         if q := many(check_codeable_concept, x, c): p = at(p, 'reason', q)
     if 'responsibleParty' in v:
         x = v['responsibleParty']
-        if q := many(check_reference, x, c): p = at(p, 'responsibleParty', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_11): p = at(p, f'responsibleParty[{i}]', q)
+        if q := refer_all(x, c, TYPES_11): p = at(p, 'responsibleParty', q)
     return p

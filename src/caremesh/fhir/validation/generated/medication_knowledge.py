@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_dosage,
     check_duration,
-    check_extension,
     check_money,
     check_quantity,
     check_ratio,
-    check_reference,
 )
 
 CODES_0 = codes('medicationknowledge-status')
@@ -38,10 +36,9 @@ def check_medication_knowledge(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'medicationknowledge-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'manufacturer' in v:
-        x = v['manufacturer']
-        if q := check_reference(x, c): p = at(p, 'manufacturer', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'manufacturer', q)
+        if q := refer(v['manufacturer'], c, TYPES_1): p = at(p, 'manufacturer', q)
     if 'doseForm' in v:
         if q := check_codeable_concept(v['doseForm'], c): p = at(p, 'doseForm', q)
     if 'amount' in v:
@@ -54,9 +51,7 @@ def check_medication_knowledge(v: Any, c: Context) -> Problems | None:
         if q := many(check_medication_knowledge_related_medication_knowledge, x, c): p = at(p, 'relatedMedicationKnowledge', q)
     if 'associatedMedication' in v:
         x = v['associatedMedication']
-        if q := many(check_reference, x, c): p = at(p, 'associatedMedication', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'associatedMedication[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'associatedMedication', q)
     if 'productType' in v:
         x = v['productType']
         if q := many(check_codeable_concept, x, c): p = at(p, 'productType', q)
@@ -88,9 +83,7 @@ def check_medication_knowledge(v: Any, c: Context) -> Problems | None:
         if q := many(check_medication_knowledge_drug_characteristic, x, c): p = at(p, 'drugCharacteristic', q)
     if 'contraindication' in v:
         x = v['contraindication']
-        if q := many(check_reference, x, c): p = at(p, 'contraindication', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'contraindication[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'contraindication', q)
     if 'regulatory' in v:
         x = v['regulatory']
         if q := many(check_medication_knowledge_regulatory, x, c): p = at(p, 'regulatory', q)
@@ -101,53 +94,49 @@ def check_medication_knowledge(v: Any, c: Context) -> Problems | None:
 
 def check_medication_knowledge_related_medication_knowledge(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.relatedMedicationKnowledge."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
     if 'reference' in v:
         x = v['reference']
-        if q := many(check_reference, x, c): p = at(p, 'reference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'reference[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'reference', q)
     else: p = put(p, 'reference', 'min')
     return p
 
 def check_medication_knowledge_monograph(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.monograph."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'source' in v:
-        x = v['source']
-        if q := check_reference(x, c): p = at(p, 'source', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'source', q)
+        if q := refer(v['source'], c, TYPES_5): p = at(p, 'source', q)
     return p
 
 def check_medication_knowledge_ingredient(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.ingredient."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('itemCodeableConcept' in v) + ('itemReference' in v)
     if n > 1: p = put(p, 'item', 'choice')
     elif n == 0 and not (c.under and ('_itemCodeableConcept' in v or '_itemReference' in v)): p = put(p, 'item[x]', 'min')
@@ -155,23 +144,21 @@ def check_medication_knowledge_ingredient(v: Any, c: Context) -> Problems | None
         if 'itemCodeableConcept' in v:
             if q := check_codeable_concept(v['itemCodeableConcept'], c): p = at(p, 'itemCodeableConcept', q)
         if 'itemReference' in v:
-            x = v['itemReference']
-            if q := check_reference(x, c): p = at(p, 'itemReference', q)
-            if q := points_at(x, c, TYPES_6): p = at(p, 'itemReference', q)
+            if q := refer(v['itemReference'], c, TYPES_6): p = at(p, 'itemReference', q)
     if 'strength' in v:
         if q := check_ratio(v['strength'], c): p = at(p, 'strength', q)
     return p
 
 def check_medication_knowledge_cost(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.cost."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -182,28 +169,28 @@ def check_medication_knowledge_cost(v: Any, c: Context) -> Problems | None:
 
 def check_medication_knowledge_monitoring_program(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.monitoringProgram."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     return p
 
 def check_medication_knowledge_administration_guidelines(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.administrationGuidelines."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'dosage' in v:
         x = v['dosage']
         if q := many(check_medication_knowledge_administration_guidelines_dosage, x, c): p = at(p, 'dosage', q)
@@ -213,9 +200,7 @@ def check_medication_knowledge_administration_guidelines(v: Any, c: Context) -> 
         if 'indicationCodeableConcept' in v:
             if q := check_codeable_concept(v['indicationCodeableConcept'], c): p = at(p, 'indicationCodeableConcept', q)
         if 'indicationReference' in v:
-            x = v['indicationReference']
-            if q := check_reference(x, c): p = at(p, 'indicationReference', q)
-            if q := points_at(x, c, TYPES_7): p = at(p, 'indicationReference', q)
+            if q := refer(v['indicationReference'], c, TYPES_7): p = at(p, 'indicationReference', q)
     if 'patientCharacteristics' in v:
         x = v['patientCharacteristics']
         if q := many(check_medication_knowledge_administration_guidelines_patient_characteristics, x, c): p = at(p, 'patientCharacteristics', q)
@@ -223,14 +208,14 @@ def check_medication_knowledge_administration_guidelines(v: Any, c: Context) -> 
 
 def check_medication_knowledge_administration_guidelines_dosage(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.administrationGuidelines.dosage."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -242,14 +227,14 @@ def check_medication_knowledge_administration_guidelines_dosage(v: Any, c: Conte
 
 def check_medication_knowledge_administration_guidelines_patient_characteristics(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.administrationGuidelines.patientCharacteristics."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('characteristicCodeableConcept' in v) + ('characteristicQuantity' in v)
     if n > 1: p = put(p, 'characteristic', 'choice')
     elif n == 0 and not (c.under and ('_characteristicCodeableConcept' in v or '_characteristicQuantity' in v)): p = put(p, 'characteristic[x]', 'min')
@@ -265,14 +250,14 @@ def check_medication_knowledge_administration_guidelines_patient_characteristics
 
 def check_medication_knowledge_medicine_classification(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.medicineClassification."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -283,14 +268,14 @@ def check_medication_knowledge_medicine_classification(v: Any, c: Context) -> Pr
 
 def check_medication_knowledge_packaging(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.packaging."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'quantity' in v:
@@ -299,14 +284,14 @@ def check_medication_knowledge_packaging(v: Any, c: Context) -> Problems | None:
 
 def check_medication_knowledge_drug_characteristic(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.drugCharacteristic."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     n = ('valueCodeableConcept' in v) + ('valueString' in v) + ('valueQuantity' in v) + ('valueBase64Binary' in v)
@@ -322,18 +307,16 @@ def check_medication_knowledge_drug_characteristic(v: Any, c: Context) -> Proble
 
 def check_medication_knowledge_regulatory(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.regulatory."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'regulatoryAuthority' in v:
-        x = v['regulatoryAuthority']
-        if q := check_reference(x, c): p = at(p, 'regulatoryAuthority', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'regulatoryAuthority', q)
+        if q := refer(v['regulatoryAuthority'], c, TYPES_1): p = at(p, 'regulatoryAuthority', q)
     else: p = put(p, 'regulatoryAuthority', 'min')
     if 'substitution' in v:
         x = v['substitution']
@@ -347,14 +330,14 @@ def check_medication_knowledge_regulatory(v: Any, c: Context) -> Problems | None
 
 def check_medication_knowledge_regulatory_substitution(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.regulatory.substitution."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -363,14 +346,14 @@ def check_medication_knowledge_regulatory_substitution(v: Any, c: Context) -> Pr
 
 def check_medication_knowledge_regulatory_schedule(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.regulatory.schedule."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'schedule' in v:
         if q := check_codeable_concept(v['schedule'], c): p = at(p, 'schedule', q)
     else: p = put(p, 'schedule', 'min')
@@ -378,14 +361,14 @@ def check_medication_knowledge_regulatory_schedule(v: Any, c: Context) -> Proble
 
 def check_medication_knowledge_regulatory_max_dispense(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.regulatory.maxDispense."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     else: p = put(p, 'quantity', 'min')
@@ -395,14 +378,14 @@ def check_medication_knowledge_regulatory_max_dispense(v: Any, c: Context) -> Pr
 
 def check_medication_knowledge_kinetics(v: Any, c: Context) -> Problems | None:
     """MedicationKnowledge.kinetics."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'areaUnderCurve' in v:
         x = v['areaUnderCurve']
         if q := many(check_quantity, x, c): p = at(p, 'areaUnderCurve', q)

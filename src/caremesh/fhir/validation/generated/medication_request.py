@@ -6,19 +6,17 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
     check_dosage,
     check_duration,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('medicationrequest-status')
@@ -49,24 +47,23 @@ def check_medication_request(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'medicationrequest-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusReason' in v:
         if q := check_codeable_concept(v['statusReason'], c): p = at(p, 'statusReason', q)
     if 'intent' in v:
         if v['intent'] not in CODES_1: p = put(p, 'intent', 'code', 'medicationrequest-intent')
-    elif '_intent' not in v: p = put(p, 'intent', 'min')
+    else: p = put(p, 'intent', 'min' if '_intent' not in v else 'code-missing')
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
     if 'priority' in v:
         if v['priority'] not in CODES_2: p = put(p, 'priority', 'code', 'request-priority')
+    elif '_priority' in v and c.under: p = put(p, 'priority', 'code-missing')
     n = ('reportedBoolean' in v) + ('reportedReference' in v)
     if n > 1: p = put(p, 'reported', 'choice')
     if n:
         if 'reportedReference' in v:
-            x = v['reportedReference']
-            if q := check_reference(x, c): p = at(p, 'reportedReference', q)
-            if q := points_at(x, c, TYPES_3): p = at(p, 'reportedReference', q)
+            if q := refer(v['reportedReference'], c, TYPES_3): p = at(p, 'reportedReference', q)
     n = ('medicationCodeableConcept' in v) + ('medicationReference' in v)
     if n > 1: p = put(p, 'medication', 'choice')
     elif n == 0 and not (c.under and ('_medicationCodeableConcept' in v or '_medicationReference' in v)): p = put(p, 'medication[x]', 'min')
@@ -74,47 +71,31 @@ def check_medication_request(v: Any, c: Context) -> Problems | None:
         if 'medicationCodeableConcept' in v:
             if q := check_codeable_concept(v['medicationCodeableConcept'], c): p = at(p, 'medicationCodeableConcept', q)
         if 'medicationReference' in v:
-            x = v['medicationReference']
-            if q := check_reference(x, c): p = at(p, 'medicationReference', q)
-            if q := points_at(x, c, TYPES_4): p = at(p, 'medicationReference', q)
+            if q := refer(v['medicationReference'], c, TYPES_4): p = at(p, 'medicationReference', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_5): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_6): p = at(p, 'encounter', q)
     if 'supportingInformation' in v:
         x = v['supportingInformation']
-        if q := many(check_reference, x, c): p = at(p, 'supportingInformation', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'supportingInformation[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'supportingInformation', q)
     if 'authoredOn' in v:
         if not real_day(v['authoredOn']): p = put(p, 'authoredOn', 'date')
     if 'requester' in v:
-        x = v['requester']
-        if q := check_reference(x, c): p = at(p, 'requester', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'requester', q)
+        if q := refer(v['requester'], c, TYPES_7): p = at(p, 'requester', q)
     if 'performer' in v:
-        x = v['performer']
-        if q := check_reference(x, c): p = at(p, 'performer', q)
-        if q := points_at(x, c, TYPES_8): p = at(p, 'performer', q)
+        if q := refer(v['performer'], c, TYPES_8): p = at(p, 'performer', q)
     if 'performerType' in v:
         if q := check_codeable_concept(v['performerType'], c): p = at(p, 'performerType', q)
     if 'recorder' in v:
-        x = v['recorder']
-        if q := check_reference(x, c): p = at(p, 'recorder', q)
-        if q := points_at(x, c, TYPES_9): p = at(p, 'recorder', q)
+        if q := refer(v['recorder'], c, TYPES_9): p = at(p, 'recorder', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_10): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_10): p = at(p, 'reasonReference', q)
     if 'instantiatesCanonical' in v:
         x = v['instantiatesCanonical']
         if q := whole_array(v, 'instantiatesCanonical'): p = at(p, 'instantiatesCanonical', q)
@@ -125,18 +106,14 @@ def check_medication_request(v: Any, c: Context) -> Problems | None:
         if q := values(is_uri, x, 'uri'): p = at(p, 'instantiatesUri', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_11): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_11): p = at(p, 'basedOn', q)
     if 'groupIdentifier' in v:
         if q := check_identifier(v['groupIdentifier'], c): p = at(p, 'groupIdentifier', q)
     if 'courseOfTherapyType' in v:
         if q := check_codeable_concept(v['courseOfTherapyType'], c): p = at(p, 'courseOfTherapyType', q)
     if 'insurance' in v:
         x = v['insurance']
-        if q := many(check_reference, x, c): p = at(p, 'insurance', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_12): p = at(p, f'insurance[{i}]', q)
+        if q := refer_all(x, c, TYPES_12): p = at(p, 'insurance', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
@@ -148,31 +125,25 @@ def check_medication_request(v: Any, c: Context) -> Problems | None:
     if 'substitution' in v:
         if q := check_medication_request_substitution(v['substitution'], c): p = at(p, 'substitution', q)
     if 'priorPrescription' in v:
-        x = v['priorPrescription']
-        if q := check_reference(x, c): p = at(p, 'priorPrescription', q)
-        if q := points_at(x, c, TYPES_13): p = at(p, 'priorPrescription', q)
+        if q := refer(v['priorPrescription'], c, TYPES_13): p = at(p, 'priorPrescription', q)
     if 'detectedIssue' in v:
         x = v['detectedIssue']
-        if q := many(check_reference, x, c): p = at(p, 'detectedIssue', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_14): p = at(p, f'detectedIssue[{i}]', q)
+        if q := refer_all(x, c, TYPES_14): p = at(p, 'detectedIssue', q)
     if 'eventHistory' in v:
         x = v['eventHistory']
-        if q := many(check_reference, x, c): p = at(p, 'eventHistory', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_15): p = at(p, f'eventHistory[{i}]', q)
+        if q := refer_all(x, c, TYPES_15): p = at(p, 'eventHistory', q)
     return p
 
 def check_medication_request_dispense_request(v: Any, c: Context) -> Problems | None:
     """MedicationRequest.dispenseRequest."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'initialFill' in v:
         if q := check_medication_request_dispense_request_initial_fill(v['initialFill'], c): p = at(p, 'initialFill', q)
     if 'dispenseInterval' in v:
@@ -186,21 +157,19 @@ def check_medication_request_dispense_request(v: Any, c: Context) -> Problems | 
     if 'expectedSupplyDuration' in v:
         if q := check_duration(v['expectedSupplyDuration'], c): p = at(p, 'expectedSupplyDuration', q)
     if 'performer' in v:
-        x = v['performer']
-        if q := check_reference(x, c): p = at(p, 'performer', q)
-        if q := points_at(x, c, TYPES_16): p = at(p, 'performer', q)
+        if q := refer(v['performer'], c, TYPES_16): p = at(p, 'performer', q)
     return p
 
 def check_medication_request_dispense_request_initial_fill(v: Any, c: Context) -> Problems | None:
     """MedicationRequest.dispenseRequest.initialFill."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     if 'duration' in v:
@@ -209,14 +178,14 @@ def check_medication_request_dispense_request_initial_fill(v: Any, c: Context) -
 
 def check_medication_request_substitution(v: Any, c: Context) -> Problems | None:
     """MedicationRequest.substitution."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('allowedBoolean' in v) + ('allowedCodeableConcept' in v)
     if n > 1: p = put(p, 'allowed', 'choice')
     elif n == 0 and not (c.under and ('_allowedBoolean' in v or '_allowedCodeableConcept' in v)): p = put(p, 'allowed[x]', 'min')

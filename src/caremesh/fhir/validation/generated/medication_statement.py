@@ -6,7 +6,7 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
@@ -15,7 +15,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_dosage,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['CarePlan', 'MedicationRequest', 'ServiceRequest'])
@@ -37,17 +36,13 @@ def check_medication_statement(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'basedOn', q)
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'partOf', q)
     if 'status' in v:
         if v['status'] not in CODES_2: p = put(p, 'status', 'code', 'medication-statement-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusReason' in v:
         x = v['statusReason']
         if q := many(check_codeable_concept, x, c): p = at(p, 'statusReason', q)
@@ -60,18 +55,12 @@ def check_medication_statement(v: Any, c: Context) -> Problems | None:
         if 'medicationCodeableConcept' in v:
             if q := check_codeable_concept(v['medicationCodeableConcept'], c): p = at(p, 'medicationCodeableConcept', q)
         if 'medicationReference' in v:
-            x = v['medicationReference']
-            if q := check_reference(x, c): p = at(p, 'medicationReference', q)
-            if q := points_at(x, c, TYPES_3): p = at(p, 'medicationReference', q)
+            if q := refer(v['medicationReference'], c, TYPES_3): p = at(p, 'medicationReference', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_4): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'context' in v:
-        x = v['context']
-        if q := check_reference(x, c): p = at(p, 'context', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'context', q)
+        if q := refer(v['context'], c, TYPES_5): p = at(p, 'context', q)
     n = ('effectiveDateTime' in v) + ('effectivePeriod' in v)
     if n > 1: p = put(p, 'effective', 'choice')
     if n:
@@ -82,22 +71,16 @@ def check_medication_statement(v: Any, c: Context) -> Problems | None:
     if 'dateAsserted' in v:
         if not real_day(v['dateAsserted']): p = put(p, 'dateAsserted', 'date')
     if 'informationSource' in v:
-        x = v['informationSource']
-        if q := check_reference(x, c): p = at(p, 'informationSource', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'informationSource', q)
+        if q := refer(v['informationSource'], c, TYPES_6): p = at(p, 'informationSource', q)
     if 'derivedFrom' in v:
         x = v['derivedFrom']
-        if q := many(check_reference, x, c): p = at(p, 'derivedFrom', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'derivedFrom[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'derivedFrom', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'reasonReference', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)

@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_coding,
-    check_extension,
     check_identifier,
     check_marketing_status,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['MedicinalProductPharmaceutical'])
@@ -57,34 +55,22 @@ def check_medicinal_product(v: Any, c: Context) -> Problems | None:
         if q := many(check_marketing_status, x, c): p = at(p, 'marketingStatus', q)
     if 'pharmaceuticalProduct' in v:
         x = v['pharmaceuticalProduct']
-        if q := many(check_reference, x, c): p = at(p, 'pharmaceuticalProduct', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'pharmaceuticalProduct[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'pharmaceuticalProduct', q)
     if 'packagedMedicinalProduct' in v:
         x = v['packagedMedicinalProduct']
-        if q := many(check_reference, x, c): p = at(p, 'packagedMedicinalProduct', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'packagedMedicinalProduct[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'packagedMedicinalProduct', q)
     if 'attachedDocument' in v:
         x = v['attachedDocument']
-        if q := many(check_reference, x, c): p = at(p, 'attachedDocument', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'attachedDocument[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'attachedDocument', q)
     if 'masterFile' in v:
         x = v['masterFile']
-        if q := many(check_reference, x, c): p = at(p, 'masterFile', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'masterFile[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'masterFile', q)
     if 'contact' in v:
         x = v['contact']
-        if q := many(check_reference, x, c): p = at(p, 'contact', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'contact[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'contact', q)
     if 'clinicalTrial' in v:
         x = v['clinicalTrial']
-        if q := many(check_reference, x, c): p = at(p, 'clinicalTrial', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'clinicalTrial[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'clinicalTrial', q)
     if 'name' in v:
         x = v['name']
         if q := many(check_medicinal_product_name, x, c): p = at(p, 'name', q)
@@ -102,14 +88,14 @@ def check_medicinal_product(v: Any, c: Context) -> Problems | None:
 
 def check_medicinal_product_name(v: Any, c: Context) -> Problems | None:
     """MedicinalProduct.name."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'productName' not in v and '_productName' not in v: p = put(p, 'productName', 'min')
     if 'namePart' in v:
         x = v['namePart']
@@ -121,14 +107,14 @@ def check_medicinal_product_name(v: Any, c: Context) -> Problems | None:
 
 def check_medicinal_product_name_name_part(v: Any, c: Context) -> Problems | None:
     """MedicinalProduct.name.namePart."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'part' not in v and '_part' not in v: p = put(p, 'part', 'min')
     if 'type' in v:
         if q := check_coding(v['type'], c): p = at(p, 'type', q)
@@ -137,14 +123,14 @@ def check_medicinal_product_name_name_part(v: Any, c: Context) -> Problems | Non
 
 def check_medicinal_product_name_country_language(v: Any, c: Context) -> Problems | None:
     """MedicinalProduct.name.countryLanguage."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'country' in v:
         if q := check_codeable_concept(v['country'], c): p = at(p, 'country', q)
     else: p = put(p, 'country', 'min')
@@ -157,14 +143,14 @@ def check_medicinal_product_name_country_language(v: Any, c: Context) -> Problem
 
 def check_medicinal_product_manufacturing_business_operation(v: Any, c: Context) -> Problems | None:
     """MedicinalProduct.manufacturingBusinessOperation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'operationType' in v:
         if q := check_codeable_concept(v['operationType'], c): p = at(p, 'operationType', q)
     if 'authorisationReferenceNumber' in v:
@@ -175,25 +161,21 @@ def check_medicinal_product_manufacturing_business_operation(v: Any, c: Context)
         if q := check_codeable_concept(v['confidentialityIndicator'], c): p = at(p, 'confidentialityIndicator', q)
     if 'manufacturer' in v:
         x = v['manufacturer']
-        if q := many(check_reference, x, c): p = at(p, 'manufacturer', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'manufacturer[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'manufacturer', q)
     if 'regulator' in v:
-        x = v['regulator']
-        if q := check_reference(x, c): p = at(p, 'regulator', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'regulator', q)
+        if q := refer(v['regulator'], c, TYPES_5): p = at(p, 'regulator', q)
     return p
 
 def check_medicinal_product_special_designation(v: Any, c: Context) -> Problems | None:
     """MedicinalProduct.specialDesignation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
@@ -207,9 +189,7 @@ def check_medicinal_product_special_designation(v: Any, c: Context) -> Problems 
         if 'indicationCodeableConcept' in v:
             if q := check_codeable_concept(v['indicationCodeableConcept'], c): p = at(p, 'indicationCodeableConcept', q)
         if 'indicationReference' in v:
-            x = v['indicationReference']
-            if q := check_reference(x, c): p = at(p, 'indicationReference', q)
-            if q := points_at(x, c, TYPES_6): p = at(p, 'indicationReference', q)
+            if q := refer(v['indicationReference'], c, TYPES_6): p = at(p, 'indicationReference', q)
     if 'status' in v:
         if q := check_codeable_concept(v['status'], c): p = at(p, 'status', q)
     if 'date' in v:

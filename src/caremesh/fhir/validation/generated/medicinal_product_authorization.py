@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['MedicinalProduct', 'MedicinalProductPackaged'])
@@ -29,9 +27,7 @@ def check_medicinal_product_authorization(v: Any, c: Context) -> Problems | None
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_0): p = at(p, 'subject', q)
     if 'country' in v:
         x = v['country']
         if q := many(check_codeable_concept, x, c): p = at(p, 'country', q)
@@ -58,27 +54,23 @@ def check_medicinal_product_authorization(v: Any, c: Context) -> Problems | None
         x = v['jurisdictionalAuthorization']
         if q := many(check_medicinal_product_authorization_jurisdictional_authorization, x, c): p = at(p, 'jurisdictionalAuthorization', q)
     if 'holder' in v:
-        x = v['holder']
-        if q := check_reference(x, c): p = at(p, 'holder', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'holder', q)
+        if q := refer(v['holder'], c, TYPES_1): p = at(p, 'holder', q)
     if 'regulator' in v:
-        x = v['regulator']
-        if q := check_reference(x, c): p = at(p, 'regulator', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'regulator', q)
+        if q := refer(v['regulator'], c, TYPES_1): p = at(p, 'regulator', q)
     if 'procedure' in v:
         if q := check_medicinal_product_authorization_procedure(v['procedure'], c): p = at(p, 'procedure', q)
     return p
 
 def check_medicinal_product_authorization_jurisdictional_authorization(v: Any, c: Context) -> Problems | None:
     """MedicinalProductAuthorization.jurisdictionalAuthorization."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
@@ -95,14 +87,14 @@ def check_medicinal_product_authorization_jurisdictional_authorization(v: Any, c
 
 def check_medicinal_product_authorization_procedure(v: Any, c: Context) -> Problems | None:
     """MedicinalProductAuthorization.procedure."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'type' in v:

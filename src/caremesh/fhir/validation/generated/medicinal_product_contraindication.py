@@ -6,14 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_population,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Medication', 'MedicinalProduct'])
@@ -27,9 +25,7 @@ def check_medicinal_product_contraindication(v: Any, c: Context) -> Problems | N
     if q := domain(v, c): p = at(p, '', q)
     if 'subject' in v:
         x = v['subject']
-        if q := many(check_reference, x, c): p = at(p, 'subject', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'subject[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'subject', q)
     if 'disease' in v:
         if q := check_codeable_concept(v['disease'], c): p = at(p, 'disease', q)
     if 'diseaseStatus' in v:
@@ -39,9 +35,7 @@ def check_medicinal_product_contraindication(v: Any, c: Context) -> Problems | N
         if q := many(check_codeable_concept, x, c): p = at(p, 'comorbidity', q)
     if 'therapeuticIndication' in v:
         x = v['therapeuticIndication']
-        if q := many(check_reference, x, c): p = at(p, 'therapeuticIndication', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'therapeuticIndication[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'therapeuticIndication', q)
     if 'otherTherapy' in v:
         x = v['otherTherapy']
         if q := many(check_medicinal_product_contraindication_other_therapy, x, c): p = at(p, 'otherTherapy', q)
@@ -52,14 +46,14 @@ def check_medicinal_product_contraindication(v: Any, c: Context) -> Problems | N
 
 def check_medicinal_product_contraindication_other_therapy(v: Any, c: Context) -> Problems | None:
     """MedicinalProductContraindication.otherTherapy."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'therapyRelationshipType' in v:
         if q := check_codeable_concept(v['therapyRelationshipType'], c): p = at(p, 'therapyRelationshipType', q)
     else: p = put(p, 'therapyRelationshipType', 'min')
@@ -70,7 +64,5 @@ def check_medicinal_product_contraindication_other_therapy(v: Any, c: Context) -
         if 'medicationCodeableConcept' in v:
             if q := check_codeable_concept(v['medicationCodeableConcept'], c): p = at(p, 'medicationCodeableConcept', q)
         if 'medicationReference' in v:
-            x = v['medicationReference']
-            if q := check_reference(x, c): p = at(p, 'medicationReference', q)
-            if q := points_at(x, c, TYPES_2): p = at(p, 'medicationReference', q)
+            if q := refer(v['medicationReference'], c, TYPES_2): p = at(p, 'medicationReference', q)
     return p

@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_population,
     check_quantity,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Medication', 'MedicinalProduct'])
@@ -28,9 +26,7 @@ def check_medicinal_product_indication(v: Any, c: Context) -> Problems | None:
     if q := domain(v, c): p = at(p, '', q)
     if 'subject' in v:
         x = v['subject']
-        if q := many(check_reference, x, c): p = at(p, 'subject', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'subject[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'subject', q)
     if 'diseaseSymptomProcedure' in v:
         if q := check_codeable_concept(v['diseaseSymptomProcedure'], c): p = at(p, 'diseaseSymptomProcedure', q)
     if 'diseaseStatus' in v:
@@ -47,9 +43,7 @@ def check_medicinal_product_indication(v: Any, c: Context) -> Problems | None:
         if q := many(check_medicinal_product_indication_other_therapy, x, c): p = at(p, 'otherTherapy', q)
     if 'undesirableEffect' in v:
         x = v['undesirableEffect']
-        if q := many(check_reference, x, c): p = at(p, 'undesirableEffect', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'undesirableEffect[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'undesirableEffect', q)
     if 'population' in v:
         x = v['population']
         if q := many(check_population, x, c): p = at(p, 'population', q)
@@ -57,14 +51,14 @@ def check_medicinal_product_indication(v: Any, c: Context) -> Problems | None:
 
 def check_medicinal_product_indication_other_therapy(v: Any, c: Context) -> Problems | None:
     """MedicinalProductIndication.otherTherapy."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'therapyRelationshipType' in v:
         if q := check_codeable_concept(v['therapyRelationshipType'], c): p = at(p, 'therapyRelationshipType', q)
     else: p = put(p, 'therapyRelationshipType', 'min')
@@ -75,7 +69,5 @@ def check_medicinal_product_indication_other_therapy(v: Any, c: Context) -> Prob
         if 'medicationCodeableConcept' in v:
             if q := check_codeable_concept(v['medicationCodeableConcept'], c): p = at(p, 'medicationCodeableConcept', q)
         if 'medicationReference' in v:
-            x = v['medicationReference']
-            if q := check_reference(x, c): p = at(p, 'medicationReference', q)
-            if q := points_at(x, c, TYPES_2): p = at(p, 'medicationReference', q)
+            if q := refer(v['medicationReference'], c, TYPES_2): p = at(p, 'medicationReference', q)
     return p

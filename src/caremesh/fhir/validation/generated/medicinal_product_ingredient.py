@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_ratio,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Organization'])
@@ -31,9 +29,7 @@ def check_medicinal_product_ingredient(v: Any, c: Context) -> Problems | None:
     else: p = put(p, 'role', 'min')
     if 'manufacturer' in v:
         x = v['manufacturer']
-        if q := many(check_reference, x, c): p = at(p, 'manufacturer', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'manufacturer[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'manufacturer', q)
     if 'specifiedSubstance' in v:
         x = v['specifiedSubstance']
         if q := many(check_medicinal_product_ingredient_specified_substance, x, c): p = at(p, 'specifiedSubstance', q)
@@ -43,14 +39,14 @@ def check_medicinal_product_ingredient(v: Any, c: Context) -> Problems | None:
 
 def check_medicinal_product_ingredient_specified_substance(v: Any, c: Context) -> Problems | None:
     """MedicinalProductIngredient.specifiedSubstance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
@@ -66,14 +62,14 @@ def check_medicinal_product_ingredient_specified_substance(v: Any, c: Context) -
 
 def check_medicinal_product_ingredient_specified_substance_strength(v: Any, c: Context) -> Problems | None:
     """MedicinalProductIngredient.specifiedSubstance.strength."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'presentation' in v:
         if q := check_ratio(v['presentation'], c): p = at(p, 'presentation', q)
     else: p = put(p, 'presentation', 'min')
@@ -93,14 +89,14 @@ def check_medicinal_product_ingredient_specified_substance_strength(v: Any, c: C
 
 def check_medicinal_product_ingredient_specified_substance_strength_reference_strength(v: Any, c: Context) -> Problems | None:
     """MedicinalProductIngredient.specifiedSubstance.strength.referenceStrength."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'substance' in v:
         if q := check_codeable_concept(v['substance'], c): p = at(p, 'substance', q)
     if 'strength' in v:
@@ -115,14 +111,14 @@ def check_medicinal_product_ingredient_specified_substance_strength_reference_st
 
 def check_medicinal_product_ingredient_substance(v: Any, c: Context) -> Problems | None:
     """MedicinalProductIngredient.substance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')

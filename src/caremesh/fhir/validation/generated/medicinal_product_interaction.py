@@ -6,13 +6,11 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Medication', 'MedicinalProduct', 'Substance'])
@@ -25,9 +23,7 @@ def check_medicinal_product_interaction(v: Any, c: Context) -> Problems | None:
     if q := domain(v, c): p = at(p, '', q)
     if 'subject' in v:
         x = v['subject']
-        if q := many(check_reference, x, c): p = at(p, 'subject', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'subject[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'subject', q)
     if 'interactant' in v:
         x = v['interactant']
         if q := many(check_medicinal_product_interaction_interactant, x, c): p = at(p, 'interactant', q)
@@ -43,22 +39,20 @@ def check_medicinal_product_interaction(v: Any, c: Context) -> Problems | None:
 
 def check_medicinal_product_interaction_interactant(v: Any, c: Context) -> Problems | None:
     """MedicinalProductInteraction.interactant."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('itemReference' in v) + ('itemCodeableConcept' in v)
     if n > 1: p = put(p, 'item', 'choice')
     elif n == 0 and not (c.under and ('_itemReference' in v or '_itemCodeableConcept' in v)): p = put(p, 'item[x]', 'min')
     if n:
         if 'itemReference' in v:
-            x = v['itemReference']
-            if q := check_reference(x, c): p = at(p, 'itemReference', q)
-            if q := points_at(x, c, TYPES_1): p = at(p, 'itemReference', q)
+            if q := refer(v['itemReference'], c, TYPES_1): p = at(p, 'itemReference', q)
         if 'itemCodeableConcept' in v:
             if q := check_codeable_concept(v['itemCodeableConcept'], c): p = at(p, 'itemCodeableConcept', q)
     return p

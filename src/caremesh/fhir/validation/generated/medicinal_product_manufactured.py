@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_prod_characteristic,
     check_quantity,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Organization'])
@@ -34,14 +33,10 @@ def check_medicinal_product_manufactured(v: Any, c: Context) -> Problems | None:
     else: p = put(p, 'quantity', 'min')
     if 'manufacturer' in v:
         x = v['manufacturer']
-        if q := many(check_reference, x, c): p = at(p, 'manufacturer', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'manufacturer[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'manufacturer', q)
     if 'ingredient' in v:
         x = v['ingredient']
-        if q := many(check_reference, x, c): p = at(p, 'ingredient', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'ingredient[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'ingredient', q)
     if 'physicalCharacteristics' in v:
         if q := check_prod_characteristic(v['physicalCharacteristics'], c): p = at(p, 'physicalCharacteristics', q)
     if 'otherCharacteristics' in v:

@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_marketing_status,
     check_prod_characteristic,
     check_product_shelf_life,
     check_quantity,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['MedicinalProduct'])
@@ -36,23 +34,17 @@ def check_medicinal_product_packaged(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'subject' in v:
         x = v['subject']
-        if q := many(check_reference, x, c): p = at(p, 'subject', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'subject[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'subject', q)
     if 'legalStatusOfSupply' in v:
         if q := check_codeable_concept(v['legalStatusOfSupply'], c): p = at(p, 'legalStatusOfSupply', q)
     if 'marketingStatus' in v:
         x = v['marketingStatus']
         if q := many(check_marketing_status, x, c): p = at(p, 'marketingStatus', q)
     if 'marketingAuthorization' in v:
-        x = v['marketingAuthorization']
-        if q := check_reference(x, c): p = at(p, 'marketingAuthorization', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'marketingAuthorization', q)
+        if q := refer(v['marketingAuthorization'], c, TYPES_1): p = at(p, 'marketingAuthorization', q)
     if 'manufacturer' in v:
         x = v['manufacturer']
-        if q := many(check_reference, x, c): p = at(p, 'manufacturer', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'manufacturer[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'manufacturer', q)
     if 'batchIdentifier' in v:
         x = v['batchIdentifier']
         if q := many(check_medicinal_product_packaged_batch_identifier, x, c): p = at(p, 'batchIdentifier', q)
@@ -64,14 +56,14 @@ def check_medicinal_product_packaged(v: Any, c: Context) -> Problems | None:
 
 def check_medicinal_product_packaged_batch_identifier(v: Any, c: Context) -> Problems | None:
     """MedicinalProductPackaged.batchIdentifier."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'outerPackaging' in v:
         if q := check_identifier(v['outerPackaging'], c): p = at(p, 'outerPackaging', q)
     else: p = put(p, 'outerPackaging', 'min')
@@ -81,14 +73,14 @@ def check_medicinal_product_packaged_batch_identifier(v: Any, c: Context) -> Pro
 
 def check_medicinal_product_packaged_package_item(v: Any, c: Context) -> Problems | None:
     """MedicinalProductPackaged.packageItem."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
@@ -106,14 +98,10 @@ def check_medicinal_product_packaged_package_item(v: Any, c: Context) -> Problem
         if q := many(check_codeable_concept, x, c): p = at(p, 'alternateMaterial', q)
     if 'device' in v:
         x = v['device']
-        if q := many(check_reference, x, c): p = at(p, 'device', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'device[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'device', q)
     if 'manufacturedItem' in v:
         x = v['manufacturedItem']
-        if q := many(check_reference, x, c): p = at(p, 'manufacturedItem', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'manufacturedItem[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'manufacturedItem', q)
     if 'packageItem' in v:
         x = v['packageItem']
         if q := many(check_medicinal_product_packaged_package_item, x, c): p = at(p, 'packageItem', q)
@@ -127,7 +115,5 @@ def check_medicinal_product_packaged_package_item(v: Any, c: Context) -> Problem
         if q := many(check_product_shelf_life, x, c): p = at(p, 'shelfLifeStorage', q)
     if 'manufacturer' in v:
         x = v['manufacturer']
-        if q := many(check_reference, x, c): p = at(p, 'manufacturer', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'manufacturer[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'manufacturer', q)
     return p

@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_duration,
-    check_extension,
     check_identifier,
     check_quantity,
     check_ratio,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['MedicinalProductIngredient'])
@@ -37,14 +35,10 @@ def check_medicinal_product_pharmaceutical(v: Any, c: Context) -> Problems | Non
         if q := check_codeable_concept(v['unitOfPresentation'], c): p = at(p, 'unitOfPresentation', q)
     if 'ingredient' in v:
         x = v['ingredient']
-        if q := many(check_reference, x, c): p = at(p, 'ingredient', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'ingredient[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'ingredient', q)
     if 'device' in v:
         x = v['device']
-        if q := many(check_reference, x, c): p = at(p, 'device', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'device[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'device', q)
     if 'characteristics' in v:
         x = v['characteristics']
         if q := many(check_medicinal_product_pharmaceutical_characteristics, x, c): p = at(p, 'characteristics', q)
@@ -56,14 +50,14 @@ def check_medicinal_product_pharmaceutical(v: Any, c: Context) -> Problems | Non
 
 def check_medicinal_product_pharmaceutical_characteristics(v: Any, c: Context) -> Problems | None:
     """MedicinalProductPharmaceutical.characteristics."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
@@ -73,14 +67,14 @@ def check_medicinal_product_pharmaceutical_characteristics(v: Any, c: Context) -
 
 def check_medicinal_product_pharmaceutical_route_of_administration(v: Any, c: Context) -> Problems | None:
     """MedicinalProductPharmaceutical.routeOfAdministration."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
@@ -101,14 +95,14 @@ def check_medicinal_product_pharmaceutical_route_of_administration(v: Any, c: Co
 
 def check_medicinal_product_pharmaceutical_route_of_administration_target_species(v: Any, c: Context) -> Problems | None:
     """MedicinalProductPharmaceutical.routeOfAdministration.targetSpecies."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
@@ -119,14 +113,14 @@ def check_medicinal_product_pharmaceutical_route_of_administration_target_specie
 
 def check_medicinal_product_pharmaceutical_route_of_administration_target_species_withdrawal_period(v: Any, c: Context) -> Problems | None:
     """MedicinalProductPharmaceutical.routeOfAdministration.targetSpecies.withdrawalPeriod."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'tissue' in v:
         if q := check_codeable_concept(v['tissue'], c): p = at(p, 'tissue', q)
     else: p = put(p, 'tissue', 'min')

@@ -6,13 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_population,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Medication', 'MedicinalProduct'])
@@ -24,9 +23,7 @@ def check_medicinal_product_undesirable_effect(v: Any, c: Context) -> Problems |
     if q := domain(v, c): p = at(p, '', q)
     if 'subject' in v:
         x = v['subject']
-        if q := many(check_reference, x, c): p = at(p, 'subject', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'subject[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'subject', q)
     if 'symptomConditionEffect' in v:
         if q := check_codeable_concept(v['symptomConditionEffect'], c): p = at(p, 'symptomConditionEffect', q)
     if 'classification' in v:

@@ -6,15 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import above, matches, or3, prims, same, tointeger
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_coding,
     check_contact_detail,
-    check_extension,
     check_identifier,
     check_usage_context,
 )
@@ -30,7 +29,7 @@ def check_message_definition(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
@@ -40,7 +39,7 @@ def check_message_definition(v: Any, c: Context) -> Problems | None:
         if q := values(is_absolute, x, 'canonical'): p = at(p, 'replaces', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     elif '_date' not in v: p = put(p, 'date', 'min')
@@ -66,14 +65,16 @@ def check_message_definition(v: Any, c: Context) -> Problems | None:
         if 'eventCoding' in v:
             if q := check_coding(v['eventCoding'], c): p = at(p, 'eventCoding', q)
         if 'eventUri' in v:
-            if not is_uri(v['eventUri']): p = put(p, 'eventUri', 'uri')
+            if v['eventUri'][:4] == 'urn:' and not is_uri(v['eventUri']): p = put(p, 'eventUri', 'uri')
     if 'category' in v:
         if v['category'] not in CODES_1: p = put(p, 'category', 'code', 'message-significance-category')
+    elif '_category' in v and c.under: p = put(p, 'category', 'code-missing')
     if 'focus' in v:
         x = v['focus']
         if q := many(check_message_definition_focus, x, c): p = at(p, 'focus', q)
     if 'responseRequired' in v:
         if v['responseRequired'] not in CODES_2: p = put(p, 'responseRequired', 'code', 'messageheader-response-request')
+    elif '_responseRequired' in v and c.under: p = put(p, 'responseRequired', 'code-missing')
     if 'allowedResponse' in v:
         x = v['allowedResponse']
         if q := many(check_message_definition_allowed_response, x, c): p = at(p, 'allowedResponse', q)
@@ -86,17 +87,17 @@ def check_message_definition(v: Any, c: Context) -> Problems | None:
 
 def check_message_definition_focus(v: Any, c: Context) -> Problems | None:
     """MessageDefinition.focus."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if v['code'] not in CODES_3: p = put(p, 'code', 'code', 'resource-types')
-    elif '_code' not in v: p = put(p, 'code', 'min')
+    else: p = put(p, 'code', 'min' if '_code' not in v else 'code-missing')
     if 'profile' in v:
         if not is_absolute(v['profile']): p = put(p, 'profile', 'canonical')
     if 'min' in v:
@@ -107,14 +108,14 @@ def check_message_definition_focus(v: Any, c: Context) -> Problems | None:
 
 def check_message_definition_allowed_response(v: Any, c: Context) -> Problems | None:
     """MessageDefinition.allowedResponse."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'message' in v:
         if not is_absolute(v['message']): p = put(p, 'message', 'canonical')
     elif '_message' not in v: p = put(p, 'message', 'min')

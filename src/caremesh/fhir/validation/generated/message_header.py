@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_coding,
     check_contact_point,
-    check_extension,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Organization', 'Practitioner', 'PractitionerRole'])
@@ -35,98 +33,82 @@ def check_message_header(v: Any, c: Context) -> Problems | None:
         if 'eventCoding' in v:
             if q := check_coding(v['eventCoding'], c): p = at(p, 'eventCoding', q)
         if 'eventUri' in v:
-            if not is_uri(v['eventUri']): p = put(p, 'eventUri', 'uri')
+            if v['eventUri'][:4] == 'urn:' and not is_uri(v['eventUri']): p = put(p, 'eventUri', 'uri')
     if 'destination' in v:
         x = v['destination']
         if q := many(check_message_header_destination, x, c): p = at(p, 'destination', q)
     if 'sender' in v:
-        x = v['sender']
-        if q := check_reference(x, c): p = at(p, 'sender', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'sender', q)
+        if q := refer(v['sender'], c, TYPES_0): p = at(p, 'sender', q)
     if 'enterer' in v:
-        x = v['enterer']
-        if q := check_reference(x, c): p = at(p, 'enterer', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'enterer', q)
+        if q := refer(v['enterer'], c, TYPES_1): p = at(p, 'enterer', q)
     if 'author' in v:
-        x = v['author']
-        if q := check_reference(x, c): p = at(p, 'author', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'author', q)
+        if q := refer(v['author'], c, TYPES_1): p = at(p, 'author', q)
     if 'source' in v:
         if q := check_message_header_source(v['source'], c): p = at(p, 'source', q)
     else: p = put(p, 'source', 'min')
     if 'responsible' in v:
-        x = v['responsible']
-        if q := check_reference(x, c): p = at(p, 'responsible', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'responsible', q)
+        if q := refer(v['responsible'], c, TYPES_0): p = at(p, 'responsible', q)
     if 'reason' in v:
         if q := check_codeable_concept(v['reason'], c): p = at(p, 'reason', q)
     if 'response' in v:
         if q := check_message_header_response(v['response'], c): p = at(p, 'response', q)
     if 'focus' in v:
         x = v['focus']
-        if q := many(check_reference, x, c): p = at(p, 'focus', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'focus[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'focus', q)
     if 'definition' in v:
         if not is_absolute(v['definition']): p = put(p, 'definition', 'canonical')
     return p
 
 def check_message_header_destination(v: Any, c: Context) -> Problems | None:
     """MessageHeader.destination."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'target' in v:
-        x = v['target']
-        if q := check_reference(x, c): p = at(p, 'target', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'target', q)
+        if q := refer(v['target'], c, TYPES_2): p = at(p, 'target', q)
     if 'endpoint' in v:
-        if not is_uri(v['endpoint']): p = put(p, 'endpoint', 'uri')
+        if v['endpoint'][:4] == 'urn:' and not is_uri(v['endpoint']): p = put(p, 'endpoint', 'uri')
     elif '_endpoint' not in v: p = put(p, 'endpoint', 'min')
     if 'receiver' in v:
-        x = v['receiver']
-        if q := check_reference(x, c): p = at(p, 'receiver', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'receiver', q)
+        if q := refer(v['receiver'], c, TYPES_0): p = at(p, 'receiver', q)
     return p
 
 def check_message_header_source(v: Any, c: Context) -> Problems | None:
     """MessageHeader.source."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'contact' in v:
         if q := check_contact_point(v['contact'], c): p = at(p, 'contact', q)
     if 'endpoint' in v:
-        if not is_uri(v['endpoint']): p = put(p, 'endpoint', 'uri')
+        if v['endpoint'][:4] == 'urn:' and not is_uri(v['endpoint']): p = put(p, 'endpoint', 'uri')
     elif '_endpoint' not in v: p = put(p, 'endpoint', 'min')
     return p
 
 def check_message_header_response(v: Any, c: Context) -> Problems | None:
     """MessageHeader.response."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' not in v and '_identifier' not in v: p = put(p, 'identifier', 'min')
     if 'code' in v:
         if v['code'] not in CODES_3: p = put(p, 'code', 'code', 'response-code')
-    elif '_code' not in v: p = put(p, 'code', 'min')
+    else: p = put(p, 'code', 'min' if '_code' not in v else 'code-missing')
     if 'details' in v:
-        x = v['details']
-        if q := check_reference(x, c): p = at(p, 'details', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'details', q)
+        if q := refer(v['details'], c, TYPES_4): p = at(p, 'details', q)
     return p

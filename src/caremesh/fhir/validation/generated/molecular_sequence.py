@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import count, kids, or3, plus, prims, same
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('sequence-type')
@@ -40,25 +38,18 @@ def check_molecular_sequence(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'type' in v:
         if v['type'] not in CODES_0: p = put(p, 'type', 'code', 'sequence-type')
+    elif '_type' in v and c.under: p = put(p, 'type', 'code-missing')
     if 'coordinateSystem' in v:
         if not is_whole(v['coordinateSystem']): p = put(p, 'coordinateSystem', 'whole')
     elif '_coordinateSystem' not in v: p = put(p, 'coordinateSystem', 'min')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_1): p = at(p, 'patient', q)
     if 'specimen' in v:
-        x = v['specimen']
-        if q := check_reference(x, c): p = at(p, 'specimen', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'specimen', q)
+        if q := refer(v['specimen'], c, TYPES_2): p = at(p, 'specimen', q)
     if 'device' in v:
-        x = v['device']
-        if q := check_reference(x, c): p = at(p, 'device', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'device', q)
+        if q := refer(v['device'], c, TYPES_3): p = at(p, 'device', q)
     if 'performer' in v:
-        x = v['performer']
-        if q := check_reference(x, c): p = at(p, 'performer', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'performer', q)
+        if q := refer(v['performer'], c, TYPES_4): p = at(p, 'performer', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     if 'referenceSeq' in v:
@@ -76,9 +67,7 @@ def check_molecular_sequence(v: Any, c: Context) -> Problems | None:
         if q := many(check_molecular_sequence_repository, x, c): p = at(p, 'repository', q)
     if 'pointer' in v:
         x = v['pointer']
-        if q := many(check_reference, x, c): p = at(p, 'pointer', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'pointer[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'pointer', q)
     if 'structureVariant' in v:
         x = v['structureVariant']
         if q := many(check_molecular_sequence_structure_variant, x, c): p = at(p, 'structureVariant', q)
@@ -87,26 +76,26 @@ def check_molecular_sequence(v: Any, c: Context) -> Problems | None:
 
 def check_molecular_sequence_reference_seq(v: Any, c: Context) -> Problems | None:
     """MolecularSequence.referenceSeq."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'chromosome' in v:
         if q := check_codeable_concept(v['chromosome'], c): p = at(p, 'chromosome', q)
     if 'orientation' in v:
         if v['orientation'] not in CODES_6: p = put(p, 'orientation', 'code', 'orientation-type')
+    elif '_orientation' in v and c.under: p = put(p, 'orientation', 'code-missing')
     if 'referenceSeqId' in v:
         if q := check_codeable_concept(v['referenceSeqId'], c): p = at(p, 'referenceSeqId', q)
     if 'referenceSeqPointer' in v:
-        x = v['referenceSeqPointer']
-        if q := check_reference(x, c): p = at(p, 'referenceSeqPointer', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'referenceSeqPointer', q)
+        if q := refer(v['referenceSeqPointer'], c, TYPES_5): p = at(p, 'referenceSeqPointer', q)
     if 'strand' in v:
         if v['strand'] not in CODES_7: p = put(p, 'strand', 'code', 'strand-type')
+    elif '_strand' in v and c.under: p = put(p, 'strand', 'code-missing')
     if 'windowStart' in v:
         if not is_whole(v['windowStart']): p = put(p, 'windowStart', 'whole')
     if 'windowEnd' in v:
@@ -117,37 +106,35 @@ def check_molecular_sequence_reference_seq(v: Any, c: Context) -> Problems | Non
 
 def check_molecular_sequence_variant(v: Any, c: Context) -> Problems | None:
     """MolecularSequence.variant."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'start' in v:
         if not is_whole(v['start']): p = put(p, 'start', 'whole')
     if 'end' in v:
         if not is_whole(v['end']): p = put(p, 'end', 'whole')
     if 'variantPointer' in v:
-        x = v['variantPointer']
-        if q := check_reference(x, c): p = at(p, 'variantPointer', q)
-        if q := points_at(x, c, TYPES_8): p = at(p, 'variantPointer', q)
+        if q := refer(v['variantPointer'], c, TYPES_8): p = at(p, 'variantPointer', q)
     return p
 
 def check_molecular_sequence_quality(v: Any, c: Context) -> Problems | None:
     """MolecularSequence.quality."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_9: p = put(p, 'type', 'code', 'quality-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'standardSequence' in v:
         if q := check_codeable_concept(v['standardSequence'], c): p = at(p, 'standardSequence', q)
     if 'start' in v:
@@ -164,14 +151,14 @@ def check_molecular_sequence_quality(v: Any, c: Context) -> Problems | None:
 
 def check_molecular_sequence_quality_roc(v: Any, c: Context) -> Problems | None:
     """MolecularSequence.quality.roc."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'score' in v:
         x = v['score']
         if q := whole_array(v, 'score'): p = at(p, 'score', q)
@@ -201,31 +188,31 @@ def check_molecular_sequence_quality_roc(v: Any, c: Context) -> Problems | None:
 
 def check_molecular_sequence_repository(v: Any, c: Context) -> Problems | None:
     """MolecularSequence.repository."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_10: p = put(p, 'type', 'code', 'repository-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     return p
 
 def check_molecular_sequence_structure_variant(v: Any, c: Context) -> Problems | None:
     """MolecularSequence.structureVariant."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'variantType' in v:
         if q := check_codeable_concept(v['variantType'], c): p = at(p, 'variantType', q)
     if 'length' in v:
@@ -238,14 +225,14 @@ def check_molecular_sequence_structure_variant(v: Any, c: Context) -> Problems |
 
 def check_molecular_sequence_structure_variant_outer(v: Any, c: Context) -> Problems | None:
     """MolecularSequence.structureVariant.outer."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'start' in v:
         if not is_whole(v['start']): p = put(p, 'start', 'whole')
     if 'end' in v:
@@ -254,14 +241,14 @@ def check_molecular_sequence_structure_variant_outer(v: Any, c: Context) -> Prob
 
 def check_molecular_sequence_structure_variant_inner(v: Any, c: Context) -> Problems | None:
     """MolecularSequence.structureVariant.inner."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'start' in v:
         if not is_whole(v['start']): p = put(p, 'start', 'whole')
     if 'end' in v:

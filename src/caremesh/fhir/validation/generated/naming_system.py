@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import differs, isdistinct, kids, matches, or3, prims, same, some
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_contact_detail,
-    check_extension,
     check_period,
     check_usage_context,
 )
@@ -30,10 +29,10 @@ def check_naming_system(v: Any, c: Context) -> Problems | None:
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'kind' in v:
         if v['kind'] not in CODES_1: p = put(p, 'kind', 'code', 'namingsystem-type')
-    elif '_kind' not in v: p = put(p, 'kind', 'min')
+    else: p = put(p, 'kind', 'min' if '_kind' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     elif '_date' not in v: p = put(p, 'date', 'min')
@@ -59,17 +58,17 @@ def check_naming_system(v: Any, c: Context) -> Problems | None:
 
 def check_naming_system_unique_id(v: Any, c: Context) -> Problems | None:
     """NamingSystem.uniqueId."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_2: p = put(p, 'type', 'code', 'namingsystem-identifier-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'value' not in v and '_value' not in v: p = put(p, 'value', 'min')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)

@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_quantity,
     check_ratio,
-    check_reference,
     check_timing,
 )
 
@@ -49,31 +47,23 @@ def check_nutrition_order(v: Any, c: Context) -> Problems | None:
         if q := values(is_uri, x, 'uri'): p = at(p, 'instantiates', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'request-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'intent' in v:
         if v['intent'] not in CODES_1: p = put(p, 'intent', 'code', 'request-intent')
-    elif '_intent' not in v: p = put(p, 'intent', 'min')
+    else: p = put(p, 'intent', 'min' if '_intent' not in v else 'code-missing')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_2): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_3): p = at(p, 'encounter', q)
     if 'dateTime' in v:
         if not real_day(v['dateTime']): p = put(p, 'dateTime', 'date')
     elif '_dateTime' not in v: p = put(p, 'dateTime', 'min')
     if 'orderer' in v:
-        x = v['orderer']
-        if q := check_reference(x, c): p = at(p, 'orderer', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'orderer', q)
+        if q := refer(v['orderer'], c, TYPES_4): p = at(p, 'orderer', q)
     if 'allergyIntolerance' in v:
         x = v['allergyIntolerance']
-        if q := many(check_reference, x, c): p = at(p, 'allergyIntolerance', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'allergyIntolerance[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'allergyIntolerance', q)
     if 'foodPreferenceModifier' in v:
         x = v['foodPreferenceModifier']
         if q := many(check_codeable_concept, x, c): p = at(p, 'foodPreferenceModifier', q)
@@ -95,14 +85,14 @@ def check_nutrition_order(v: Any, c: Context) -> Problems | None:
 
 def check_nutrition_order_oral_diet(v: Any, c: Context) -> Problems | None:
     """NutritionOrder.oralDiet."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         x = v['type']
         if q := many(check_codeable_concept, x, c): p = at(p, 'type', q)
@@ -122,14 +112,14 @@ def check_nutrition_order_oral_diet(v: Any, c: Context) -> Problems | None:
 
 def check_nutrition_order_oral_diet_nutrient(v: Any, c: Context) -> Problems | None:
     """NutritionOrder.oralDiet.nutrient."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'modifier' in v:
         if q := check_codeable_concept(v['modifier'], c): p = at(p, 'modifier', q)
     if 'amount' in v:
@@ -138,14 +128,14 @@ def check_nutrition_order_oral_diet_nutrient(v: Any, c: Context) -> Problems | N
 
 def check_nutrition_order_oral_diet_texture(v: Any, c: Context) -> Problems | None:
     """NutritionOrder.oralDiet.texture."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'modifier' in v:
         if q := check_codeable_concept(v['modifier'], c): p = at(p, 'modifier', q)
     if 'foodType' in v:
@@ -154,14 +144,14 @@ def check_nutrition_order_oral_diet_texture(v: Any, c: Context) -> Problems | No
 
 def check_nutrition_order_supplement(v: Any, c: Context) -> Problems | None:
     """NutritionOrder.supplement."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'schedule' in v:
@@ -173,14 +163,14 @@ def check_nutrition_order_supplement(v: Any, c: Context) -> Problems | None:
 
 def check_nutrition_order_enteral_formula(v: Any, c: Context) -> Problems | None:
     """NutritionOrder.enteralFormula."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'baseFormulaType' in v:
         if q := check_codeable_concept(v['baseFormulaType'], c): p = at(p, 'baseFormulaType', q)
     if 'additiveType' in v:
@@ -198,14 +188,14 @@ def check_nutrition_order_enteral_formula(v: Any, c: Context) -> Problems | None
 
 def check_nutrition_order_enteral_formula_administration(v: Any, c: Context) -> Problems | None:
     """NutritionOrder.enteralFormula.administration."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'schedule' in v:
         if q := check_timing(v['schedule'], c): p = at(p, 'schedule', q)
     if 'quantity' in v:

@@ -6,19 +6,17 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain, same_code
+from caremesh.fhir.validation.invariants import domain, extension, same_code
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
     check_range,
     check_ratio,
-    check_reference,
     check_sampled_data,
     check_timing,
 )
@@ -44,17 +42,13 @@ def check_observation(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'basedOn', q)
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'partOf', q)
     if 'status' in v:
         if v['status'] not in CODES_2: p = put(p, 'status', 'code', 'observation-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
@@ -62,18 +56,12 @@ def check_observation(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_3): p = at(p, 'subject', q)
     if 'focus' in v:
         x = v['focus']
-        if q := many(check_reference, x, c): p = at(p, 'focus', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'focus[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'focus', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_4): p = at(p, 'encounter', q)
     n = ('effectiveDateTime' in v) + ('effectivePeriod' in v) + ('effectiveTiming' in v) + ('effectiveInstant' in v)
     if n > 1: p = put(p, 'effective', 'choice')
     if n:
@@ -89,9 +77,7 @@ def check_observation(v: Any, c: Context) -> Problems | None:
         if not real_day(v['issued']): p = put(p, 'issued', 'date')
     if 'performer' in v:
         x = v['performer']
-        if q := many(check_reference, x, c): p = at(p, 'performer', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'performer[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'performer', q)
     n = ('valueQuantity' in v) + ('valueCodeableConcept' in v) + ('valueString' in v) + ('valueBoolean' in v) + ('valueInteger' in v) + ('valueRange' in v) + ('valueRatio' in v) + ('valueSampledData' in v) + ('valueTime' in v) + ('valueDateTime' in v) + ('valuePeriod' in v)
     if n > 1: p = put(p, 'value', 'choice')
     if n:
@@ -124,26 +110,18 @@ def check_observation(v: Any, c: Context) -> Problems | None:
     if 'method' in v:
         if q := check_codeable_concept(v['method'], c): p = at(p, 'method', q)
     if 'specimen' in v:
-        x = v['specimen']
-        if q := check_reference(x, c): p = at(p, 'specimen', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'specimen', q)
+        if q := refer(v['specimen'], c, TYPES_6): p = at(p, 'specimen', q)
     if 'device' in v:
-        x = v['device']
-        if q := check_reference(x, c): p = at(p, 'device', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'device', q)
+        if q := refer(v['device'], c, TYPES_7): p = at(p, 'device', q)
     if 'referenceRange' in v:
         x = v['referenceRange']
         if q := many(check_observation_reference_range, x, c): p = at(p, 'referenceRange', q)
     if 'hasMember' in v:
         x = v['hasMember']
-        if q := many(check_reference, x, c): p = at(p, 'hasMember', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'hasMember[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'hasMember', q)
     if 'derivedFrom' in v:
         x = v['derivedFrom']
-        if q := many(check_reference, x, c): p = at(p, 'derivedFrom', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_9): p = at(p, f'derivedFrom[{i}]', q)
+        if q := refer_all(x, c, TYPES_9): p = at(p, 'derivedFrom', q)
     if 'component' in v:
         x = v['component']
         if q := many(check_observation_component, x, c): p = at(p, 'component', q)
@@ -153,14 +131,14 @@ def check_observation(v: Any, c: Context) -> Problems | None:
 
 def check_observation_reference_range(v: Any, c: Context) -> Problems | None:
     """Observation.referenceRange."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'low' in v:
         if q := check_quantity(v['low'], c): p = at(p, 'low', q)
     if 'high' in v:
@@ -177,14 +155,14 @@ def check_observation_reference_range(v: Any, c: Context) -> Problems | None:
 
 def check_observation_component(v: Any, c: Context) -> Problems | None:
     """Observation.component."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     else: p = put(p, 'code', 'min')

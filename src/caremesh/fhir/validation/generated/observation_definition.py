@@ -6,15 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_range,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Organization', 'Practitioner', 'PractitionerRole'])
@@ -29,9 +27,7 @@ def check_observation_definition(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'publisher' in v:
-        x = v['publisher']
-        if q := check_reference(x, c): p = at(p, 'publisher', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'publisher', q)
+        if q := refer(v['publisher'], c, TYPES_0): p = at(p, 'publisher', q)
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
@@ -53,33 +49,25 @@ def check_observation_definition(v: Any, c: Context) -> Problems | None:
         x = v['qualifiedInterval']
         if q := many(check_observation_definition_qualified_interval, x, c): p = at(p, 'qualifiedInterval', q)
     if 'validCodedValueSet' in v:
-        x = v['validCodedValueSet']
-        if q := check_reference(x, c): p = at(p, 'validCodedValueSet', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'validCodedValueSet', q)
+        if q := refer(v['validCodedValueSet'], c, TYPES_2): p = at(p, 'validCodedValueSet', q)
     if 'normalCodedValueSet' in v:
-        x = v['normalCodedValueSet']
-        if q := check_reference(x, c): p = at(p, 'normalCodedValueSet', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'normalCodedValueSet', q)
+        if q := refer(v['normalCodedValueSet'], c, TYPES_2): p = at(p, 'normalCodedValueSet', q)
     if 'abnormalCodedValueSet' in v:
-        x = v['abnormalCodedValueSet']
-        if q := check_reference(x, c): p = at(p, 'abnormalCodedValueSet', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'abnormalCodedValueSet', q)
+        if q := refer(v['abnormalCodedValueSet'], c, TYPES_2): p = at(p, 'abnormalCodedValueSet', q)
     if 'criticalCodedValueSet' in v:
-        x = v['criticalCodedValueSet']
-        if q := check_reference(x, c): p = at(p, 'criticalCodedValueSet', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'criticalCodedValueSet', q)
+        if q := refer(v['criticalCodedValueSet'], c, TYPES_2): p = at(p, 'criticalCodedValueSet', q)
     return p
 
 def check_observation_definition_quantitative_details(v: Any, c: Context) -> Problems | None:
     """ObservationDefinition.quantitativeDetails."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'customaryUnit' in v:
         if q := check_codeable_concept(v['customaryUnit'], c): p = at(p, 'customaryUnit', q)
     if 'unit' in v:
@@ -90,16 +78,17 @@ def check_observation_definition_quantitative_details(v: Any, c: Context) -> Pro
 
 def check_observation_definition_qualified_interval(v: Any, c: Context) -> Problems | None:
     """ObservationDefinition.qualifiedInterval."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'category' in v:
         if v['category'] not in CODES_3: p = put(p, 'category', 'code', 'observation-range-category')
+    elif '_category' in v and c.under: p = put(p, 'category', 'code-missing')
     if 'range' in v:
         if q := check_range(v['range'], c): p = at(p, 'range', q)
     if 'context' in v:
@@ -109,6 +98,7 @@ def check_observation_definition_qualified_interval(v: Any, c: Context) -> Probl
         if q := many(check_codeable_concept, x, c): p = at(p, 'appliesTo', q)
     if 'gender' in v:
         if v['gender'] not in CODES_4: p = put(p, 'gender', 'code', 'administrative-gender')
+    elif '_gender' in v and c.under: p = put(p, 'gender', 'code-missing')
     if 'age' in v:
         if q := check_range(v['age'], c): p = at(p, 'age', q)
     if 'gestationalAge' in v:

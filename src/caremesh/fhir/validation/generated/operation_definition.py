@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import implies3, matches, or3, prims, same
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_contact_detail,
-    check_extension,
     check_usage_context,
 )
 
@@ -31,14 +30,14 @@ def check_operation_definition(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'kind' in v:
         if v['kind'] not in CODES_1: p = put(p, 'kind', 'code', 'operation-kind')
-    elif '_kind' not in v: p = put(p, 'kind', 'min')
+    else: p = put(p, 'kind', 'min' if '_kind' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -75,30 +74,32 @@ def check_operation_definition(v: Any, c: Context) -> Problems | None:
 
 def check_operation_definition_parameter(v: Any, c: Context) -> Problems | None:
     """OperationDefinition.parameter."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'use' in v:
         if v['use'] not in CODES_3: p = put(p, 'use', 'code', 'operation-parameter-use')
-    elif '_use' not in v: p = put(p, 'use', 'min')
+    else: p = put(p, 'use', 'min' if '_use' not in v else 'code-missing')
     if 'min' in v:
         if not is_whole(v['min']): p = put(p, 'min', 'whole')
     elif '_min' not in v: p = put(p, 'min', 'min')
     if 'max' not in v and '_max' not in v: p = put(p, 'max', 'min')
     if 'type' in v:
         if v['type'] not in CODES_4: p = put(p, 'type', 'code', 'all-types')
+    elif '_type' in v and c.under: p = put(p, 'type', 'code-missing')
     if 'targetProfile' in v:
         x = v['targetProfile']
         if q := whole_array(v, 'targetProfile'): p = at(p, 'targetProfile', q)
         if q := values(is_absolute, x, 'canonical'): p = at(p, 'targetProfile', q)
     if 'searchType' in v:
         if v['searchType'] not in CODES_5: p = put(p, 'searchType', 'code', 'search-param-type')
+    elif '_searchType' in v and c.under: p = put(p, 'searchType', 'code-missing')
     if 'binding' in v:
         if q := check_operation_definition_parameter_binding(v['binding'], c): p = at(p, 'binding', q)
     if 'referencedFrom' in v:
@@ -114,17 +115,17 @@ def check_operation_definition_parameter(v: Any, c: Context) -> Problems | None:
 
 def check_operation_definition_parameter_binding(v: Any, c: Context) -> Problems | None:
     """OperationDefinition.parameter.binding."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'strength' in v:
         if v['strength'] not in CODES_6: p = put(p, 'strength', 'code', 'binding-strength')
-    elif '_strength' not in v: p = put(p, 'strength', 'min')
+    else: p = put(p, 'strength', 'min' if '_strength' not in v else 'code-missing')
     if 'valueSet' in v:
         if not is_absolute(v['valueSet']): p = put(p, 'valueSet', 'canonical')
     elif '_valueSet' not in v: p = put(p, 'valueSet', 'min')
@@ -132,27 +133,27 @@ def check_operation_definition_parameter_binding(v: Any, c: Context) -> Problems
 
 def check_operation_definition_parameter_referenced_from(v: Any, c: Context) -> Problems | None:
     """OperationDefinition.parameter.referencedFrom."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'source' not in v and '_source' not in v: p = put(p, 'source', 'min')
     return p
 
 def check_operation_definition_overload(v: Any, c: Context) -> Problems | None:
     """OperationDefinition.overload."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'parameterName' in v:
         x = v['parameterName']
         if q := whole_array(v, 'parameterName'): p = at(p, 'parameterName', q)

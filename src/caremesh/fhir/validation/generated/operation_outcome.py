@@ -6,12 +6,11 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
 )
 
 CODES_0 = codes('issue-severity')
@@ -30,20 +29,20 @@ def check_operation_outcome(v: Any, c: Context) -> Problems | None:
 
 def check_operation_outcome_issue(v: Any, c: Context) -> Problems | None:
     """OperationOutcome.issue."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'severity' in v:
         if v['severity'] not in CODES_0: p = put(p, 'severity', 'code', 'issue-severity')
-    elif '_severity' not in v: p = put(p, 'severity', 'min')
+    else: p = put(p, 'severity', 'min' if '_severity' not in v else 'code-missing')
     if 'code' in v:
         if v['code'] not in CODES_1: p = put(p, 'code', 'code', 'issue-type')
-    elif '_code' not in v: p = put(p, 'code', 'min')
+    else: p = put(p, 'code', 'min' if '_code' not in v else 'code-missing')
     if 'details' in v:
         if q := check_codeable_concept(v['details'], c): p = at(p, 'details', q)
     if 'location' in v:

@@ -6,7 +6,7 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
@@ -14,7 +14,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_contact_point,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Organization'])
@@ -33,18 +32,12 @@ def check_organization_affiliation(v: Any, c: Context) -> Problems | None:
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'organization' in v:
-        x = v['organization']
-        if q := check_reference(x, c): p = at(p, 'organization', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'organization', q)
+        if q := refer(v['organization'], c, TYPES_0): p = at(p, 'organization', q)
     if 'participatingOrganization' in v:
-        x = v['participatingOrganization']
-        if q := check_reference(x, c): p = at(p, 'participatingOrganization', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'participatingOrganization', q)
+        if q := refer(v['participatingOrganization'], c, TYPES_0): p = at(p, 'participatingOrganization', q)
     if 'network' in v:
         x = v['network']
-        if q := many(check_reference, x, c): p = at(p, 'network', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'network[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'network', q)
     if 'code' in v:
         x = v['code']
         if q := many(check_codeable_concept, x, c): p = at(p, 'code', q)
@@ -53,20 +46,14 @@ def check_organization_affiliation(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'specialty', q)
     if 'location' in v:
         x = v['location']
-        if q := many(check_reference, x, c): p = at(p, 'location', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'location[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'location', q)
     if 'healthcareService' in v:
         x = v['healthcareService']
-        if q := many(check_reference, x, c): p = at(p, 'healthcareService', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'healthcareService[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'healthcareService', q)
     if 'telecom' in v:
         x = v['telecom']
         if q := many(check_contact_point, x, c): p = at(p, 'telecom', q)
     if 'endpoint' in v:
         x = v['endpoint']
-        if q := many(check_reference, x, c): p = at(p, 'endpoint', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'endpoint[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'endpoint', q)
     return p

@@ -6,9 +6,9 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain, resource
+from caremesh.fhir.validation.invariants import domain, extension, resource
 from caremesh.fhir.validation.generated.datatypes import (
     base64Binary_value,
     canonical_value,
@@ -27,7 +27,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_dosage,
     check_duration,
     check_expression,
-    check_extension,
     check_human_name,
     check_identifier,
     check_meta,
@@ -63,14 +62,14 @@ def check_parameters(v: Any, c: Context) -> Problems | None:
 
 def check_parameters_parameter(v: Any, c: Context) -> Problems | None:
     """Parameters.parameter."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     n = 0
     for k in v:

@@ -6,19 +6,17 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_address,
     check_attachment,
     check_codeable_concept,
     check_contact_point,
-    check_extension,
     check_human_name,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('administrative-gender')
@@ -43,6 +41,7 @@ def check_patient(v: Any, c: Context) -> Problems | None:
         if q := many(check_contact_point, x, c): p = at(p, 'telecom', q)
     if 'gender' in v:
         if v['gender'] not in CODES_0: p = put(p, 'gender', 'code', 'administrative-gender')
+    elif '_gender' in v and c.under: p = put(p, 'gender', 'code-missing')
     if 'birthDate' in v:
         if not real_day(v['birthDate']): p = put(p, 'birthDate', 'date')
     n = ('deceasedBoolean' in v) + ('deceasedDateTime' in v)
@@ -71,13 +70,9 @@ def check_patient(v: Any, c: Context) -> Problems | None:
         if q := many(check_patient_communication, x, c): p = at(p, 'communication', q)
     if 'generalPractitioner' in v:
         x = v['generalPractitioner']
-        if q := many(check_reference, x, c): p = at(p, 'generalPractitioner', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'generalPractitioner[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'generalPractitioner', q)
     if 'managingOrganization' in v:
-        x = v['managingOrganization']
-        if q := check_reference(x, c): p = at(p, 'managingOrganization', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'managingOrganization', q)
+        if q := refer(v['managingOrganization'], c, TYPES_2): p = at(p, 'managingOrganization', q)
     if 'link' in v:
         x = v['link']
         if q := many(check_patient_link, x, c): p = at(p, 'link', q)
@@ -85,14 +80,14 @@ def check_patient(v: Any, c: Context) -> Problems | None:
 
 def check_patient_contact(v: Any, c: Context) -> Problems | None:
     """Patient.contact."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'relationship' in v:
         x = v['relationship']
         if q := many(check_codeable_concept, x, c): p = at(p, 'relationship', q)
@@ -105,10 +100,9 @@ def check_patient_contact(v: Any, c: Context) -> Problems | None:
         if q := check_address(v['address'], c): p = at(p, 'address', q)
     if 'gender' in v:
         if v['gender'] not in CODES_0: p = put(p, 'gender', 'code', 'administrative-gender')
+    elif '_gender' in v and c.under: p = put(p, 'gender', 'code-missing')
     if 'organization' in v:
-        x = v['organization']
-        if q := check_reference(x, c): p = at(p, 'organization', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'organization', q)
+        if q := refer(v['organization'], c, TYPES_2): p = at(p, 'organization', q)
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if not (((("name" in v) or ("telecom" in v)) or ("address" in v)) or ("organization" in v)): p = put(p, '', 'pat-1')
@@ -116,14 +110,14 @@ def check_patient_contact(v: Any, c: Context) -> Problems | None:
 
 def check_patient_communication(v: Any, c: Context) -> Problems | None:
     """Patient.communication."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'language' in v:
         if q := check_codeable_concept(v['language'], c): p = at(p, 'language', q)
     else: p = put(p, 'language', 'min')
@@ -131,20 +125,18 @@ def check_patient_communication(v: Any, c: Context) -> Problems | None:
 
 def check_patient_link(v: Any, c: Context) -> Problems | None:
     """Patient.link."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'other' in v:
-        x = v['other']
-        if q := check_reference(x, c): p = at(p, 'other', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'other', q)
+        if q := refer(v['other'], c, TYPES_3): p = at(p, 'other', q)
     else: p = put(p, 'other', 'min')
     if 'type' in v:
         if v['type'] not in CODES_4: p = put(p, 'type', 'code', 'link-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     return p

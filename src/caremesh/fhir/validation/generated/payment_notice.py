@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_identifier,
     check_money,
-    check_reference,
 )
 
 CODES_0 = codes('fm-status')
@@ -31,37 +30,25 @@ def check_payment_notice(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'fm-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'request' in v:
-        x = v['request']
-        if q := check_reference(x, c): p = at(p, 'request', q)
-        if q := points_at(x, c, None): p = at(p, 'request', q)
+        if q := refer(v['request'], c, None): p = at(p, 'request', q)
     if 'response' in v:
-        x = v['response']
-        if q := check_reference(x, c): p = at(p, 'response', q)
-        if q := points_at(x, c, None): p = at(p, 'response', q)
+        if q := refer(v['response'], c, None): p = at(p, 'response', q)
     if 'created' in v:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     elif '_created' not in v: p = put(p, 'created', 'min')
     if 'provider' in v:
-        x = v['provider']
-        if q := check_reference(x, c): p = at(p, 'provider', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'provider', q)
+        if q := refer(v['provider'], c, TYPES_1): p = at(p, 'provider', q)
     if 'payment' in v:
-        x = v['payment']
-        if q := check_reference(x, c): p = at(p, 'payment', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'payment', q)
+        if q := refer(v['payment'], c, TYPES_2): p = at(p, 'payment', q)
     else: p = put(p, 'payment', 'min')
     if 'paymentDate' in v:
         if not real_day(v['paymentDate']): p = put(p, 'paymentDate', 'date')
     if 'payee' in v:
-        x = v['payee']
-        if q := check_reference(x, c): p = at(p, 'payee', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'payee', q)
+        if q := refer(v['payee'], c, TYPES_1): p = at(p, 'payee', q)
     if 'recipient' in v:
-        x = v['recipient']
-        if q := check_reference(x, c): p = at(p, 'recipient', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'recipient', q)
+        if q := refer(v['recipient'], c, TYPES_3): p = at(p, 'recipient', q)
     else: p = put(p, 'recipient', 'min')
     if 'amount' in v:
         if q := check_money(v['amount'], c): p = at(p, 'amount', q)

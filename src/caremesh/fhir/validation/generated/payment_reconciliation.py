@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_money,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('fm-status')
@@ -36,26 +34,21 @@ def check_payment_reconciliation(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'fm-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'created' in v:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     elif '_created' not in v: p = put(p, 'created', 'min')
     if 'paymentIssuer' in v:
-        x = v['paymentIssuer']
-        if q := check_reference(x, c): p = at(p, 'paymentIssuer', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'paymentIssuer', q)
+        if q := refer(v['paymentIssuer'], c, TYPES_1): p = at(p, 'paymentIssuer', q)
     if 'request' in v:
-        x = v['request']
-        if q := check_reference(x, c): p = at(p, 'request', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'request', q)
+        if q := refer(v['request'], c, TYPES_2): p = at(p, 'request', q)
     if 'requestor' in v:
-        x = v['requestor']
-        if q := check_reference(x, c): p = at(p, 'requestor', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'requestor', q)
+        if q := refer(v['requestor'], c, TYPES_3): p = at(p, 'requestor', q)
     if 'outcome' in v:
         if v['outcome'] not in CODES_4: p = put(p, 'outcome', 'code', 'remittance-outcome')
+    elif '_outcome' in v and c.under: p = put(p, 'outcome', 'code-missing')
     if 'paymentDate' in v:
         if not real_day(v['paymentDate']): p = put(p, 'paymentDate', 'date')
     elif '_paymentDate' not in v: p = put(p, 'paymentDate', 'min')
@@ -76,14 +69,14 @@ def check_payment_reconciliation(v: Any, c: Context) -> Problems | None:
 
 def check_payment_reconciliation_detail(v: Any, c: Context) -> Problems | None:
     """PaymentReconciliation.detail."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'predecessor' in v:
@@ -92,41 +85,32 @@ def check_payment_reconciliation_detail(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
     if 'request' in v:
-        x = v['request']
-        if q := check_reference(x, c): p = at(p, 'request', q)
-        if q := points_at(x, c, None): p = at(p, 'request', q)
+        if q := refer(v['request'], c, None): p = at(p, 'request', q)
     if 'submitter' in v:
-        x = v['submitter']
-        if q := check_reference(x, c): p = at(p, 'submitter', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'submitter', q)
+        if q := refer(v['submitter'], c, TYPES_3): p = at(p, 'submitter', q)
     if 'response' in v:
-        x = v['response']
-        if q := check_reference(x, c): p = at(p, 'response', q)
-        if q := points_at(x, c, None): p = at(p, 'response', q)
+        if q := refer(v['response'], c, None): p = at(p, 'response', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'responsible' in v:
-        x = v['responsible']
-        if q := check_reference(x, c): p = at(p, 'responsible', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'responsible', q)
+        if q := refer(v['responsible'], c, TYPES_5): p = at(p, 'responsible', q)
     if 'payee' in v:
-        x = v['payee']
-        if q := check_reference(x, c): p = at(p, 'payee', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'payee', q)
+        if q := refer(v['payee'], c, TYPES_3): p = at(p, 'payee', q)
     if 'amount' in v:
         if q := check_money(v['amount'], c): p = at(p, 'amount', q)
     return p
 
 def check_payment_reconciliation_process_note(v: Any, c: Context) -> Problems | None:
     """PaymentReconciliation.processNote."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_6: p = put(p, 'type', 'code', 'note-type')
+    elif '_type' in v and c.under: p = put(p, 'type', 'code-missing')
     return p

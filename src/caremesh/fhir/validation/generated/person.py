@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_address,
     check_attachment,
     check_contact_point,
-    check_extension,
     check_human_name,
     check_identifier,
-    check_reference,
 )
 
 CODES_0 = codes('administrative-gender')
@@ -40,6 +38,7 @@ def check_person(v: Any, c: Context) -> Problems | None:
         if q := many(check_contact_point, x, c): p = at(p, 'telecom', q)
     if 'gender' in v:
         if v['gender'] not in CODES_0: p = put(p, 'gender', 'code', 'administrative-gender')
+    elif '_gender' in v and c.under: p = put(p, 'gender', 'code-missing')
     if 'birthDate' in v:
         if not real_day(v['birthDate']): p = put(p, 'birthDate', 'date')
     if 'address' in v:
@@ -48,9 +47,7 @@ def check_person(v: Any, c: Context) -> Problems | None:
     if 'photo' in v:
         if q := check_attachment(v['photo'], c): p = at(p, 'photo', q)
     if 'managingOrganization' in v:
-        x = v['managingOrganization']
-        if q := check_reference(x, c): p = at(p, 'managingOrganization', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'managingOrganization', q)
+        if q := refer(v['managingOrganization'], c, TYPES_1): p = at(p, 'managingOrganization', q)
     if 'link' in v:
         x = v['link']
         if q := many(check_person_link, x, c): p = at(p, 'link', q)
@@ -58,19 +55,18 @@ def check_person(v: Any, c: Context) -> Problems | None:
 
 def check_person_link(v: Any, c: Context) -> Problems | None:
     """Person.link."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'target' in v:
-        x = v['target']
-        if q := check_reference(x, c): p = at(p, 'target', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'target', q)
+        if q := refer(v['target'], c, TYPES_2): p = at(p, 'target', q)
     else: p = put(p, 'target', 'min')
     if 'assurance' in v:
         if v['assurance'] not in CODES_3: p = put(p, 'assurance', 'code', 'identity-assuranceLevel')
+    elif '_assurance' in v and c.under: p = put(p, 'assurance', 'code-missing')
     return p

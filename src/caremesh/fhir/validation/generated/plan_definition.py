@@ -6,9 +6,9 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import matches, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_age,
@@ -17,12 +17,10 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_data_requirement,
     check_duration,
     check_expression,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
     check_range,
-    check_reference,
     check_related_artifact,
     check_timing,
     check_trigger_definition,
@@ -47,7 +45,7 @@ def check_plan_definition(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
@@ -55,16 +53,14 @@ def check_plan_definition(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     n = ('subjectCodeableConcept' in v) + ('subjectReference' in v)
     if n > 1: p = put(p, 'subject', 'choice')
     if n:
         if 'subjectCodeableConcept' in v:
             if q := check_codeable_concept(v['subjectCodeableConcept'], c): p = at(p, 'subjectCodeableConcept', q)
         if 'subjectReference' in v:
-            x = v['subjectReference']
-            if q := check_reference(x, c): p = at(p, 'subjectReference', q)
-            if q := points_at(x, c, TYPES_1): p = at(p, 'subjectReference', q)
+            if q := refer(v['subjectReference'], c, TYPES_1): p = at(p, 'subjectReference', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -115,14 +111,14 @@ def check_plan_definition(v: Any, c: Context) -> Problems | None:
 
 def check_plan_definition_goal(v: Any, c: Context) -> Problems | None:
     """PlanDefinition.goal."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'category' in v:
         if q := check_codeable_concept(v['category'], c): p = at(p, 'category', q)
     if 'description' in v:
@@ -145,14 +141,14 @@ def check_plan_definition_goal(v: Any, c: Context) -> Problems | None:
 
 def check_plan_definition_goal_target(v: Any, c: Context) -> Problems | None:
     """PlanDefinition.goal.target."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'measure' in v:
         if q := check_codeable_concept(v['measure'], c): p = at(p, 'measure', q)
     n = ('detailQuantity' in v) + ('detailRange' in v) + ('detailCodeableConcept' in v)
@@ -170,16 +166,17 @@ def check_plan_definition_goal_target(v: Any, c: Context) -> Problems | None:
 
 def check_plan_definition_action(v: Any, c: Context) -> Problems | None:
     """PlanDefinition.action."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'priority' in v:
         if v['priority'] not in CODES_2: p = put(p, 'priority', 'code', 'request-priority')
+    elif '_priority' in v and c.under: p = put(p, 'priority', 'code-missing')
     if 'code' in v:
         x = v['code']
         if q := many(check_codeable_concept, x, c): p = at(p, 'code', q)
@@ -198,9 +195,7 @@ def check_plan_definition_action(v: Any, c: Context) -> Problems | None:
         if 'subjectCodeableConcept' in v:
             if q := check_codeable_concept(v['subjectCodeableConcept'], c): p = at(p, 'subjectCodeableConcept', q)
         if 'subjectReference' in v:
-            x = v['subjectReference']
-            if q := check_reference(x, c): p = at(p, 'subjectReference', q)
-            if q := points_at(x, c, TYPES_1): p = at(p, 'subjectReference', q)
+            if q := refer(v['subjectReference'], c, TYPES_1): p = at(p, 'subjectReference', q)
     if 'trigger' in v:
         x = v['trigger']
         if q := many(check_trigger_definition, x, c): p = at(p, 'trigger', q)
@@ -238,21 +233,26 @@ def check_plan_definition_action(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'groupingBehavior' in v:
         if v['groupingBehavior'] not in CODES_3: p = put(p, 'groupingBehavior', 'code', 'action-grouping-behavior')
+    elif '_groupingBehavior' in v and c.under: p = put(p, 'groupingBehavior', 'code-missing')
     if 'selectionBehavior' in v:
         if v['selectionBehavior'] not in CODES_4: p = put(p, 'selectionBehavior', 'code', 'action-selection-behavior')
+    elif '_selectionBehavior' in v and c.under: p = put(p, 'selectionBehavior', 'code-missing')
     if 'requiredBehavior' in v:
         if v['requiredBehavior'] not in CODES_5: p = put(p, 'requiredBehavior', 'code', 'action-required-behavior')
+    elif '_requiredBehavior' in v and c.under: p = put(p, 'requiredBehavior', 'code-missing')
     if 'precheckBehavior' in v:
         if v['precheckBehavior'] not in CODES_6: p = put(p, 'precheckBehavior', 'code', 'action-precheck-behavior')
+    elif '_precheckBehavior' in v and c.under: p = put(p, 'precheckBehavior', 'code-missing')
     if 'cardinalityBehavior' in v:
         if v['cardinalityBehavior'] not in CODES_7: p = put(p, 'cardinalityBehavior', 'code', 'action-cardinality-behavior')
+    elif '_cardinalityBehavior' in v and c.under: p = put(p, 'cardinalityBehavior', 'code-missing')
     n = ('definitionCanonical' in v) + ('definitionUri' in v)
     if n > 1: p = put(p, 'definition', 'choice')
     if n:
         if 'definitionCanonical' in v:
             if not is_absolute(v['definitionCanonical']): p = put(p, 'definitionCanonical', 'canonical')
         if 'definitionUri' in v:
-            if not is_uri(v['definitionUri']): p = put(p, 'definitionUri', 'uri')
+            if v['definitionUri'][:4] == 'urn:' and not is_uri(v['definitionUri']): p = put(p, 'definitionUri', 'uri')
     if 'transform' in v:
         if not is_absolute(v['transform']): p = put(p, 'transform', 'canonical')
     if 'dynamicValue' in v:
@@ -265,35 +265,35 @@ def check_plan_definition_action(v: Any, c: Context) -> Problems | None:
 
 def check_plan_definition_action_condition(v: Any, c: Context) -> Problems | None:
     """PlanDefinition.action.condition."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'kind' in v:
         if v['kind'] not in CODES_8: p = put(p, 'kind', 'code', 'action-condition-kind')
-    elif '_kind' not in v: p = put(p, 'kind', 'min')
+    else: p = put(p, 'kind', 'min' if '_kind' not in v else 'code-missing')
     if 'expression' in v:
         if q := check_expression(v['expression'], c): p = at(p, 'expression', q)
     return p
 
 def check_plan_definition_action_related_action(v: Any, c: Context) -> Problems | None:
     """PlanDefinition.action.relatedAction."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'actionId' not in v and '_actionId' not in v: p = put(p, 'actionId', 'min')
     if 'relationship' in v:
         if v['relationship'] not in CODES_9: p = put(p, 'relationship', 'code', 'action-relationship-type')
-    elif '_relationship' not in v: p = put(p, 'relationship', 'min')
+    else: p = put(p, 'relationship', 'min' if '_relationship' not in v else 'code-missing')
     n = ('offsetDuration' in v) + ('offsetRange' in v)
     if n > 1: p = put(p, 'offset', 'choice')
     if n:
@@ -305,31 +305,31 @@ def check_plan_definition_action_related_action(v: Any, c: Context) -> Problems 
 
 def check_plan_definition_action_participant(v: Any, c: Context) -> Problems | None:
     """PlanDefinition.action.participant."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_10: p = put(p, 'type', 'code', 'action-participant-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'role' in v:
         if q := check_codeable_concept(v['role'], c): p = at(p, 'role', q)
     return p
 
 def check_plan_definition_action_dynamic_value(v: Any, c: Context) -> Problems | None:
     """PlanDefinition.action.dynamicValue."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'expression' in v:
         if q := check_expression(v['expression'], c): p = at(p, 'expression', q)
     return p

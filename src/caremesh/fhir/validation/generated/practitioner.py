@@ -6,19 +6,17 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_address,
     check_attachment,
     check_codeable_concept,
     check_contact_point,
-    check_extension,
     check_human_name,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('administrative-gender')
@@ -43,6 +41,7 @@ def check_practitioner(v: Any, c: Context) -> Problems | None:
         if q := many(check_address, x, c): p = at(p, 'address', q)
     if 'gender' in v:
         if v['gender'] not in CODES_0: p = put(p, 'gender', 'code', 'administrative-gender')
+    elif '_gender' in v and c.under: p = put(p, 'gender', 'code-missing')
     if 'birthDate' in v:
         if not real_day(v['birthDate']): p = put(p, 'birthDate', 'date')
     if 'photo' in v:
@@ -58,14 +57,14 @@ def check_practitioner(v: Any, c: Context) -> Problems | None:
 
 def check_practitioner_qualification(v: Any, c: Context) -> Problems | None:
     """Practitioner.qualification."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
@@ -75,7 +74,5 @@ def check_practitioner_qualification(v: Any, c: Context) -> Problems | None:
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'issuer' in v:
-        x = v['issuer']
-        if q := check_reference(x, c): p = at(p, 'issuer', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'issuer', q)
+        if q := refer(v['issuer'], c, TYPES_1): p = at(p, 'issuer', q)
     return p

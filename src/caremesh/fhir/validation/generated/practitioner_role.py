@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_contact_point,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Practitioner'])
@@ -36,13 +34,9 @@ def check_practitioner_role(v: Any, c: Context) -> Problems | None:
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'practitioner' in v:
-        x = v['practitioner']
-        if q := check_reference(x, c): p = at(p, 'practitioner', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'practitioner', q)
+        if q := refer(v['practitioner'], c, TYPES_0): p = at(p, 'practitioner', q)
     if 'organization' in v:
-        x = v['organization']
-        if q := check_reference(x, c): p = at(p, 'organization', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'organization', q)
+        if q := refer(v['organization'], c, TYPES_1): p = at(p, 'organization', q)
     if 'code' in v:
         x = v['code']
         if q := many(check_codeable_concept, x, c): p = at(p, 'code', q)
@@ -51,14 +45,10 @@ def check_practitioner_role(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'specialty', q)
     if 'location' in v:
         x = v['location']
-        if q := many(check_reference, x, c): p = at(p, 'location', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'location[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'location', q)
     if 'healthcareService' in v:
         x = v['healthcareService']
-        if q := many(check_reference, x, c): p = at(p, 'healthcareService', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'healthcareService[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'healthcareService', q)
     if 'telecom' in v:
         x = v['telecom']
         if q := many(check_contact_point, x, c): p = at(p, 'telecom', q)
@@ -70,21 +60,19 @@ def check_practitioner_role(v: Any, c: Context) -> Problems | None:
         if q := many(check_practitioner_role_not_available, x, c): p = at(p, 'notAvailable', q)
     if 'endpoint' in v:
         x = v['endpoint']
-        if q := many(check_reference, x, c): p = at(p, 'endpoint', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'endpoint[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'endpoint', q)
     return p
 
 def check_practitioner_role_available_time(v: Any, c: Context) -> Problems | None:
     """PractitionerRole.availableTime."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'daysOfWeek' in v:
         x = v['daysOfWeek']
         if q := whole_array(v, 'daysOfWeek'): p = at(p, 'daysOfWeek', q)
@@ -93,14 +81,14 @@ def check_practitioner_role_available_time(v: Any, c: Context) -> Problems | Non
 
 def check_practitioner_role_not_available(v: Any, c: Context) -> Problems | None:
     """PractitionerRole.notAvailable."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'description' not in v and '_description' not in v: p = put(p, 'description', 'min')
     if 'during' in v:
         if q := check_period(v['during'], c): p = at(p, 'during', q)

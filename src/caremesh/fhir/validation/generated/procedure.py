@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_age,
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_range,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['CarePlan', 'ServiceRequest'])
@@ -53,17 +51,13 @@ def check_procedure(v: Any, c: Context) -> Problems | None:
         if q := values(is_uri, x, 'uri'): p = at(p, 'instantiatesUri', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'basedOn', q)
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'partOf', q)
     if 'status' in v:
         if v['status'] not in CODES_2: p = put(p, 'status', 'code', 'event-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusReason' in v:
         if q := check_codeable_concept(v['statusReason'], c): p = at(p, 'statusReason', q)
     if 'category' in v:
@@ -71,14 +65,10 @@ def check_procedure(v: Any, c: Context) -> Problems | None:
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_3): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_4): p = at(p, 'encounter', q)
     n = ('performedDateTime' in v) + ('performedPeriod' in v) + ('performedString' in v) + ('performedAge' in v) + ('performedRange' in v)
     if n > 1: p = put(p, 'performed', 'choice')
     if n:
@@ -91,28 +81,20 @@ def check_procedure(v: Any, c: Context) -> Problems | None:
         if 'performedRange' in v:
             if q := check_range(v['performedRange'], c): p = at(p, 'performedRange', q)
     if 'recorder' in v:
-        x = v['recorder']
-        if q := check_reference(x, c): p = at(p, 'recorder', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'recorder', q)
+        if q := refer(v['recorder'], c, TYPES_5): p = at(p, 'recorder', q)
     if 'asserter' in v:
-        x = v['asserter']
-        if q := check_reference(x, c): p = at(p, 'asserter', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'asserter', q)
+        if q := refer(v['asserter'], c, TYPES_5): p = at(p, 'asserter', q)
     if 'performer' in v:
         x = v['performer']
         if q := many(check_procedure_performer, x, c): p = at(p, 'performer', q)
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_6): p = at(p, 'location', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'reasonReference', q)
     if 'bodySite' in v:
         x = v['bodySite']
         if q := many(check_codeable_concept, x, c): p = at(p, 'bodySite', q)
@@ -120,17 +102,13 @@ def check_procedure(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['outcome'], c): p = at(p, 'outcome', q)
     if 'report' in v:
         x = v['report']
-        if q := many(check_reference, x, c): p = at(p, 'report', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'report[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'report', q)
     if 'complication' in v:
         x = v['complication']
         if q := many(check_codeable_concept, x, c): p = at(p, 'complication', q)
     if 'complicationDetail' in v:
         x = v['complicationDetail']
-        if q := many(check_reference, x, c): p = at(p, 'complicationDetail', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_9): p = at(p, f'complicationDetail[{i}]', q)
+        if q := refer_all(x, c, TYPES_9): p = at(p, 'complicationDetail', q)
     if 'followUp' in v:
         x = v['followUp']
         if q := many(check_codeable_concept, x, c): p = at(p, 'followUp', q)
@@ -142,9 +120,7 @@ def check_procedure(v: Any, c: Context) -> Problems | None:
         if q := many(check_procedure_focal_device, x, c): p = at(p, 'focalDevice', q)
     if 'usedReference' in v:
         x = v['usedReference']
-        if q := many(check_reference, x, c): p = at(p, 'usedReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_10): p = at(p, f'usedReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_10): p = at(p, 'usedReference', q)
     if 'usedCode' in v:
         x = v['usedCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'usedCode', q)
@@ -152,42 +128,36 @@ def check_procedure(v: Any, c: Context) -> Problems | None:
 
 def check_procedure_performer(v: Any, c: Context) -> Problems | None:
     """Procedure.performer."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'function' in v:
         if q := check_codeable_concept(v['function'], c): p = at(p, 'function', q)
     if 'actor' in v:
-        x = v['actor']
-        if q := check_reference(x, c): p = at(p, 'actor', q)
-        if q := points_at(x, c, TYPES_11): p = at(p, 'actor', q)
+        if q := refer(v['actor'], c, TYPES_11): p = at(p, 'actor', q)
     else: p = put(p, 'actor', 'min')
     if 'onBehalfOf' in v:
-        x = v['onBehalfOf']
-        if q := check_reference(x, c): p = at(p, 'onBehalfOf', q)
-        if q := points_at(x, c, TYPES_12): p = at(p, 'onBehalfOf', q)
+        if q := refer(v['onBehalfOf'], c, TYPES_12): p = at(p, 'onBehalfOf', q)
     return p
 
 def check_procedure_focal_device(v: Any, c: Context) -> Problems | None:
     """Procedure.focalDevice."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'action' in v:
         if q := check_codeable_concept(v['action'], c): p = at(p, 'action', q)
     if 'manipulated' in v:
-        x = v['manipulated']
-        if q := check_reference(x, c): p = at(p, 'manipulated', q)
-        if q := points_at(x, c, TYPES_13): p = at(p, 'manipulated', q)
+        if q := refer(v['manipulated'], c, TYPES_13): p = at(p, 'manipulated', q)
     else: p = put(p, 'manipulated', 'min')
     return p

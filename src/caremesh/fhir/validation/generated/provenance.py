@@ -6,14 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_period,
-    check_reference,
     check_signature,
 )
 
@@ -28,9 +26,7 @@ def check_provenance(v: Any, c: Context) -> Problems | None:
     if q := domain(v, c): p = at(p, '', q)
     if 'target' in v:
         x = v['target']
-        if q := many(check_reference, x, c): p = at(p, 'target', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'target[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'target', q)
     else: p = put(p, 'target', 'min')
     n = ('occurredPeriod' in v) + ('occurredDateTime' in v)
     if n > 1: p = put(p, 'occurred', 'choice')
@@ -47,9 +43,7 @@ def check_provenance(v: Any, c: Context) -> Problems | None:
         if q := whole_array(v, 'policy'): p = at(p, 'policy', q)
         if q := values(is_uri, x, 'uri'): p = at(p, 'policy', q)
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_0): p = at(p, 'location', q)
     if 'reason' in v:
         x = v['reason']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reason', q)
@@ -69,47 +63,41 @@ def check_provenance(v: Any, c: Context) -> Problems | None:
 
 def check_provenance_agent(v: Any, c: Context) -> Problems | None:
     """Provenance.agent."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'role' in v:
         x = v['role']
         if q := many(check_codeable_concept, x, c): p = at(p, 'role', q)
     if 'who' in v:
-        x = v['who']
-        if q := check_reference(x, c): p = at(p, 'who', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'who', q)
+        if q := refer(v['who'], c, TYPES_1): p = at(p, 'who', q)
     else: p = put(p, 'who', 'min')
     if 'onBehalfOf' in v:
-        x = v['onBehalfOf']
-        if q := check_reference(x, c): p = at(p, 'onBehalfOf', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'onBehalfOf', q)
+        if q := refer(v['onBehalfOf'], c, TYPES_1): p = at(p, 'onBehalfOf', q)
     return p
 
 def check_provenance_entity(v: Any, c: Context) -> Problems | None:
     """Provenance.entity."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'role' in v:
         if v['role'] not in CODES_2: p = put(p, 'role', 'code', 'provenance-entity-role')
-    elif '_role' not in v: p = put(p, 'role', 'min')
+    else: p = put(p, 'role', 'min' if '_role' not in v else 'code-missing')
     if 'what' in v:
-        x = v['what']
-        if q := check_reference(x, c): p = at(p, 'what', q)
-        if q := points_at(x, c, None): p = at(p, 'what', q)
+        if q := refer(v['what'], c, None): p = at(p, 'what', q)
     else: p = put(p, 'what', 'min')
     if 'agent' in v:
         x = v['agent']

@@ -6,20 +6,18 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain, link_ids
+from caremesh.fhir.validation.invariants import domain, extension, link_ids
 from caremesh.fhir.validation.paths import above, among, and3, at_most, count, differs, implies3, kids, matches, or3, prims, same, some, union
 from caremesh.fhir.validation.generated.datatypes import (
     check_attachment,
     check_codeable_concept,
     check_coding,
     check_contact_detail,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
-    check_reference,
     check_usage_context,
 )
 
@@ -35,7 +33,7 @@ def check_questionnaire(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
@@ -45,7 +43,7 @@ def check_questionnaire(v: Any, c: Context) -> Problems | None:
         if q := values(is_absolute, x, 'canonical'): p = at(p, 'derivedFrom', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'subjectType' in v:
         x = v['subjectType']
         if q := whole_array(v, 'subjectType'): p = at(p, 'subjectType', q)
@@ -79,28 +77,29 @@ def check_questionnaire(v: Any, c: Context) -> Problems | None:
 
 def check_questionnaire_item(v: Any, c: Context) -> Problems | None:
     """Questionnaire.item."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'linkId' not in v and '_linkId' not in v: p = put(p, 'linkId', 'min')
     if 'definition' in v:
-        if not is_uri(v['definition']): p = put(p, 'definition', 'uri')
+        if v['definition'][:4] == 'urn:' and not is_uri(v['definition']): p = put(p, 'definition', 'uri')
     if 'code' in v:
         x = v['code']
         if q := many(check_coding, x, c): p = at(p, 'code', q)
     if 'type' in v:
         if v['type'] not in CODES_2: p = put(p, 'type', 'code', 'item-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'enableWhen' in v:
         x = v['enableWhen']
         if q := many(check_questionnaire_item_enable_when, x, c): p = at(p, 'enableWhen', q)
     if 'enableBehavior' in v:
         if v['enableBehavior'] not in CODES_3: p = put(p, 'enableBehavior', 'code', 'questionnaire-enable-behavior')
+    elif '_enableBehavior' in v and c.under: p = put(p, 'enableBehavior', 'code-missing')
     if 'maxLength' in v:
         if not is_whole(v['maxLength']): p = put(p, 'maxLength', 'whole')
     if 'answerValueSet' in v:
@@ -129,18 +128,18 @@ def check_questionnaire_item(v: Any, c: Context) -> Problems | None:
 
 def check_questionnaire_item_enable_when(v: Any, c: Context) -> Problems | None:
     """Questionnaire.item.enableWhen."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'question' not in v and '_question' not in v: p = put(p, 'question', 'min')
     if 'operator' in v:
         if v['operator'] not in CODES_4: p = put(p, 'operator', 'code', 'questionnaire-enable-operator')
-    elif '_operator' not in v: p = put(p, 'operator', 'min')
+    else: p = put(p, 'operator', 'min' if '_operator' not in v else 'code-missing')
     n = ('answerBoolean' in v) + ('answerDecimal' in v) + ('answerInteger' in v) + ('answerDate' in v) + ('answerDateTime' in v) + ('answerTime' in v) + ('answerString' in v) + ('answerCoding' in v) + ('answerQuantity' in v) + ('answerReference' in v)
     if n > 1: p = put(p, 'answer', 'choice')
     elif n == 0 and not (c.under and ('_answerBoolean' in v or '_answerDecimal' in v or '_answerInteger' in v or '_answerDate' in v or '_answerDateTime' in v or '_answerTime' in v or '_answerString' in v or '_answerCoding' in v or '_answerQuantity' in v or '_answerReference' in v)): p = put(p, 'answer[x]', 'min')
@@ -156,22 +155,20 @@ def check_questionnaire_item_enable_when(v: Any, c: Context) -> Problems | None:
         if 'answerQuantity' in v:
             if q := check_quantity(v['answerQuantity'], c): p = at(p, 'answerQuantity', q)
         if 'answerReference' in v:
-            x = v['answerReference']
-            if q := check_reference(x, c): p = at(p, 'answerReference', q)
-            if q := points_at(x, c, None): p = at(p, 'answerReference', q)
+            if q := refer(v['answerReference'], c, None): p = at(p, 'answerReference', q)
     if not (implies3(same(prims([v], 'operator'), ['exists']), ("answerBoolean" in v))): p = put(p, '', 'que-7')
     return p
 
 def check_questionnaire_item_answer_option(v: Any, c: Context) -> Problems | None:
     """Questionnaire.item.answerOption."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('valueInteger' in v) + ('valueDate' in v) + ('valueTime' in v) + ('valueString' in v) + ('valueCoding' in v) + ('valueReference' in v)
     if n > 1: p = put(p, 'value', 'choice')
     elif n == 0 and not (c.under and ('_valueInteger' in v or '_valueDate' in v or '_valueTime' in v or '_valueString' in v or '_valueCoding' in v or '_valueReference' in v)): p = put(p, 'value[x]', 'min')
@@ -183,21 +180,19 @@ def check_questionnaire_item_answer_option(v: Any, c: Context) -> Problems | Non
         if 'valueCoding' in v:
             if q := check_coding(v['valueCoding'], c): p = at(p, 'valueCoding', q)
         if 'valueReference' in v:
-            x = v['valueReference']
-            if q := check_reference(x, c): p = at(p, 'valueReference', q)
-            if q := points_at(x, c, None): p = at(p, 'valueReference', q)
+            if q := refer(v['valueReference'], c, None): p = at(p, 'valueReference', q)
     return p
 
 def check_questionnaire_item_initial(v: Any, c: Context) -> Problems | None:
     """Questionnaire.item.initial."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('valueBoolean' in v) + ('valueDecimal' in v) + ('valueInteger' in v) + ('valueDate' in v) + ('valueDateTime' in v) + ('valueTime' in v) + ('valueString' in v) + ('valueUri' in v) + ('valueAttachment' in v) + ('valueCoding' in v) + ('valueQuantity' in v) + ('valueReference' in v)
     if n > 1: p = put(p, 'value', 'choice')
     elif n == 0 and not (c.under and ('_valueBoolean' in v or '_valueDecimal' in v or '_valueInteger' in v or '_valueDate' in v or '_valueDateTime' in v or '_valueTime' in v or '_valueString' in v or '_valueUri' in v or '_valueAttachment' in v or '_valueCoding' in v or '_valueQuantity' in v or '_valueReference' in v)): p = put(p, 'value[x]', 'min')
@@ -209,7 +204,7 @@ def check_questionnaire_item_initial(v: Any, c: Context) -> Problems | None:
         if 'valueDateTime' in v:
             if not real_day(v['valueDateTime']): p = put(p, 'valueDateTime', 'date')
         if 'valueUri' in v:
-            if not is_uri(v['valueUri']): p = put(p, 'valueUri', 'uri')
+            if v['valueUri'][:4] == 'urn:' and not is_uri(v['valueUri']): p = put(p, 'valueUri', 'uri')
         if 'valueAttachment' in v:
             if q := check_attachment(v['valueAttachment'], c): p = at(p, 'valueAttachment', q)
         if 'valueCoding' in v:
@@ -217,7 +212,5 @@ def check_questionnaire_item_initial(v: Any, c: Context) -> Problems | None:
         if 'valueQuantity' in v:
             if q := check_quantity(v['valueQuantity'], c): p = at(p, 'valueQuantity', q)
         if 'valueReference' in v:
-            x = v['valueReference']
-            if q := check_reference(x, c): p = at(p, 'valueReference', q)
-            if q := points_at(x, c, None): p = at(p, 'valueReference', q)
+            if q := refer(v['valueReference'], c, None): p = at(p, 'valueReference', q)
     return p

@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_attachment,
     check_coding,
-    check_extension,
     check_identifier,
     check_quantity,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['CarePlan', 'ServiceRequest'])
@@ -34,37 +32,25 @@ def check_questionnaire_response(v: Any, c: Context) -> Problems | None:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'basedOn', q)
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'partOf', q)
     if 'questionnaire' in v:
         if not is_absolute(v['questionnaire']): p = put(p, 'questionnaire', 'canonical')
     if 'status' in v:
         if v['status'] not in CODES_2: p = put(p, 'status', 'code', 'questionnaire-answers-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, None): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, None): p = at(p, 'subject', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_3): p = at(p, 'encounter', q)
     if 'authored' in v:
         if not real_day(v['authored']): p = put(p, 'authored', 'date')
     if 'author' in v:
-        x = v['author']
-        if q := check_reference(x, c): p = at(p, 'author', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'author', q)
+        if q := refer(v['author'], c, TYPES_4): p = at(p, 'author', q)
     if 'source' in v:
-        x = v['source']
-        if q := check_reference(x, c): p = at(p, 'source', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'source', q)
+        if q := refer(v['source'], c, TYPES_5): p = at(p, 'source', q)
     if 'item' in v:
         x = v['item']
         if q := many(check_questionnaire_response_item, x, c): p = at(p, 'item', q)
@@ -72,17 +58,17 @@ def check_questionnaire_response(v: Any, c: Context) -> Problems | None:
 
 def check_questionnaire_response_item(v: Any, c: Context) -> Problems | None:
     """QuestionnaireResponse.item."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'linkId' not in v and '_linkId' not in v: p = put(p, 'linkId', 'min')
     if 'definition' in v:
-        if not is_uri(v['definition']): p = put(p, 'definition', 'uri')
+        if v['definition'][:4] == 'urn:' and not is_uri(v['definition']): p = put(p, 'definition', 'uri')
     if 'answer' in v:
         x = v['answer']
         if q := many(check_questionnaire_response_item_answer, x, c): p = at(p, 'answer', q)
@@ -94,14 +80,14 @@ def check_questionnaire_response_item(v: Any, c: Context) -> Problems | None:
 
 def check_questionnaire_response_item_answer(v: Any, c: Context) -> Problems | None:
     """QuestionnaireResponse.item.answer."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('valueBoolean' in v) + ('valueDecimal' in v) + ('valueInteger' in v) + ('valueDate' in v) + ('valueDateTime' in v) + ('valueTime' in v) + ('valueString' in v) + ('valueUri' in v) + ('valueAttachment' in v) + ('valueCoding' in v) + ('valueQuantity' in v) + ('valueReference' in v)
     if n > 1: p = put(p, 'value', 'choice')
     if n:
@@ -112,7 +98,7 @@ def check_questionnaire_response_item_answer(v: Any, c: Context) -> Problems | N
         if 'valueDateTime' in v:
             if not real_day(v['valueDateTime']): p = put(p, 'valueDateTime', 'date')
         if 'valueUri' in v:
-            if not is_uri(v['valueUri']): p = put(p, 'valueUri', 'uri')
+            if v['valueUri'][:4] == 'urn:' and not is_uri(v['valueUri']): p = put(p, 'valueUri', 'uri')
         if 'valueAttachment' in v:
             if q := check_attachment(v['valueAttachment'], c): p = at(p, 'valueAttachment', q)
         if 'valueCoding' in v:
@@ -120,9 +106,7 @@ def check_questionnaire_response_item_answer(v: Any, c: Context) -> Problems | N
         if 'valueQuantity' in v:
             if q := check_quantity(v['valueQuantity'], c): p = at(p, 'valueQuantity', q)
         if 'valueReference' in v:
-            x = v['valueReference']
-            if q := check_reference(x, c): p = at(p, 'valueReference', q)
-            if q := points_at(x, c, None): p = at(p, 'valueReference', q)
+            if q := refer(v['valueReference'], c, None): p = at(p, 'valueReference', q)
     if 'item' in v:
         x = v['item']
         if q := many(check_questionnaire_response_item, x, c): p = at(p, 'item', q)

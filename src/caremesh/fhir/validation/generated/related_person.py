@@ -6,19 +6,17 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_address,
     check_attachment,
     check_codeable_concept,
     check_contact_point,
-    check_extension,
     check_human_name,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Patient'])
@@ -33,9 +31,7 @@ def check_related_person(v: Any, c: Context) -> Problems | None:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_0): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     if 'relationship' in v:
         x = v['relationship']
@@ -48,6 +44,7 @@ def check_related_person(v: Any, c: Context) -> Problems | None:
         if q := many(check_contact_point, x, c): p = at(p, 'telecom', q)
     if 'gender' in v:
         if v['gender'] not in CODES_1: p = put(p, 'gender', 'code', 'administrative-gender')
+    elif '_gender' in v and c.under: p = put(p, 'gender', 'code-missing')
     if 'birthDate' in v:
         if not real_day(v['birthDate']): p = put(p, 'birthDate', 'date')
     if 'address' in v:
@@ -65,14 +62,14 @@ def check_related_person(v: Any, c: Context) -> Problems | None:
 
 def check_related_person_communication(v: Any, c: Context) -> Problems | None:
     """RelatedPerson.communication."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'language' in v:
         if q := check_codeable_concept(v['language'], c): p = at(p, 'language', q)
     else: p = put(p, 'language', 'min')

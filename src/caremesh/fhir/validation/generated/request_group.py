@@ -6,9 +6,9 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import differs, some
 from caremesh.fhir.validation.generated.datatypes import (
     check_age,
@@ -16,11 +16,9 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_duration,
     check_expression,
-    check_extension,
     check_identifier,
     check_period,
     check_range,
-    check_reference,
     check_related_artifact,
     check_timing,
 )
@@ -59,48 +57,37 @@ def check_request_group(v: Any, c: Context) -> Problems | None:
         if q := values(is_uri, x, 'uri'): p = at(p, 'instantiatesUri', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'basedOn', q)
     if 'replaces' in v:
         x = v['replaces']
-        if q := many(check_reference, x, c): p = at(p, 'replaces', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'replaces[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'replaces', q)
     if 'groupIdentifier' in v:
         if q := check_identifier(v['groupIdentifier'], c): p = at(p, 'groupIdentifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'request-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'intent' in v:
         if v['intent'] not in CODES_1: p = put(p, 'intent', 'code', 'request-intent')
-    elif '_intent' not in v: p = put(p, 'intent', 'min')
+    else: p = put(p, 'intent', 'min' if '_intent' not in v else 'code-missing')
     if 'priority' in v:
         if v['priority'] not in CODES_2: p = put(p, 'priority', 'code', 'request-priority')
+    elif '_priority' in v and c.under: p = put(p, 'priority', 'code-missing')
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_3): p = at(p, 'subject', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_4): p = at(p, 'encounter', q)
     if 'authoredOn' in v:
         if not real_day(v['authoredOn']): p = put(p, 'authoredOn', 'date')
     if 'author' in v:
-        x = v['author']
-        if q := check_reference(x, c): p = at(p, 'author', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'author', q)
+        if q := refer(v['author'], c, TYPES_5): p = at(p, 'author', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_6): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_6): p = at(p, 'reasonReference', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
@@ -111,16 +98,17 @@ def check_request_group(v: Any, c: Context) -> Problems | None:
 
 def check_request_group_action(v: Any, c: Context) -> Problems | None:
     """RequestGroup.action."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'priority' in v:
         if v['priority'] not in CODES_2: p = put(p, 'priority', 'code', 'request-priority')
+    elif '_priority' in v and c.under: p = put(p, 'priority', 'code-missing')
     if 'code' in v:
         x = v['code']
         if q := many(check_codeable_concept, x, c): p = at(p, 'code', q)
@@ -150,25 +138,26 @@ def check_request_group_action(v: Any, c: Context) -> Problems | None:
             if q := check_timing(v['timingTiming'], c): p = at(p, 'timingTiming', q)
     if 'participant' in v:
         x = v['participant']
-        if q := many(check_reference, x, c): p = at(p, 'participant', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'participant[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'participant', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'groupingBehavior' in v:
         if v['groupingBehavior'] not in CODES_8: p = put(p, 'groupingBehavior', 'code', 'action-grouping-behavior')
+    elif '_groupingBehavior' in v and c.under: p = put(p, 'groupingBehavior', 'code-missing')
     if 'selectionBehavior' in v:
         if v['selectionBehavior'] not in CODES_9: p = put(p, 'selectionBehavior', 'code', 'action-selection-behavior')
+    elif '_selectionBehavior' in v and c.under: p = put(p, 'selectionBehavior', 'code-missing')
     if 'requiredBehavior' in v:
         if v['requiredBehavior'] not in CODES_10: p = put(p, 'requiredBehavior', 'code', 'action-required-behavior')
+    elif '_requiredBehavior' in v and c.under: p = put(p, 'requiredBehavior', 'code-missing')
     if 'precheckBehavior' in v:
         if v['precheckBehavior'] not in CODES_11: p = put(p, 'precheckBehavior', 'code', 'action-precheck-behavior')
+    elif '_precheckBehavior' in v and c.under: p = put(p, 'precheckBehavior', 'code-missing')
     if 'cardinalityBehavior' in v:
         if v['cardinalityBehavior'] not in CODES_12: p = put(p, 'cardinalityBehavior', 'code', 'action-cardinality-behavior')
+    elif '_cardinalityBehavior' in v and c.under: p = put(p, 'cardinalityBehavior', 'code-missing')
     if 'resource' in v:
-        x = v['resource']
-        if q := check_reference(x, c): p = at(p, 'resource', q)
-        if q := points_at(x, c, None): p = at(p, 'resource', q)
+        if q := refer(v['resource'], c, None): p = at(p, 'resource', q)
     if 'action' in v:
         x = v['action']
         if q := many(check_request_group_action, x, c): p = at(p, 'action', q)
@@ -177,35 +166,35 @@ def check_request_group_action(v: Any, c: Context) -> Problems | None:
 
 def check_request_group_action_condition(v: Any, c: Context) -> Problems | None:
     """RequestGroup.action.condition."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'kind' in v:
         if v['kind'] not in CODES_13: p = put(p, 'kind', 'code', 'action-condition-kind')
-    elif '_kind' not in v: p = put(p, 'kind', 'min')
+    else: p = put(p, 'kind', 'min' if '_kind' not in v else 'code-missing')
     if 'expression' in v:
         if q := check_expression(v['expression'], c): p = at(p, 'expression', q)
     return p
 
 def check_request_group_action_related_action(v: Any, c: Context) -> Problems | None:
     """RequestGroup.action.relatedAction."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'actionId' not in v and '_actionId' not in v: p = put(p, 'actionId', 'min')
     if 'relationship' in v:
         if v['relationship'] not in CODES_14: p = put(p, 'relationship', 'code', 'action-relationship-type')
-    elif '_relationship' not in v: p = put(p, 'relationship', 'min')
+    else: p = put(p, 'relationship', 'min' if '_relationship' not in v else 'code-missing')
     n = ('offsetDuration' in v) + ('offsetRange' in v)
     if n > 1: p = put(p, 'offset', 'choice')
     if n:

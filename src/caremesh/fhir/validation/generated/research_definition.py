@@ -6,7 +6,7 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.paths import matches, prims
@@ -15,7 +15,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_contact_detail,
     check_identifier,
     check_period,
-    check_reference,
     check_related_artifact,
     check_usage_context,
 )
@@ -30,22 +29,20 @@ def check_research_definition(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     n = ('subjectCodeableConcept' in v) + ('subjectReference' in v)
     if n > 1: p = put(p, 'subject', 'choice')
     if n:
         if 'subjectCodeableConcept' in v:
             if q := check_codeable_concept(v['subjectCodeableConcept'], c): p = at(p, 'subjectCodeableConcept', q)
         if 'subjectReference' in v:
-            x = v['subjectReference']
-            if q := check_reference(x, c): p = at(p, 'subjectReference', q)
-            if q := points_at(x, c, TYPES_1): p = at(p, 'subjectReference', q)
+            if q := refer(v['subjectReference'], c, TYPES_1): p = at(p, 'subjectReference', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -89,21 +86,13 @@ def check_research_definition(v: Any, c: Context) -> Problems | None:
         if q := whole_array(v, 'library'): p = at(p, 'library', q)
         if q := values(is_absolute, x, 'canonical'): p = at(p, 'library', q)
     if 'population' in v:
-        x = v['population']
-        if q := check_reference(x, c): p = at(p, 'population', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'population', q)
+        if q := refer(v['population'], c, TYPES_2): p = at(p, 'population', q)
     else: p = put(p, 'population', 'min')
     if 'exposure' in v:
-        x = v['exposure']
-        if q := check_reference(x, c): p = at(p, 'exposure', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'exposure', q)
+        if q := refer(v['exposure'], c, TYPES_2): p = at(p, 'exposure', q)
     if 'exposureAlternative' in v:
-        x = v['exposureAlternative']
-        if q := check_reference(x, c): p = at(p, 'exposureAlternative', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'exposureAlternative', q)
+        if q := refer(v['exposureAlternative'], c, TYPES_2): p = at(p, 'exposureAlternative', q)
     if 'outcome' in v:
-        x = v['outcome']
-        if q := check_reference(x, c): p = at(p, 'outcome', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'outcome', q)
+        if q := refer(v['outcome'], c, TYPES_2): p = at(p, 'outcome', q)
     if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'rsd-0')
     return p

@@ -6,9 +6,9 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import matches, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
@@ -16,10 +16,8 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_data_requirement,
     check_duration,
     check_expression,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
     check_related_artifact,
     check_timing,
     check_usage_context,
@@ -37,22 +35,20 @@ def check_research_element_definition(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     n = ('subjectCodeableConcept' in v) + ('subjectReference' in v)
     if n > 1: p = put(p, 'subject', 'choice')
     if n:
         if 'subjectCodeableConcept' in v:
             if q := check_codeable_concept(v['subjectCodeableConcept'], c): p = at(p, 'subjectCodeableConcept', q)
         if 'subjectReference' in v:
-            x = v['subjectReference']
-            if q := check_reference(x, c): p = at(p, 'subjectReference', q)
-            if q := points_at(x, c, TYPES_1): p = at(p, 'subjectReference', q)
+            if q := refer(v['subjectReference'], c, TYPES_1): p = at(p, 'subjectReference', q)
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -97,9 +93,10 @@ def check_research_element_definition(v: Any, c: Context) -> Problems | None:
         if q := values(is_absolute, x, 'canonical'): p = at(p, 'library', q)
     if 'type' in v:
         if v['type'] not in CODES_2: p = put(p, 'type', 'code', 'research-element-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'variableType' in v:
         if v['variableType'] not in CODES_3: p = put(p, 'variableType', 'code', 'variable-type')
+    elif '_variableType' in v and c.under: p = put(p, 'variableType', 'code-missing')
     if 'characteristic' in v:
         x = v['characteristic']
         if q := many(check_research_element_definition_characteristic, x, c): p = at(p, 'characteristic', q)
@@ -109,14 +106,14 @@ def check_research_element_definition(v: Any, c: Context) -> Problems | None:
 
 def check_research_element_definition_characteristic(v: Any, c: Context) -> Problems | None:
     """ResearchElementDefinition.characteristic."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('definitionCodeableConcept' in v) + ('definitionCanonical' in v) + ('definitionExpression' in v) + ('definitionDataRequirement' in v)
     if n > 1: p = put(p, 'definition', 'choice')
     elif n == 0 and not (c.under and ('_definitionCodeableConcept' in v or '_definitionCanonical' in v or '_definitionExpression' in v or '_definitionDataRequirement' in v)): p = put(p, 'definition[x]', 'min')
@@ -149,6 +146,7 @@ def check_research_element_definition_characteristic(v: Any, c: Context) -> Prob
         if q := check_duration(v['studyEffectiveTimeFromStart'], c): p = at(p, 'studyEffectiveTimeFromStart', q)
     if 'studyEffectiveGroupMeasure' in v:
         if v['studyEffectiveGroupMeasure'] not in CODES_4: p = put(p, 'studyEffectiveGroupMeasure', 'code', 'group-measure')
+    elif '_studyEffectiveGroupMeasure' in v and c.under: p = put(p, 'studyEffectiveGroupMeasure', 'code-missing')
     n = ('participantEffectiveDateTime' in v) + ('participantEffectivePeriod' in v) + ('participantEffectiveDuration' in v) + ('participantEffectiveTiming' in v)
     if n > 1: p = put(p, 'participantEffective', 'choice')
     if n:
@@ -164,4 +162,5 @@ def check_research_element_definition_characteristic(v: Any, c: Context) -> Prob
         if q := check_duration(v['participantEffectiveTimeFromStart'], c): p = at(p, 'participantEffectiveTimeFromStart', q)
     if 'participantEffectiveGroupMeasure' in v:
         if v['participantEffectiveGroupMeasure'] not in CODES_4: p = put(p, 'participantEffectiveGroupMeasure', 'code', 'group-measure')
+    elif '_participantEffectiveGroupMeasure' in v and c.under: p = put(p, 'participantEffectiveGroupMeasure', 'code-missing')
     return p

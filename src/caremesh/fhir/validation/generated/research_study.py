@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
     check_contact_detail,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
     check_related_artifact,
 )
 
@@ -45,17 +43,13 @@ def check_research_study(v: Any, c: Context) -> Problems | None:
         if q := many(check_research_study_label, x, c): p = at(p, 'label', q)
     if 'protocol' in v:
         x = v['protocol']
-        if q := many(check_reference, x, c): p = at(p, 'protocol', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'protocol[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'protocol', q)
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'partOf', q)
     if 'status' in v:
         if v['status'] not in CODES_2: p = put(p, 'status', 'code', 'research-study-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'primaryPurposeType' in v:
         if q := check_codeable_concept(v['primaryPurposeType'], c): p = at(p, 'primaryPurposeType', q)
     if 'phase' in v:
@@ -89,24 +83,16 @@ def check_research_study(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'region', q)
     if 'enrollment' in v:
         x = v['enrollment']
-        if q := many(check_reference, x, c): p = at(p, 'enrollment', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'enrollment[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'enrollment', q)
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'sponsor' in v:
-        x = v['sponsor']
-        if q := check_reference(x, c): p = at(p, 'sponsor', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'sponsor', q)
+        if q := refer(v['sponsor'], c, TYPES_4): p = at(p, 'sponsor', q)
     if 'principalInvestigator' in v:
-        x = v['principalInvestigator']
-        if q := check_reference(x, c): p = at(p, 'principalInvestigator', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'principalInvestigator', q)
+        if q := refer(v['principalInvestigator'], c, TYPES_5): p = at(p, 'principalInvestigator', q)
     if 'site' in v:
         x = v['site']
-        if q := many(check_reference, x, c): p = at(p, 'site', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_6): p = at(p, f'site[{i}]', q)
+        if q := refer_all(x, c, TYPES_6): p = at(p, 'site', q)
     if 'reasonStopped' in v:
         if q := check_codeable_concept(v['reasonStopped'], c): p = at(p, 'reasonStopped', q)
     if 'note' in v:
@@ -139,35 +125,33 @@ def check_research_study(v: Any, c: Context) -> Problems | None:
         if q := many(check_research_study_outcome_measure, x, c): p = at(p, 'outcomeMeasure', q)
     if 'result' in v:
         x = v['result']
-        if q := many(check_reference, x, c): p = at(p, 'result', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'result[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'result', q)
     return p
 
 def check_research_study_label(v: Any, c: Context) -> Problems | None:
     """ResearchStudy.label."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     return p
 
 def check_research_study_arm(v: Any, c: Context) -> Problems | None:
     """ResearchStudy.arm."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
@@ -175,14 +159,14 @@ def check_research_study_arm(v: Any, c: Context) -> Problems | None:
 
 def check_research_study_associated_party(v: Any, c: Context) -> Problems | None:
     """ResearchStudy.associatedParty."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'role' in v:
         if q := check_codeable_concept(v['role'], c): p = at(p, 'role', q)
     else: p = put(p, 'role', 'min')
@@ -193,21 +177,19 @@ def check_research_study_associated_party(v: Any, c: Context) -> Problems | None
         x = v['classifier']
         if q := many(check_codeable_concept, x, c): p = at(p, 'classifier', q)
     if 'party' in v:
-        x = v['party']
-        if q := check_reference(x, c): p = at(p, 'party', q)
-        if q := points_at(x, c, TYPES_8): p = at(p, 'party', q)
+        if q := refer(v['party'], c, TYPES_8): p = at(p, 'party', q)
     return p
 
 def check_research_study_progress_status(v: Any, c: Context) -> Problems | None:
     """ResearchStudy.progressStatus."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'state' in v:
         if q := check_codeable_concept(v['state'], c): p = at(p, 'state', q)
     else: p = put(p, 'state', 'min')
@@ -217,81 +199,71 @@ def check_research_study_progress_status(v: Any, c: Context) -> Problems | None:
 
 def check_research_study_recruitment(v: Any, c: Context) -> Problems | None:
     """ResearchStudy.recruitment."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'targetNumber' in v:
         if not is_whole(v['targetNumber']): p = put(p, 'targetNumber', 'whole')
     if 'actualNumber' in v:
         if not is_whole(v['actualNumber']): p = put(p, 'actualNumber', 'whole')
     if 'eligibility' in v:
-        x = v['eligibility']
-        if q := check_reference(x, c): p = at(p, 'eligibility', q)
-        if q := points_at(x, c, TYPES_9): p = at(p, 'eligibility', q)
+        if q := refer(v['eligibility'], c, TYPES_9): p = at(p, 'eligibility', q)
     if 'actualGroup' in v:
-        x = v['actualGroup']
-        if q := check_reference(x, c): p = at(p, 'actualGroup', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'actualGroup', q)
+        if q := refer(v['actualGroup'], c, TYPES_3): p = at(p, 'actualGroup', q)
     return p
 
 def check_research_study_comparison_group(v: Any, c: Context) -> Problems | None:
     """ResearchStudy.comparisonGroup."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'intendedExposure' in v:
         x = v['intendedExposure']
-        if q := many(check_reference, x, c): p = at(p, 'intendedExposure', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_10): p = at(p, f'intendedExposure[{i}]', q)
+        if q := refer_all(x, c, TYPES_10): p = at(p, 'intendedExposure', q)
     if 'observedGroup' in v:
-        x = v['observedGroup']
-        if q := check_reference(x, c): p = at(p, 'observedGroup', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'observedGroup', q)
+        if q := refer(v['observedGroup'], c, TYPES_3): p = at(p, 'observedGroup', q)
     return p
 
 def check_research_study_objective(v: Any, c: Context) -> Problems | None:
     """ResearchStudy.objective."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     return p
 
 def check_research_study_outcome_measure(v: Any, c: Context) -> Problems | None:
     """ResearchStudy.outcomeMeasure."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         x = v['type']
         if q := many(check_codeable_concept, x, c): p = at(p, 'type', q)
     if 'reference' in v:
-        x = v['reference']
-        if q := check_reference(x, c): p = at(p, 'reference', q)
-        if q := points_at(x, c, TYPES_10): p = at(p, 'reference', q)
+        if q := refer(v['reference'], c, TYPES_10): p = at(p, 'reference', q)
     return p

@@ -6,13 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_identifier,
     check_period,
-    check_reference,
 )
 
 CODES_0 = codes('research-subject-status')
@@ -30,21 +29,15 @@ def check_research_subject(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'research-subject-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'study' in v:
-        x = v['study']
-        if q := check_reference(x, c): p = at(p, 'study', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'study', q)
+        if q := refer(v['study'], c, TYPES_1): p = at(p, 'study', q)
     else: p = put(p, 'study', 'min')
     if 'individual' in v:
-        x = v['individual']
-        if q := check_reference(x, c): p = at(p, 'individual', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'individual', q)
+        if q := refer(v['individual'], c, TYPES_2): p = at(p, 'individual', q)
     else: p = put(p, 'individual', 'min')
     if 'consent' in v:
-        x = v['consent']
-        if q := check_reference(x, c): p = at(p, 'consent', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'consent', q)
+        if q := refer(v['consent'], c, TYPES_3): p = at(p, 'consent', q)
     return p

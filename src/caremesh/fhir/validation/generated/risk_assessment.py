@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain, probability
+from caremesh.fhir.validation.invariants import domain, extension, probability
 from caremesh.fhir.validation.paths import at_most, implies3, or3, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_range,
-    check_reference,
 )
 
 CODES_0 = codes('observation-status')
@@ -36,29 +34,21 @@ def check_risk_assessment(v: Any, c: Context) -> Problems | None:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'basedOn' in v:
-        x = v['basedOn']
-        if q := check_reference(x, c): p = at(p, 'basedOn', q)
-        if q := points_at(x, c, None): p = at(p, 'basedOn', q)
+        if q := refer(v['basedOn'], c, None): p = at(p, 'basedOn', q)
     if 'parent' in v:
-        x = v['parent']
-        if q := check_reference(x, c): p = at(p, 'parent', q)
-        if q := points_at(x, c, None): p = at(p, 'parent', q)
+        if q := refer(v['parent'], c, None): p = at(p, 'parent', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'observation-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'method' in v:
         if q := check_codeable_concept(v['method'], c): p = at(p, 'method', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_1): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_2): p = at(p, 'encounter', q)
     n = ('occurrenceDateTime' in v) + ('occurrencePeriod' in v)
     if n > 1: p = put(p, 'occurrence', 'choice')
     if n:
@@ -67,26 +57,18 @@ def check_risk_assessment(v: Any, c: Context) -> Problems | None:
         if 'occurrencePeriod' in v:
             if q := check_period(v['occurrencePeriod'], c): p = at(p, 'occurrencePeriod', q)
     if 'condition' in v:
-        x = v['condition']
-        if q := check_reference(x, c): p = at(p, 'condition', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'condition', q)
+        if q := refer(v['condition'], c, TYPES_3): p = at(p, 'condition', q)
     if 'performer' in v:
-        x = v['performer']
-        if q := check_reference(x, c): p = at(p, 'performer', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'performer', q)
+        if q := refer(v['performer'], c, TYPES_4): p = at(p, 'performer', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'reasonReference', q)
     if 'basis' in v:
         x = v['basis']
-        if q := many(check_reference, x, c): p = at(p, 'basis', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'basis[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'basis', q)
     if 'prediction' in v:
         x = v['prediction']
         if q := many(check_risk_assessment_prediction, x, c): p = at(p, 'prediction', q)
@@ -97,14 +79,14 @@ def check_risk_assessment(v: Any, c: Context) -> Problems | None:
 
 def check_risk_assessment_prediction(v: Any, c: Context) -> Problems | None:
     """RiskAssessment.prediction."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'outcome' in v:
         if q := check_codeable_concept(v['outcome'], c): p = at(p, 'outcome', q)
     n = ('probabilityDecimal' in v) + ('probabilityRange' in v)

@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import matches, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
     check_contact_detail,
-    check_extension,
     check_identifier,
     check_period,
-    check_reference,
     check_related_artifact,
     check_usage_context,
 )
@@ -31,13 +29,13 @@ def check_risk_evidence_synthesis(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -81,18 +79,12 @@ def check_risk_evidence_synthesis(v: Any, c: Context) -> Problems | None:
     if 'studyType' in v:
         if q := check_codeable_concept(v['studyType'], c): p = at(p, 'studyType', q)
     if 'population' in v:
-        x = v['population']
-        if q := check_reference(x, c): p = at(p, 'population', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'population', q)
+        if q := refer(v['population'], c, TYPES_1): p = at(p, 'population', q)
     else: p = put(p, 'population', 'min')
     if 'exposure' in v:
-        x = v['exposure']
-        if q := check_reference(x, c): p = at(p, 'exposure', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'exposure', q)
+        if q := refer(v['exposure'], c, TYPES_1): p = at(p, 'exposure', q)
     if 'outcome' in v:
-        x = v['outcome']
-        if q := check_reference(x, c): p = at(p, 'outcome', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'outcome', q)
+        if q := refer(v['outcome'], c, TYPES_1): p = at(p, 'outcome', q)
     else: p = put(p, 'outcome', 'min')
     if 'sampleSize' in v:
         if q := check_risk_evidence_synthesis_sample_size(v['sampleSize'], c): p = at(p, 'sampleSize', q)
@@ -106,14 +98,14 @@ def check_risk_evidence_synthesis(v: Any, c: Context) -> Problems | None:
 
 def check_risk_evidence_synthesis_sample_size(v: Any, c: Context) -> Problems | None:
     """RiskEvidenceSynthesis.sampleSize."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'numberOfStudies' in v:
         if not is_whole(v['numberOfStudies']): p = put(p, 'numberOfStudies', 'whole')
     if 'numberOfParticipants' in v:
@@ -122,14 +114,14 @@ def check_risk_evidence_synthesis_sample_size(v: Any, c: Context) -> Problems | 
 
 def check_risk_evidence_synthesis_risk_estimate(v: Any, c: Context) -> Problems | None:
     """RiskEvidenceSynthesis.riskEstimate."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'unitOfMeasure' in v:
@@ -145,28 +137,28 @@ def check_risk_evidence_synthesis_risk_estimate(v: Any, c: Context) -> Problems 
 
 def check_risk_evidence_synthesis_risk_estimate_precision_estimate(v: Any, c: Context) -> Problems | None:
     """RiskEvidenceSynthesis.riskEstimate.precisionEstimate."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     return p
 
 def check_risk_evidence_synthesis_certainty(v: Any, c: Context) -> Problems | None:
     """RiskEvidenceSynthesis.certainty."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'rating' in v:
         x = v['rating']
         if q := many(check_codeable_concept, x, c): p = at(p, 'rating', q)
@@ -180,14 +172,14 @@ def check_risk_evidence_synthesis_certainty(v: Any, c: Context) -> Problems | No
 
 def check_risk_evidence_synthesis_certainty_certainty_subcomponent(v: Any, c: Context) -> Problems | None:
     """RiskEvidenceSynthesis.certainty.certaintySubcomponent."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'rating' in v:

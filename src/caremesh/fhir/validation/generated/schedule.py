@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_identifier,
     check_period,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Device', 'HealthcareService', 'Location', 'Patient', 'Practitioner', 'PractitionerRole', 'RelatedPerson'])
@@ -37,9 +36,7 @@ def check_schedule(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'specialty', q)
     if 'actor' in v:
         x = v['actor']
-        if q := many(check_reference, x, c): p = at(p, 'actor', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'actor[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'actor', q)
     else: p = put(p, 'actor', 'min')
     if 'planningHorizon' in v:
         if q := check_period(v['planningHorizon'], c): p = at(p, 'planningHorizon', q)

@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import matches, or3, prims, same
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_contact_detail,
-    check_extension,
     check_usage_context,
 )
 
@@ -30,14 +29,14 @@ def check_search_parameter(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     elif '_url' not in v: p = put(p, 'url', 'min')
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'derivedFrom' in v:
         if not is_absolute(v['derivedFrom']): p = put(p, 'derivedFrom', 'canonical')
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -58,9 +57,10 @@ def check_search_parameter(v: Any, c: Context) -> Problems | None:
     elif '_base' not in v: p = put(p, 'base', 'min')
     if 'type' in v:
         if v['type'] not in CODES_2: p = put(p, 'type', 'code', 'search-param-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'xpathUsage' in v:
         if v['xpathUsage'] not in CODES_3: p = put(p, 'xpathUsage', 'code', 'search-xpath-usage')
+    elif '_xpathUsage' in v and c.under: p = put(p, 'xpathUsage', 'code-missing')
     if 'target' in v:
         x = v['target']
         if q := whole_array(v, 'target'): p = at(p, 'target', q)
@@ -86,14 +86,14 @@ def check_search_parameter(v: Any, c: Context) -> Problems | None:
 
 def check_search_parameter_component(v: Any, c: Context) -> Problems | None:
     """SearchParameter.component."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'definition' in v:
         if not is_absolute(v['definition']): p = put(p, 'definition', 'canonical')
     elif '_definition' not in v: p = put(p, 'definition', 'min')

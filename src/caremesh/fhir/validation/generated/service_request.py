@@ -6,7 +6,7 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
@@ -17,7 +17,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_quantity,
     check_range,
     check_ratio,
-    check_reference,
     check_timing,
 )
 
@@ -54,27 +53,24 @@ def check_service_request(v: Any, c: Context) -> Problems | None:
         if q := values(is_uri, x, 'uri'): p = at(p, 'instantiatesUri', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'basedOn', q)
     if 'replaces' in v:
         x = v['replaces']
-        if q := many(check_reference, x, c): p = at(p, 'replaces', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'replaces[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'replaces', q)
     if 'requisition' in v:
         if q := check_identifier(v['requisition'], c): p = at(p, 'requisition', q)
     if 'status' in v:
         if v['status'] not in CODES_2: p = put(p, 'status', 'code', 'request-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'intent' in v:
         if v['intent'] not in CODES_3: p = put(p, 'intent', 'code', 'request-intent')
-    elif '_intent' not in v: p = put(p, 'intent', 'min')
+    else: p = put(p, 'intent', 'min' if '_intent' not in v else 'code-missing')
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
     if 'priority' in v:
         if v['priority'] not in CODES_4: p = put(p, 'priority', 'code', 'request-priority')
+    elif '_priority' in v and c.under: p = put(p, 'priority', 'code-missing')
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'orderDetail' in v:
@@ -90,14 +86,10 @@ def check_service_request(v: Any, c: Context) -> Problems | None:
         if 'quantityRange' in v:
             if q := check_range(v['quantityRange'], c): p = at(p, 'quantityRange', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_5): p = at(p, 'subject', q)
     else: p = put(p, 'subject', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_6): p = at(p, 'encounter', q)
     n = ('occurrenceDateTime' in v) + ('occurrencePeriod' in v) + ('occurrenceTiming' in v)
     if n > 1: p = put(p, 'occurrence', 'choice')
     if n:
@@ -115,47 +107,33 @@ def check_service_request(v: Any, c: Context) -> Problems | None:
     if 'authoredOn' in v:
         if not real_day(v['authoredOn']): p = put(p, 'authoredOn', 'date')
     if 'requester' in v:
-        x = v['requester']
-        if q := check_reference(x, c): p = at(p, 'requester', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'requester', q)
+        if q := refer(v['requester'], c, TYPES_7): p = at(p, 'requester', q)
     if 'performerType' in v:
         if q := check_codeable_concept(v['performerType'], c): p = at(p, 'performerType', q)
     if 'performer' in v:
         x = v['performer']
-        if q := many(check_reference, x, c): p = at(p, 'performer', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'performer[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'performer', q)
     if 'locationCode' in v:
         x = v['locationCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'locationCode', q)
     if 'locationReference' in v:
         x = v['locationReference']
-        if q := many(check_reference, x, c): p = at(p, 'locationReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_9): p = at(p, f'locationReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_9): p = at(p, 'locationReference', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_10): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_10): p = at(p, 'reasonReference', q)
     if 'insurance' in v:
         x = v['insurance']
-        if q := many(check_reference, x, c): p = at(p, 'insurance', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_11): p = at(p, f'insurance[{i}]', q)
+        if q := refer_all(x, c, TYPES_11): p = at(p, 'insurance', q)
     if 'supportingInfo' in v:
         x = v['supportingInfo']
-        if q := many(check_reference, x, c): p = at(p, 'supportingInfo', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'supportingInfo[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'supportingInfo', q)
     if 'specimen' in v:
         x = v['specimen']
-        if q := many(check_reference, x, c): p = at(p, 'specimen', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_12): p = at(p, f'specimen[{i}]', q)
+        if q := refer_all(x, c, TYPES_12): p = at(p, 'specimen', q)
     if 'bodySite' in v:
         x = v['bodySite']
         if q := many(check_codeable_concept, x, c): p = at(p, 'bodySite', q)
@@ -164,8 +142,6 @@ def check_service_request(v: Any, c: Context) -> Problems | None:
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
     if 'relevantHistory' in v:
         x = v['relevantHistory']
-        if q := many(check_reference, x, c): p = at(p, 'relevantHistory', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_13): p = at(p, f'relevantHistory[{i}]', q)
+        if q := refer_all(x, c, TYPES_13): p = at(p, 'relevantHistory', q)
     if not ((not ("orderDetail" in v)) or ("code" in v)): p = put(p, '', 'prr-1')
     return p

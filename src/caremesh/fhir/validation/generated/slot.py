@@ -6,13 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_identifier,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['Schedule'])
@@ -38,13 +37,11 @@ def check_slot(v: Any, c: Context) -> Problems | None:
     if 'appointmentType' in v:
         if q := check_codeable_concept(v['appointmentType'], c): p = at(p, 'appointmentType', q)
     if 'schedule' in v:
-        x = v['schedule']
-        if q := check_reference(x, c): p = at(p, 'schedule', q)
-        if q := points_at(x, c, TYPES_0): p = at(p, 'schedule', q)
+        if q := refer(v['schedule'], c, TYPES_0): p = at(p, 'schedule', q)
     else: p = put(p, 'schedule', 'min')
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'slotstatus')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'start' in v:
         if not real_day(v['start']): p = put(p, 'start', 'date')
     elif '_start' not in v: p = put(p, 'start', 'min')

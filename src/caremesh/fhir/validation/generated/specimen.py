@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
     check_duration,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('specimen-status')
@@ -39,24 +37,19 @@ def check_specimen(v: Any, c: Context) -> Problems | None:
         if q := check_identifier(v['accessionIdentifier'], c): p = at(p, 'accessionIdentifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'specimen-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'subject' in v:
-        x = v['subject']
-        if q := check_reference(x, c): p = at(p, 'subject', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'subject', q)
+        if q := refer(v['subject'], c, TYPES_1): p = at(p, 'subject', q)
     if 'receivedTime' in v:
         if not real_day(v['receivedTime']): p = put(p, 'receivedTime', 'date')
     if 'parent' in v:
         x = v['parent']
-        if q := many(check_reference, x, c): p = at(p, 'parent', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_2): p = at(p, f'parent[{i}]', q)
+        if q := refer_all(x, c, TYPES_2): p = at(p, 'parent', q)
     if 'request' in v:
         x = v['request']
-        if q := many(check_reference, x, c): p = at(p, 'request', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_3): p = at(p, f'request[{i}]', q)
+        if q := refer_all(x, c, TYPES_3): p = at(p, 'request', q)
     if 'collection' in v:
         if q := check_specimen_collection(v['collection'], c): p = at(p, 'collection', q)
     if 'processing' in v:
@@ -75,18 +68,16 @@ def check_specimen(v: Any, c: Context) -> Problems | None:
 
 def check_specimen_collection(v: Any, c: Context) -> Problems | None:
     """Specimen.collection."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'collector' in v:
-        x = v['collector']
-        if q := check_reference(x, c): p = at(p, 'collector', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'collector', q)
+        if q := refer(v['collector'], c, TYPES_4): p = at(p, 'collector', q)
     n = ('collectedDateTime' in v) + ('collectedPeriod' in v)
     if n > 1: p = put(p, 'collected', 'choice')
     if n:
@@ -113,21 +104,19 @@ def check_specimen_collection(v: Any, c: Context) -> Problems | None:
 
 def check_specimen_processing(v: Any, c: Context) -> Problems | None:
     """Specimen.processing."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'procedure' in v:
         if q := check_codeable_concept(v['procedure'], c): p = at(p, 'procedure', q)
     if 'additive' in v:
         x = v['additive']
-        if q := many(check_reference, x, c): p = at(p, 'additive', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'additive[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'additive', q)
     n = ('timeDateTime' in v) + ('timePeriod' in v)
     if n > 1: p = put(p, 'time', 'choice')
     if n:
@@ -139,14 +128,14 @@ def check_specimen_processing(v: Any, c: Context) -> Problems | None:
 
 def check_specimen_container(v: Any, c: Context) -> Problems | None:
     """Specimen.container."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
@@ -162,7 +151,5 @@ def check_specimen_container(v: Any, c: Context) -> Problems | None:
         if 'additiveCodeableConcept' in v:
             if q := check_codeable_concept(v['additiveCodeableConcept'], c): p = at(p, 'additiveCodeableConcept', q)
         if 'additiveReference' in v:
-            x = v['additiveReference']
-            if q := check_reference(x, c): p = at(p, 'additiveReference', q)
-            if q := points_at(x, c, TYPES_5): p = at(p, 'additiveReference', q)
+            if q := refer(v['additiveReference'], c, TYPES_5): p = at(p, 'additiveReference', q)
     return p

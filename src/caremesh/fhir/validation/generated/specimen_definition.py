@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_duration,
-    check_extension,
     check_identifier,
     check_quantity,
     check_range,
-    check_reference,
 )
 
 CODES_0 = codes('specimen-contained-preference')
@@ -44,19 +42,19 @@ def check_specimen_definition(v: Any, c: Context) -> Problems | None:
 
 def check_specimen_definition_type_tested(v: Any, c: Context) -> Problems | None:
     """SpecimenDefinition.typeTested."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'preference' in v:
         if v['preference'] not in CODES_0: p = put(p, 'preference', 'code', 'specimen-contained-preference')
-    elif '_preference' not in v: p = put(p, 'preference', 'min')
+    else: p = put(p, 'preference', 'min' if '_preference' not in v else 'code-missing')
     if 'container' in v:
         if q := check_specimen_definition_type_tested_container(v['container'], c): p = at(p, 'container', q)
     if 'retentionTime' in v:
@@ -71,14 +69,14 @@ def check_specimen_definition_type_tested(v: Any, c: Context) -> Problems | None
 
 def check_specimen_definition_type_tested_container(v: Any, c: Context) -> Problems | None:
     """SpecimenDefinition.typeTested.container."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'material' in v:
         if q := check_codeable_concept(v['material'], c): p = at(p, 'material', q)
     if 'type' in v:
@@ -99,14 +97,14 @@ def check_specimen_definition_type_tested_container(v: Any, c: Context) -> Probl
 
 def check_specimen_definition_type_tested_container_additive(v: Any, c: Context) -> Problems | None:
     """SpecimenDefinition.typeTested.container.additive."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('additiveCodeableConcept' in v) + ('additiveReference' in v)
     if n > 1: p = put(p, 'additive', 'choice')
     elif n == 0 and not (c.under and ('_additiveCodeableConcept' in v or '_additiveReference' in v)): p = put(p, 'additive[x]', 'min')
@@ -114,21 +112,19 @@ def check_specimen_definition_type_tested_container_additive(v: Any, c: Context)
         if 'additiveCodeableConcept' in v:
             if q := check_codeable_concept(v['additiveCodeableConcept'], c): p = at(p, 'additiveCodeableConcept', q)
         if 'additiveReference' in v:
-            x = v['additiveReference']
-            if q := check_reference(x, c): p = at(p, 'additiveReference', q)
-            if q := points_at(x, c, TYPES_1): p = at(p, 'additiveReference', q)
+            if q := refer(v['additiveReference'], c, TYPES_1): p = at(p, 'additiveReference', q)
     return p
 
 def check_specimen_definition_type_tested_handling(v: Any, c: Context) -> Problems | None:
     """SpecimenDefinition.typeTested.handling."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'temperatureQualifier' in v:
         if q := check_codeable_concept(v['temperatureQualifier'], c): p = at(p, 'temperatureQualifier', q)
     if 'temperatureRange' in v:

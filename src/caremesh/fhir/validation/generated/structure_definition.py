@@ -6,16 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import and3, children, contains, differs, first, implies3, isdistinct, joined, kids, matches, not3, or3, prims, replacematches, same, some, startswith, tail, union
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_coding,
     check_contact_detail,
     check_element_definition,
-    check_extension,
     check_identifier,
     check_usage_context,
 )
@@ -32,7 +31,7 @@ def check_structure_definition(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     elif '_url' not in v: p = put(p, 'url', 'min')
     if 'identifier' in v:
         x = v['identifier']
@@ -40,7 +39,7 @@ def check_structure_definition(v: Any, c: Context) -> Problems | None:
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -57,12 +56,13 @@ def check_structure_definition(v: Any, c: Context) -> Problems | None:
         if q := many(check_coding, x, c): p = at(p, 'keyword', q)
     if 'fhirVersion' in v:
         if v['fhirVersion'] not in CODES_1: p = put(p, 'fhirVersion', 'code', 'FHIR-version')
+    elif '_fhirVersion' in v and c.under: p = put(p, 'fhirVersion', 'code-missing')
     if 'mapping' in v:
         x = v['mapping']
         if q := many(check_structure_definition_mapping, x, c): p = at(p, 'mapping', q)
     if 'kind' in v:
         if v['kind'] not in CODES_2: p = put(p, 'kind', 'code', 'structure-definition-kind')
-    elif '_kind' not in v: p = put(p, 'kind', 'min')
+    else: p = put(p, 'kind', 'min' if '_kind' not in v else 'code-missing')
     if 'abstract' not in v and '_abstract' not in v: p = put(p, 'abstract', 'min')
     if 'context' in v:
         x = v['context']
@@ -71,12 +71,13 @@ def check_structure_definition(v: Any, c: Context) -> Problems | None:
         x = v['contextInvariant']
         if q := whole_array(v, 'contextInvariant'): p = at(p, 'contextInvariant', q)
     if 'type' in v:
-        if not is_uri(v['type']): p = put(p, 'type', 'uri')
+        if v['type'][:4] == 'urn:' and not is_uri(v['type']): p = put(p, 'type', 'uri')
     elif '_type' not in v: p = put(p, 'type', 'min')
     if 'baseDefinition' in v:
         if not is_absolute(v['baseDefinition']): p = put(p, 'baseDefinition', 'canonical')
     if 'derivation' in v:
         if v['derivation'] not in CODES_3: p = put(p, 'derivation', 'code', 'type-derivation-rule')
+    elif '_derivation' in v and c.under: p = put(p, 'derivation', 'code-missing')
     if 'snapshot' in v:
         if q := check_structure_definition_snapshot(v['snapshot'], c): p = at(p, 'snapshot', q)
     if 'differential' in v:
@@ -102,33 +103,33 @@ def check_structure_definition(v: Any, c: Context) -> Problems | None:
 
 def check_structure_definition_mapping(v: Any, c: Context) -> Problems | None:
     """StructureDefinition.mapping."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identity' not in v and '_identity' not in v: p = put(p, 'identity', 'min')
     if 'uri' in v:
-        if not is_uri(v['uri']): p = put(p, 'uri', 'uri')
+        if v['uri'][:4] == 'urn:' and not is_uri(v['uri']): p = put(p, 'uri', 'uri')
     if not (("name" in v or "_name" in v) or ("uri" in v or "_uri" in v)): p = put(p, '', 'sdf-2')
     return p
 
 def check_structure_definition_context(v: Any, c: Context) -> Problems | None:
     """StructureDefinition.context."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_4: p = put(p, 'type', 'code', 'extension-context-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'expression' not in v and '_expression' not in v: p = put(p, 'expression', 'min')
     return p
 
@@ -138,14 +139,14 @@ def check_structure_definition_snapshot_element_sdf_10(v: Any, c: Context) -> Pr
 
 def check_structure_definition_snapshot(v: Any, c: Context) -> Problems | None:
     """StructureDefinition.snapshot."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'element' in v:
         x = v['element']
         if q := many(check_element_definition, x, c): p = at(p, 'element', q)
@@ -158,14 +159,14 @@ def check_structure_definition_snapshot(v: Any, c: Context) -> Problems | None:
 
 def check_structure_definition_differential(v: Any, c: Context) -> Problems | None:
     """StructureDefinition.differential."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'element' in v:
         x = v['element']
         if q := many(check_element_definition, x, c): p = at(p, 'element', q)

@@ -6,9 +6,9 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import matches, prims
 from caremesh.fhir.validation.generated.datatypes import (
     base64Binary_value,
@@ -28,7 +28,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_dosage,
     check_duration,
     check_expression,
-    check_extension,
     check_human_name,
     check_identifier,
     check_meta,
@@ -66,7 +65,7 @@ def check_structure_map(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     elif '_url' not in v: p = put(p, 'url', 'min')
     if 'identifier' in v:
         x = v['identifier']
@@ -74,7 +73,7 @@ def check_structure_map(v: Any, c: Context) -> Problems | None:
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -102,36 +101,36 @@ def check_structure_map(v: Any, c: Context) -> Problems | None:
 
 def check_structure_map_structure(v: Any, c: Context) -> Problems | None:
     """StructureMap.structure."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'url' in v:
         if not is_absolute(v['url']): p = put(p, 'url', 'canonical')
     elif '_url' not in v: p = put(p, 'url', 'min')
     if 'mode' in v:
         if v['mode'] not in CODES_1: p = put(p, 'mode', 'code', 'map-model-mode')
-    elif '_mode' not in v: p = put(p, 'mode', 'min')
+    else: p = put(p, 'mode', 'min' if '_mode' not in v else 'code-missing')
     return p
 
 def check_structure_map_group(v: Any, c: Context) -> Problems | None:
     """StructureMap.group."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'typeMode' in v:
         if v['typeMode'] not in CODES_2: p = put(p, 'typeMode', 'code', 'map-group-type-mode')
-    elif '_typeMode' not in v: p = put(p, 'typeMode', 'min')
+    else: p = put(p, 'typeMode', 'min' if '_typeMode' not in v else 'code-missing')
     if 'input' in v:
         x = v['input']
         if q := many(check_structure_map_group_input, x, c): p = at(p, 'input', q)
@@ -144,30 +143,30 @@ def check_structure_map_group(v: Any, c: Context) -> Problems | None:
 
 def check_structure_map_group_input(v: Any, c: Context) -> Problems | None:
     """StructureMap.group.input."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'mode' in v:
         if v['mode'] not in CODES_3: p = put(p, 'mode', 'code', 'map-input-mode')
-    elif '_mode' not in v: p = put(p, 'mode', 'min')
+    else: p = put(p, 'mode', 'min' if '_mode' not in v else 'code-missing')
     return p
 
 def check_structure_map_group_rule(v: Any, c: Context) -> Problems | None:
     """StructureMap.group.rule."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'source' in v:
         x = v['source']
@@ -186,14 +185,14 @@ def check_structure_map_group_rule(v: Any, c: Context) -> Problems | None:
 
 def check_structure_map_group_rule_source(v: Any, c: Context) -> Problems | None:
     """StructureMap.group.rule.source."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'context' not in v and '_context' not in v: p = put(p, 'context', 'min')
     if 'min' in v:
         if not is_whole(v['min']): p = put(p, 'min', 'whole')
@@ -206,26 +205,29 @@ def check_structure_map_group_rule_source(v: Any, c: Context) -> Problems | None
     if n > 1: p = put(p, 'defaultValue', 'choice')
     if 'listMode' in v:
         if v['listMode'] not in CODES_5: p = put(p, 'listMode', 'code', 'map-source-list-mode')
+    elif '_listMode' in v and c.under: p = put(p, 'listMode', 'code-missing')
     return p
 
 def check_structure_map_group_rule_target(v: Any, c: Context) -> Problems | None:
     """StructureMap.group.rule.target."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'contextType' in v:
         if v['contextType'] not in CODES_6: p = put(p, 'contextType', 'code', 'map-context-type')
+    elif '_contextType' in v and c.under: p = put(p, 'contextType', 'code-missing')
     if 'listMode' in v:
         x = v['listMode']
         if q := whole_array(v, 'listMode'): p = at(p, 'listMode', q)
         if q := values(CODES_7.__contains__, x, 'code', 'map-target-list-mode'): p = at(p, 'listMode', q)
     if 'transform' in v:
         if v['transform'] not in CODES_8: p = put(p, 'transform', 'code', 'map-transform')
+    elif '_transform' in v and c.under: p = put(p, 'transform', 'code-missing')
     if 'parameter' in v:
         x = v['parameter']
         if q := many(check_structure_map_group_rule_target_parameter, x, c): p = at(p, 'parameter', q)
@@ -235,14 +237,14 @@ def check_structure_map_group_rule_target(v: Any, c: Context) -> Problems | None
 
 def check_structure_map_group_rule_target_parameter(v: Any, c: Context) -> Problems | None:
     """StructureMap.group.rule.target.parameter."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('valueId' in v) + ('valueString' in v) + ('valueBoolean' in v) + ('valueInteger' in v) + ('valueDecimal' in v)
     if n > 1: p = put(p, 'value', 'choice')
     elif n == 0 and not (c.under and ('_valueId' in v or '_valueString' in v or '_valueBoolean' in v or '_valueInteger' in v or '_valueDecimal' in v)): p = put(p, 'value[x]', 'min')
@@ -253,14 +255,14 @@ def check_structure_map_group_rule_target_parameter(v: Any, c: Context) -> Probl
 
 def check_structure_map_group_rule_dependent(v: Any, c: Context) -> Problems | None:
     """StructureMap.group.rule.dependent."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'variable' in v:
         x = v['variable']

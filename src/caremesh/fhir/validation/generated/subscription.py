@@ -6,12 +6,11 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_contact_point,
-    check_extension,
 )
 
 CODES_0 = codes('subscription-status')
@@ -24,7 +23,7 @@ def check_subscription(v: Any, c: Context) -> Problems | None:
     if q := domain(v, c): p = at(p, '', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'subscription-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'contact' in v:
         x = v['contact']
         if q := many(check_contact_point, x, c): p = at(p, 'contact', q)
@@ -39,19 +38,19 @@ def check_subscription(v: Any, c: Context) -> Problems | None:
 
 def check_subscription_channel(v: Any, c: Context) -> Problems | None:
     """Subscription.channel."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_1: p = put(p, 'type', 'code', 'subscription-channel-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'endpoint' in v:
-        if not is_uri(v['endpoint']): p = put(p, 'endpoint', 'uri')
+        if v['endpoint'][:4] == 'urn:' and not is_uri(v['endpoint']): p = put(p, 'endpoint', 'uri')
     if 'header' in v:
         x = v['header']
         if q := whole_array(v, 'header'): p = at(p, 'header', q)

@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_quantity,
     check_ratio,
-    check_reference,
 )
 
 CODES_0 = codes('substance-status')
@@ -31,6 +29,7 @@ def check_substance(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'substance-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'category' in v:
         x = v['category']
         if q := many(check_codeable_concept, x, c): p = at(p, 'category', q)
@@ -47,14 +46,14 @@ def check_substance(v: Any, c: Context) -> Problems | None:
 
 def check_substance_instance(v: Any, c: Context) -> Problems | None:
     """Substance.instance."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'expiry' in v:
@@ -65,14 +64,14 @@ def check_substance_instance(v: Any, c: Context) -> Problems | None:
 
 def check_substance_ingredient(v: Any, c: Context) -> Problems | None:
     """Substance.ingredient."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'quantity' in v:
         if q := check_ratio(v['quantity'], c): p = at(p, 'quantity', q)
     n = ('substanceCodeableConcept' in v) + ('substanceReference' in v)
@@ -82,7 +81,5 @@ def check_substance_ingredient(v: Any, c: Context) -> Problems | None:
         if 'substanceCodeableConcept' in v:
             if q := check_codeable_concept(v['substanceCodeableConcept'], c): p = at(p, 'substanceCodeableConcept', q)
         if 'substanceReference' in v:
-            x = v['substanceReference']
-            if q := check_reference(x, c): p = at(p, 'substanceReference', q)
-            if q := points_at(x, c, TYPES_1): p = at(p, 'substanceReference', q)
+            if q := refer(v['substanceReference'], c, TYPES_1): p = at(p, 'substanceReference', q)
     return p

@@ -6,13 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_attachment,
     check_codeable_concept,
-    check_extension,
     check_substance_amount,
 )
 
@@ -42,14 +41,14 @@ def check_substance_polymer(v: Any, c: Context) -> Problems | None:
 
 def check_substance_polymer_monomer_set(v: Any, c: Context) -> Problems | None:
     """SubstancePolymer.monomerSet."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'ratioType' in v:
         if q := check_codeable_concept(v['ratioType'], c): p = at(p, 'ratioType', q)
     if 'startingMaterial' in v:
@@ -59,14 +58,14 @@ def check_substance_polymer_monomer_set(v: Any, c: Context) -> Problems | None:
 
 def check_substance_polymer_monomer_set_starting_material(v: Any, c: Context) -> Problems | None:
     """SubstancePolymer.monomerSet.startingMaterial."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'material' in v:
         if q := check_codeable_concept(v['material'], c): p = at(p, 'material', q)
     if 'type' in v:
@@ -77,14 +76,14 @@ def check_substance_polymer_monomer_set_starting_material(v: Any, c: Context) ->
 
 def check_substance_polymer_repeat(v: Any, c: Context) -> Problems | None:
     """SubstancePolymer.repeat."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'numberOfUnits' in v:
         if not is_whole(v['numberOfUnits']): p = put(p, 'numberOfUnits', 'whole')
     if 'repeatUnitAmountType' in v:
@@ -96,14 +95,14 @@ def check_substance_polymer_repeat(v: Any, c: Context) -> Problems | None:
 
 def check_substance_polymer_repeat_repeat_unit(v: Any, c: Context) -> Problems | None:
     """SubstancePolymer.repeat.repeatUnit."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'orientationOfPolymerisation' in v:
         if q := check_codeable_concept(v['orientationOfPolymerisation'], c): p = at(p, 'orientationOfPolymerisation', q)
     if 'amount' in v:
@@ -118,14 +117,14 @@ def check_substance_polymer_repeat_repeat_unit(v: Any, c: Context) -> Problems |
 
 def check_substance_polymer_repeat_repeat_unit_degree_of_polymerisation(v: Any, c: Context) -> Problems | None:
     """SubstancePolymer.repeat.repeatUnit.degreeOfPolymerisation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'degree' in v:
         if q := check_codeable_concept(v['degree'], c): p = at(p, 'degree', q)
     if 'amount' in v:
@@ -134,14 +133,14 @@ def check_substance_polymer_repeat_repeat_unit_degree_of_polymerisation(v: Any, 
 
 def check_substance_polymer_repeat_repeat_unit_structural_representation(v: Any, c: Context) -> Problems | None:
     """SubstancePolymer.repeat.repeatUnit.structuralRepresentation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'attachment' in v:

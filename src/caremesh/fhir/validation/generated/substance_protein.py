@@ -6,13 +6,12 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_attachment,
     check_codeable_concept,
-    check_extension,
     check_identifier,
 )
 
@@ -36,14 +35,14 @@ def check_substance_protein(v: Any, c: Context) -> Problems | None:
 
 def check_substance_protein_subunit(v: Any, c: Context) -> Problems | None:
     """SubstanceProtein.subunit."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'subunit' in v:
         if not is_whole(v['subunit']): p = put(p, 'subunit', 'whole')
     if 'length' in v:

@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_quantity,
     check_range,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['DocumentReference'])
@@ -41,56 +39,52 @@ def check_substance_reference_information(v: Any, c: Context) -> Problems | None
 
 def check_substance_reference_information_gene(v: Any, c: Context) -> Problems | None:
     """SubstanceReferenceInformation.gene."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'geneSequenceOrigin' in v:
         if q := check_codeable_concept(v['geneSequenceOrigin'], c): p = at(p, 'geneSequenceOrigin', q)
     if 'gene' in v:
         if q := check_codeable_concept(v['gene'], c): p = at(p, 'gene', q)
     if 'source' in v:
         x = v['source']
-        if q := many(check_reference, x, c): p = at(p, 'source', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'source[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'source', q)
     return p
 
 def check_substance_reference_information_gene_element(v: Any, c: Context) -> Problems | None:
     """SubstanceReferenceInformation.geneElement."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'element' in v:
         if q := check_identifier(v['element'], c): p = at(p, 'element', q)
     if 'source' in v:
         x = v['source']
-        if q := many(check_reference, x, c): p = at(p, 'source', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'source[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'source', q)
     return p
 
 def check_substance_reference_information_classification(v: Any, c: Context) -> Problems | None:
     """SubstanceReferenceInformation.classification."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'domain' in v:
         if q := check_codeable_concept(v['domain'], c): p = at(p, 'domain', q)
     if 'classification' in v:
@@ -100,21 +94,19 @@ def check_substance_reference_information_classification(v: Any, c: Context) -> 
         if q := many(check_codeable_concept, x, c): p = at(p, 'subtype', q)
     if 'source' in v:
         x = v['source']
-        if q := many(check_reference, x, c): p = at(p, 'source', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'source[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'source', q)
     return p
 
 def check_substance_reference_information_target(v: Any, c: Context) -> Problems | None:
     """SubstanceReferenceInformation.target."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'target' in v:
         if q := check_identifier(v['target'], c): p = at(p, 'target', q)
     if 'type' in v:
@@ -136,7 +128,5 @@ def check_substance_reference_information_target(v: Any, c: Context) -> Problems
         if q := check_codeable_concept(v['amountType'], c): p = at(p, 'amountType', q)
     if 'source' in v:
         x = v['source']
-        if q := many(check_reference, x, c): p = at(p, 'source', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'source[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'source', q)
     return p

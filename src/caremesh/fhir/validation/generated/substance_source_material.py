@@ -6,12 +6,11 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
 )
 
@@ -55,28 +54,28 @@ def check_substance_source_material(v: Any, c: Context) -> Problems | None:
 
 def check_substance_source_material_fraction_description(v: Any, c: Context) -> Problems | None:
     """SubstanceSourceMaterial.fractionDescription."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'materialType' in v:
         if q := check_codeable_concept(v['materialType'], c): p = at(p, 'materialType', q)
     return p
 
 def check_substance_source_material_organism(v: Any, c: Context) -> Problems | None:
     """SubstanceSourceMaterial.organism."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'family' in v:
         if q := check_codeable_concept(v['family'], c): p = at(p, 'family', q)
     if 'genus' in v:
@@ -96,42 +95,42 @@ def check_substance_source_material_organism(v: Any, c: Context) -> Problems | N
 
 def check_substance_source_material_organism_author(v: Any, c: Context) -> Problems | None:
     """SubstanceSourceMaterial.organism.author."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'authorType' in v:
         if q := check_codeable_concept(v['authorType'], c): p = at(p, 'authorType', q)
     return p
 
 def check_substance_source_material_organism_hybrid(v: Any, c: Context) -> Problems | None:
     """SubstanceSourceMaterial.organism.hybrid."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'hybridType' in v:
         if q := check_codeable_concept(v['hybridType'], c): p = at(p, 'hybridType', q)
     return p
 
 def check_substance_source_material_organism_organism_general(v: Any, c: Context) -> Problems | None:
     """SubstanceSourceMaterial.organism.organismGeneral."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'kingdom' in v:
         if q := check_codeable_concept(v['kingdom'], c): p = at(p, 'kingdom', q)
     if 'phylum' in v:
@@ -144,14 +143,14 @@ def check_substance_source_material_organism_organism_general(v: Any, c: Context
 
 def check_substance_source_material_part_description(v: Any, c: Context) -> Problems | None:
     """SubstanceSourceMaterial.partDescription."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'part' in v:
         if q := check_codeable_concept(v['part'], c): p = at(p, 'part', q)
     if 'partLocation' in v:

@@ -6,18 +6,16 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_attachment,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_quantity,
     check_range,
     check_ratio,
-    check_reference,
 )
 
 TYPES_0 = frozenset(['DocumentReference'])
@@ -44,9 +42,7 @@ def check_substance_specification(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['domain'], c): p = at(p, 'domain', q)
     if 'source' in v:
         x = v['source']
-        if q := many(check_reference, x, c): p = at(p, 'source', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'source[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'source', q)
     if 'moiety' in v:
         x = v['moiety']
         if q := many(check_substance_specification_moiety, x, c): p = at(p, 'moiety', q)
@@ -54,9 +50,7 @@ def check_substance_specification(v: Any, c: Context) -> Problems | None:
         x = v['property']
         if q := many(check_substance_specification_property, x, c): p = at(p, 'property', q)
     if 'referenceInformation' in v:
-        x = v['referenceInformation']
-        if q := check_reference(x, c): p = at(p, 'referenceInformation', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'referenceInformation', q)
+        if q := refer(v['referenceInformation'], c, TYPES_1): p = at(p, 'referenceInformation', q)
     if 'structure' in v:
         if q := check_substance_specification_structure(v['structure'], c): p = at(p, 'structure', q)
     if 'code' in v:
@@ -72,33 +66,25 @@ def check_substance_specification(v: Any, c: Context) -> Problems | None:
         x = v['relationship']
         if q := many(check_substance_specification_relationship, x, c): p = at(p, 'relationship', q)
     if 'nucleicAcid' in v:
-        x = v['nucleicAcid']
-        if q := check_reference(x, c): p = at(p, 'nucleicAcid', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'nucleicAcid', q)
+        if q := refer(v['nucleicAcid'], c, TYPES_2): p = at(p, 'nucleicAcid', q)
     if 'polymer' in v:
-        x = v['polymer']
-        if q := check_reference(x, c): p = at(p, 'polymer', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'polymer', q)
+        if q := refer(v['polymer'], c, TYPES_3): p = at(p, 'polymer', q)
     if 'protein' in v:
-        x = v['protein']
-        if q := check_reference(x, c): p = at(p, 'protein', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'protein', q)
+        if q := refer(v['protein'], c, TYPES_4): p = at(p, 'protein', q)
     if 'sourceMaterial' in v:
-        x = v['sourceMaterial']
-        if q := check_reference(x, c): p = at(p, 'sourceMaterial', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'sourceMaterial', q)
+        if q := refer(v['sourceMaterial'], c, TYPES_5): p = at(p, 'sourceMaterial', q)
     return p
 
 def check_substance_specification_moiety(v: Any, c: Context) -> Problems | None:
     """SubstanceSpecification.moiety."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'role' in v:
         if q := check_codeable_concept(v['role'], c): p = at(p, 'role', q)
     if 'identifier' in v:
@@ -116,14 +102,14 @@ def check_substance_specification_moiety(v: Any, c: Context) -> Problems | None:
 
 def check_substance_specification_property(v: Any, c: Context) -> Problems | None:
     """SubstanceSpecification.property."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'category' in v:
         if q := check_codeable_concept(v['category'], c): p = at(p, 'category', q)
     if 'code' in v:
@@ -132,9 +118,7 @@ def check_substance_specification_property(v: Any, c: Context) -> Problems | Non
     if n > 1: p = put(p, 'definingSubstance', 'choice')
     if n:
         if 'definingSubstanceReference' in v:
-            x = v['definingSubstanceReference']
-            if q := check_reference(x, c): p = at(p, 'definingSubstanceReference', q)
-            if q := points_at(x, c, TYPES_6): p = at(p, 'definingSubstanceReference', q)
+            if q := refer(v['definingSubstanceReference'], c, TYPES_6): p = at(p, 'definingSubstanceReference', q)
         if 'definingSubstanceCodeableConcept' in v:
             if q := check_codeable_concept(v['definingSubstanceCodeableConcept'], c): p = at(p, 'definingSubstanceCodeableConcept', q)
     n = ('amountQuantity' in v) + ('amountString' in v)
@@ -146,14 +130,14 @@ def check_substance_specification_property(v: Any, c: Context) -> Problems | Non
 
 def check_substance_specification_structure(v: Any, c: Context) -> Problems | None:
     """SubstanceSpecification.structure."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'stereochemistry' in v:
         if q := check_codeable_concept(v['stereochemistry'], c): p = at(p, 'stereochemistry', q)
     if 'opticalActivity' in v:
@@ -165,9 +149,7 @@ def check_substance_specification_structure(v: Any, c: Context) -> Problems | No
         if q := check_substance_specification_structure_isotope_molecular_weight(v['molecularWeight'], c): p = at(p, 'molecularWeight', q)
     if 'source' in v:
         x = v['source']
-        if q := many(check_reference, x, c): p = at(p, 'source', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'source[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'source', q)
     if 'representation' in v:
         x = v['representation']
         if q := many(check_substance_specification_structure_representation, x, c): p = at(p, 'representation', q)
@@ -175,14 +157,14 @@ def check_substance_specification_structure(v: Any, c: Context) -> Problems | No
 
 def check_substance_specification_structure_isotope(v: Any, c: Context) -> Problems | None:
     """SubstanceSpecification.structure.isotope."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'name' in v:
@@ -197,14 +179,14 @@ def check_substance_specification_structure_isotope(v: Any, c: Context) -> Probl
 
 def check_substance_specification_structure_isotope_molecular_weight(v: Any, c: Context) -> Problems | None:
     """SubstanceSpecification.structure.isotope.molecularWeight."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'method' in v:
         if q := check_codeable_concept(v['method'], c): p = at(p, 'method', q)
     if 'type' in v:
@@ -215,14 +197,14 @@ def check_substance_specification_structure_isotope_molecular_weight(v: Any, c: 
 
 def check_substance_specification_structure_representation(v: Any, c: Context) -> Problems | None:
     """SubstanceSpecification.structure.representation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     if 'attachment' in v:
@@ -231,14 +213,14 @@ def check_substance_specification_structure_representation(v: Any, c: Context) -
 
 def check_substance_specification_code(v: Any, c: Context) -> Problems | None:
     """SubstanceSpecification.code."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'status' in v:
@@ -247,21 +229,19 @@ def check_substance_specification_code(v: Any, c: Context) -> Problems | None:
         if not real_day(v['statusDate']): p = put(p, 'statusDate', 'date')
     if 'source' in v:
         x = v['source']
-        if q := many(check_reference, x, c): p = at(p, 'source', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'source[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'source', q)
     return p
 
 def check_substance_specification_name(v: Any, c: Context) -> Problems | None:
     """SubstanceSpecification.name."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
@@ -287,21 +267,19 @@ def check_substance_specification_name(v: Any, c: Context) -> Problems | None:
         if q := many(check_substance_specification_name_official, x, c): p = at(p, 'official', q)
     if 'source' in v:
         x = v['source']
-        if q := many(check_reference, x, c): p = at(p, 'source', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'source[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'source', q)
     return p
 
 def check_substance_specification_name_official(v: Any, c: Context) -> Problems | None:
     """SubstanceSpecification.name.official."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'authority' in v:
         if q := check_codeable_concept(v['authority'], c): p = at(p, 'authority', q)
     if 'status' in v:
@@ -312,21 +290,19 @@ def check_substance_specification_name_official(v: Any, c: Context) -> Problems 
 
 def check_substance_specification_relationship(v: Any, c: Context) -> Problems | None:
     """SubstanceSpecification.relationship."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     n = ('substanceReference' in v) + ('substanceCodeableConcept' in v)
     if n > 1: p = put(p, 'substance', 'choice')
     if n:
         if 'substanceReference' in v:
-            x = v['substanceReference']
-            if q := check_reference(x, c): p = at(p, 'substanceReference', q)
-            if q := points_at(x, c, TYPES_7): p = at(p, 'substanceReference', q)
+            if q := refer(v['substanceReference'], c, TYPES_7): p = at(p, 'substanceReference', q)
         if 'substanceCodeableConcept' in v:
             if q := check_codeable_concept(v['substanceCodeableConcept'], c): p = at(p, 'substanceCodeableConcept', q)
     if 'relationship' in v:
@@ -346,7 +322,5 @@ def check_substance_specification_relationship(v: Any, c: Context) -> Problems |
         if q := check_codeable_concept(v['amountType'], c): p = at(p, 'amountType', q)
     if 'source' in v:
         x = v['source']
-        if q := many(check_reference, x, c): p = at(p, 'source', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'source[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'source', q)
     return p

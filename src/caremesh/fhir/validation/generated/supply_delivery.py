@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
-    check_reference,
     check_timing,
 )
 
@@ -39,20 +37,15 @@ def check_supply_delivery(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'basedOn', q)
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_1): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, TYPES_1): p = at(p, 'partOf', q)
     if 'status' in v:
         if v['status'] not in CODES_2: p = put(p, 'status', 'code', 'supplydelivery-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_3): p = at(p, 'patient', q)
     if 'type' in v:
         x = v['type']
         if q := check_codeable_concept(x, c): p = at(p, 'type', q)
@@ -69,30 +62,24 @@ def check_supply_delivery(v: Any, c: Context) -> Problems | None:
         if 'occurrenceTiming' in v:
             if q := check_timing(v['occurrenceTiming'], c): p = at(p, 'occurrenceTiming', q)
     if 'supplier' in v:
-        x = v['supplier']
-        if q := check_reference(x, c): p = at(p, 'supplier', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'supplier', q)
+        if q := refer(v['supplier'], c, TYPES_5): p = at(p, 'supplier', q)
     if 'destination' in v:
-        x = v['destination']
-        if q := check_reference(x, c): p = at(p, 'destination', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'destination', q)
+        if q := refer(v['destination'], c, TYPES_6): p = at(p, 'destination', q)
     if 'receiver' in v:
         x = v['receiver']
-        if q := many(check_reference, x, c): p = at(p, 'receiver', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_7): p = at(p, f'receiver[{i}]', q)
+        if q := refer_all(x, c, TYPES_7): p = at(p, 'receiver', q)
     return p
 
 def check_supply_delivery_supplied_item(v: Any, c: Context) -> Problems | None:
     """SupplyDelivery.suppliedItem."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     n = ('itemCodeableConcept' in v) + ('itemReference' in v)
@@ -101,7 +88,5 @@ def check_supply_delivery_supplied_item(v: Any, c: Context) -> Problems | None:
         if 'itemCodeableConcept' in v:
             if q := check_codeable_concept(v['itemCodeableConcept'], c): p = at(p, 'itemCodeableConcept', q)
         if 'itemReference' in v:
-            x = v['itemReference']
-            if q := check_reference(x, c): p = at(p, 'itemReference', q)
-            if q := points_at(x, c, TYPES_8): p = at(p, 'itemReference', q)
+            if q := refer(v['itemReference'], c, TYPES_8): p = at(p, 'itemReference', q)
     return p

@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_period,
     check_quantity,
     check_range,
-    check_reference,
     check_timing,
 )
 
@@ -39,10 +37,12 @@ def check_supply_request(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'supplyrequest-status')
+    elif '_status' in v and c.under: p = put(p, 'status', 'code-missing')
     if 'category' in v:
         if q := check_codeable_concept(v['category'], c): p = at(p, 'category', q)
     if 'priority' in v:
         if v['priority'] not in CODES_1: p = put(p, 'priority', 'code', 'request-priority')
+    elif '_priority' in v and c.under: p = put(p, 'priority', 'code-missing')
     n = ('itemCodeableConcept' in v) + ('itemReference' in v)
     if n > 1: p = put(p, 'item', 'choice')
     elif n == 0 and not (c.under and ('_itemCodeableConcept' in v or '_itemReference' in v)): p = put(p, 'item[x]', 'min')
@@ -50,9 +50,7 @@ def check_supply_request(v: Any, c: Context) -> Problems | None:
         if 'itemCodeableConcept' in v:
             if q := check_codeable_concept(v['itemCodeableConcept'], c): p = at(p, 'itemCodeableConcept', q)
         if 'itemReference' in v:
-            x = v['itemReference']
-            if q := check_reference(x, c): p = at(p, 'itemReference', q)
-            if q := points_at(x, c, TYPES_2): p = at(p, 'itemReference', q)
+            if q := refer(v['itemReference'], c, TYPES_2): p = at(p, 'itemReference', q)
     if 'quantity' in v:
         if q := check_quantity(v['quantity'], c): p = at(p, 'quantity', q)
     else: p = put(p, 'quantity', 'min')
@@ -71,42 +69,32 @@ def check_supply_request(v: Any, c: Context) -> Problems | None:
     if 'authoredOn' in v:
         if not real_day(v['authoredOn']): p = put(p, 'authoredOn', 'date')
     if 'requester' in v:
-        x = v['requester']
-        if q := check_reference(x, c): p = at(p, 'requester', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'requester', q)
+        if q := refer(v['requester'], c, TYPES_3): p = at(p, 'requester', q)
     if 'supplier' in v:
         x = v['supplier']
-        if q := many(check_reference, x, c): p = at(p, 'supplier', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_4): p = at(p, f'supplier[{i}]', q)
+        if q := refer_all(x, c, TYPES_4): p = at(p, 'supplier', q)
     if 'reasonCode' in v:
         x = v['reasonCode']
         if q := many(check_codeable_concept, x, c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
         x = v['reasonReference']
-        if q := many(check_reference, x, c): p = at(p, 'reasonReference', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_5): p = at(p, f'reasonReference[{i}]', q)
+        if q := refer_all(x, c, TYPES_5): p = at(p, 'reasonReference', q)
     if 'deliverFrom' in v:
-        x = v['deliverFrom']
-        if q := check_reference(x, c): p = at(p, 'deliverFrom', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'deliverFrom', q)
+        if q := refer(v['deliverFrom'], c, TYPES_6): p = at(p, 'deliverFrom', q)
     if 'deliverTo' in v:
-        x = v['deliverTo']
-        if q := check_reference(x, c): p = at(p, 'deliverTo', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'deliverTo', q)
+        if q := refer(v['deliverTo'], c, TYPES_7): p = at(p, 'deliverTo', q)
     return p
 
 def check_supply_request_parameter(v: Any, c: Context) -> Problems | None:
     """SupplyRequest.parameter."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     n = ('valueCodeableConcept' in v) + ('valueQuantity' in v) + ('valueRange' in v) + ('valueBoolean' in v)

@@ -6,9 +6,9 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import at_least, or3, prims
 from caremesh.fhir.validation.generated.datatypes import (
     base64Binary_value,
@@ -28,7 +28,6 @@ from caremesh.fhir.validation.generated.datatypes import (
     check_dosage,
     check_duration,
     check_expression,
-    check_extension,
     check_human_name,
     check_identifier,
     check_meta,
@@ -74,45 +73,36 @@ def check_task(v: Any, c: Context) -> Problems | None:
     if 'instantiatesCanonical' in v:
         if not is_absolute(v['instantiatesCanonical']): p = put(p, 'instantiatesCanonical', 'canonical')
     if 'instantiatesUri' in v:
-        if not is_uri(v['instantiatesUri']): p = put(p, 'instantiatesUri', 'uri')
+        if v['instantiatesUri'][:4] == 'urn:' and not is_uri(v['instantiatesUri']): p = put(p, 'instantiatesUri', 'uri')
     if 'basedOn' in v:
         x = v['basedOn']
-        if q := many(check_reference, x, c): p = at(p, 'basedOn', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'basedOn[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'basedOn', q)
     if 'groupIdentifier' in v:
         if q := check_identifier(v['groupIdentifier'], c): p = at(p, 'groupIdentifier', q)
     if 'partOf' in v:
         x = v['partOf']
-        if q := many(check_reference, x, c): p = at(p, 'partOf', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_0): p = at(p, f'partOf[{i}]', q)
+        if q := refer_all(x, c, TYPES_0): p = at(p, 'partOf', q)
     if 'status' in v:
         if v['status'] not in CODES_1: p = put(p, 'status', 'code', 'task-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusReason' in v:
         if q := check_codeable_concept(v['statusReason'], c): p = at(p, 'statusReason', q)
     if 'businessStatus' in v:
         if q := check_codeable_concept(v['businessStatus'], c): p = at(p, 'businessStatus', q)
     if 'intent' in v:
         if v['intent'] not in CODES_2: p = put(p, 'intent', 'code', 'task-intent')
-    elif '_intent' not in v: p = put(p, 'intent', 'min')
+    else: p = put(p, 'intent', 'min' if '_intent' not in v else 'code-missing')
     if 'priority' in v:
         if v['priority'] not in CODES_3: p = put(p, 'priority', 'code', 'request-priority')
+    elif '_priority' in v and c.under: p = put(p, 'priority', 'code-missing')
     if 'code' in v:
         if q := check_codeable_concept(v['code'], c): p = at(p, 'code', q)
     if 'focus' in v:
-        x = v['focus']
-        if q := check_reference(x, c): p = at(p, 'focus', q)
-        if q := points_at(x, c, None): p = at(p, 'focus', q)
+        if q := refer(v['focus'], c, None): p = at(p, 'focus', q)
     if 'for' in v:
-        x = v['for']
-        if q := check_reference(x, c): p = at(p, 'for', q)
-        if q := points_at(x, c, None): p = at(p, 'for', q)
+        if q := refer(v['for'], c, None): p = at(p, 'for', q)
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_4): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_4): p = at(p, 'encounter', q)
     if 'executionPeriod' in v:
         if q := check_period(v['executionPeriod'], c): p = at(p, 'executionPeriod', q)
     if 'authoredOn' in v:
@@ -120,39 +110,27 @@ def check_task(v: Any, c: Context) -> Problems | None:
     if 'lastModified' in v:
         if not real_day(v['lastModified']): p = put(p, 'lastModified', 'date')
     if 'requester' in v:
-        x = v['requester']
-        if q := check_reference(x, c): p = at(p, 'requester', q)
-        if q := points_at(x, c, TYPES_5): p = at(p, 'requester', q)
+        if q := refer(v['requester'], c, TYPES_5): p = at(p, 'requester', q)
     if 'performerType' in v:
         x = v['performerType']
         if q := many(check_codeable_concept, x, c): p = at(p, 'performerType', q)
     if 'owner' in v:
-        x = v['owner']
-        if q := check_reference(x, c): p = at(p, 'owner', q)
-        if q := points_at(x, c, TYPES_6): p = at(p, 'owner', q)
+        if q := refer(v['owner'], c, TYPES_6): p = at(p, 'owner', q)
     if 'location' in v:
-        x = v['location']
-        if q := check_reference(x, c): p = at(p, 'location', q)
-        if q := points_at(x, c, TYPES_7): p = at(p, 'location', q)
+        if q := refer(v['location'], c, TYPES_7): p = at(p, 'location', q)
     if 'reasonCode' in v:
         if q := check_codeable_concept(v['reasonCode'], c): p = at(p, 'reasonCode', q)
     if 'reasonReference' in v:
-        x = v['reasonReference']
-        if q := check_reference(x, c): p = at(p, 'reasonReference', q)
-        if q := points_at(x, c, None): p = at(p, 'reasonReference', q)
+        if q := refer(v['reasonReference'], c, None): p = at(p, 'reasonReference', q)
     if 'insurance' in v:
         x = v['insurance']
-        if q := many(check_reference, x, c): p = at(p, 'insurance', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_8): p = at(p, f'insurance[{i}]', q)
+        if q := refer_all(x, c, TYPES_8): p = at(p, 'insurance', q)
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
     if 'relevantHistory' in v:
         x = v['relevantHistory']
-        if q := many(check_reference, x, c): p = at(p, 'relevantHistory', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_9): p = at(p, f'relevantHistory[{i}]', q)
+        if q := refer_all(x, c, TYPES_9): p = at(p, 'relevantHistory', q)
     if 'restriction' in v:
         if q := check_task_restriction(v['restriction'], c): p = at(p, 'restriction', q)
     if 'input' in v:
@@ -166,35 +144,33 @@ def check_task(v: Any, c: Context) -> Problems | None:
 
 def check_task_restriction(v: Any, c: Context) -> Problems | None:
     """Task.restriction."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'repetitions' in v:
         if not is_whole(v['repetitions']): p = put(p, 'repetitions', 'whole')
     if 'period' in v:
         if q := check_period(v['period'], c): p = at(p, 'period', q)
     if 'recipient' in v:
         x = v['recipient']
-        if q := many(check_reference, x, c): p = at(p, 'recipient', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, TYPES_10): p = at(p, f'recipient[{i}]', q)
+        if q := refer_all(x, c, TYPES_10): p = at(p, 'recipient', q)
     return p
 
 def check_task_input(v: Any, c: Context) -> Problems | None:
     """Task.input."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')
@@ -210,14 +186,14 @@ def check_task_input(v: Any, c: Context) -> Problems | None:
 
 def check_task_output(v: Any, c: Context) -> Problems | None:
     """Task.output."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_codeable_concept(v['type'], c): p = at(p, 'type', q)
     else: p = put(p, 'type', 'min')

@@ -6,14 +6,13 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import above, count, differs, implies3, kids, matches, or3, plus, prims
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_contact_detail,
-    check_extension,
     check_usage_context,
 )
 
@@ -27,10 +26,10 @@ def check_terminology_capabilities(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     elif '_date' not in v: p = put(p, 'date', 'min')
@@ -45,7 +44,7 @@ def check_terminology_capabilities(v: Any, c: Context) -> Problems | None:
         if q := many(check_codeable_concept, x, c): p = at(p, 'jurisdiction', q)
     if 'kind' in v:
         if v['kind'] not in CODES_1: p = put(p, 'kind', 'code', 'capability-statement-kind')
-    elif '_kind' not in v: p = put(p, 'kind', 'min')
+    else: p = put(p, 'kind', 'min' if '_kind' not in v else 'code-missing')
     if 'software' in v:
         if q := check_terminology_capabilities_software(v['software'], c): p = at(p, 'software', q)
     if 'implementation' in v:
@@ -57,6 +56,7 @@ def check_terminology_capabilities(v: Any, c: Context) -> Problems | None:
         if q := check_terminology_capabilities_expansion(v['expansion'], c): p = at(p, 'expansion', q)
     if 'codeSearch' in v:
         if v['codeSearch'] not in CODES_2: p = put(p, 'codeSearch', 'code', 'code-search-support')
+    elif '_codeSearch' in v and c.under: p = put(p, 'codeSearch', 'code-missing')
     if 'validateCode' in v:
         if q := check_terminology_capabilities_validate_code(v['validateCode'], c): p = at(p, 'validateCode', q)
     if 'translation' in v:
@@ -72,42 +72,42 @@ def check_terminology_capabilities(v: Any, c: Context) -> Problems | None:
 
 def check_terminology_capabilities_software(v: Any, c: Context) -> Problems | None:
     """TerminologyCapabilities.software."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     return p
 
 def check_terminology_capabilities_implementation(v: Any, c: Context) -> Problems | None:
     """TerminologyCapabilities.implementation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'description' not in v and '_description' not in v: p = put(p, 'description', 'min')
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     return p
 
 def check_terminology_capabilities_code_system(v: Any, c: Context) -> Problems | None:
     """TerminologyCapabilities.codeSystem."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'uri' in v:
         if not is_absolute(v['uri']): p = put(p, 'uri', 'canonical')
     if 'version' in v:
@@ -118,14 +118,14 @@ def check_terminology_capabilities_code_system(v: Any, c: Context) -> Problems |
 
 def check_terminology_capabilities_code_system_version(v: Any, c: Context) -> Problems | None:
     """TerminologyCapabilities.codeSystem.version."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'language' in v:
         x = v['language']
         if q := whole_array(v, 'language'): p = at(p, 'language', q)
@@ -139,14 +139,14 @@ def check_terminology_capabilities_code_system_version(v: Any, c: Context) -> Pr
 
 def check_terminology_capabilities_code_system_version_filter(v: Any, c: Context) -> Problems | None:
     """TerminologyCapabilities.codeSystem.version.filter."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' not in v and '_code' not in v: p = put(p, 'code', 'min')
     if 'op' in v:
         x = v['op']
@@ -156,14 +156,14 @@ def check_terminology_capabilities_code_system_version_filter(v: Any, c: Context
 
 def check_terminology_capabilities_expansion(v: Any, c: Context) -> Problems | None:
     """TerminologyCapabilities.expansion."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'parameter' in v:
         x = v['parameter']
         if q := many(check_terminology_capabilities_expansion_parameter, x, c): p = at(p, 'parameter', q)
@@ -171,51 +171,51 @@ def check_terminology_capabilities_expansion(v: Any, c: Context) -> Problems | N
 
 def check_terminology_capabilities_expansion_parameter(v: Any, c: Context) -> Problems | None:
     """TerminologyCapabilities.expansion.parameter."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     return p
 
 def check_terminology_capabilities_validate_code(v: Any, c: Context) -> Problems | None:
     """TerminologyCapabilities.validateCode."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'translations' not in v and '_translations' not in v: p = put(p, 'translations', 'min')
     return p
 
 def check_terminology_capabilities_translation(v: Any, c: Context) -> Problems | None:
     """TerminologyCapabilities.translation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'needsMap' not in v and '_needsMap' not in v: p = put(p, 'needsMap', 'min')
     return p
 
 def check_terminology_capabilities_closure(v: Any, c: Context) -> Problems | None:
     """TerminologyCapabilities.closure."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     return p

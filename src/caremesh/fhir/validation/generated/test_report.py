@@ -6,13 +6,11 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
-    check_extension,
     check_identifier,
-    check_reference,
 )
 
 CODES_0 = codes('report-status-codes')
@@ -30,15 +28,13 @@ def check_test_report(v: Any, c: Context) -> Problems | None:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'report-status-codes')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'testScript' in v:
-        x = v['testScript']
-        if q := check_reference(x, c): p = at(p, 'testScript', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'testScript', q)
+        if q := refer(v['testScript'], c, TYPES_1): p = at(p, 'testScript', q)
     else: p = put(p, 'testScript', 'min')
     if 'result' in v:
         if v['result'] not in CODES_2: p = put(p, 'result', 'code', 'report-result-codes')
-    elif '_result' not in v: p = put(p, 'result', 'min')
+    else: p = put(p, 'result', 'min' if '_result' not in v else 'code-missing')
     if 'issued' in v:
         if not real_day(v['issued']): p = put(p, 'issued', 'date')
     if 'participant' in v:
@@ -55,32 +51,32 @@ def check_test_report(v: Any, c: Context) -> Problems | None:
 
 def check_test_report_participant(v: Any, c: Context) -> Problems | None:
     """TestReport.participant."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if v['type'] not in CODES_3: p = put(p, 'type', 'code', 'report-participant-type')
-    elif '_type' not in v: p = put(p, 'type', 'min')
+    else: p = put(p, 'type', 'min' if '_type' not in v else 'code-missing')
     if 'uri' in v:
-        if not is_uri(v['uri']): p = put(p, 'uri', 'uri')
+        if v['uri'][:4] == 'urn:' and not is_uri(v['uri']): p = put(p, 'uri', 'uri')
     elif '_uri' not in v: p = put(p, 'uri', 'min')
     return p
 
 def check_test_report_setup(v: Any, c: Context) -> Problems | None:
     """TestReport.setup."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'action' in v:
         x = v['action']
         if q := many(check_test_report_setup_action, x, c): p = at(p, 'action', q)
@@ -89,14 +85,14 @@ def check_test_report_setup(v: Any, c: Context) -> Problems | None:
 
 def check_test_report_setup_action(v: Any, c: Context) -> Problems | None:
     """TestReport.setup.action."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'operation' in v:
         if q := check_test_report_setup_action_operation(v['operation'], c): p = at(p, 'operation', q)
     if 'assert' in v:
@@ -106,46 +102,46 @@ def check_test_report_setup_action(v: Any, c: Context) -> Problems | None:
 
 def check_test_report_setup_action_operation(v: Any, c: Context) -> Problems | None:
     """TestReport.setup.action.operation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'result' in v:
         if v['result'] not in CODES_4: p = put(p, 'result', 'code', 'report-action-result-codes')
-    elif '_result' not in v: p = put(p, 'result', 'min')
+    else: p = put(p, 'result', 'min' if '_result' not in v else 'code-missing')
     if 'detail' in v:
-        if not is_uri(v['detail']): p = put(p, 'detail', 'uri')
+        if v['detail'][:4] == 'urn:' and not is_uri(v['detail']): p = put(p, 'detail', 'uri')
     return p
 
 def check_test_report_setup_action_assert(v: Any, c: Context) -> Problems | None:
     """TestReport.setup.action.assert."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'result' in v:
         if v['result'] not in CODES_4: p = put(p, 'result', 'code', 'report-action-result-codes')
-    elif '_result' not in v: p = put(p, 'result', 'min')
+    else: p = put(p, 'result', 'min' if '_result' not in v else 'code-missing')
     return p
 
 def check_test_report_test(v: Any, c: Context) -> Problems | None:
     """TestReport.test."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'action' in v:
         x = v['action']
         if q := many(check_test_report_test_action, x, c): p = at(p, 'action', q)
@@ -154,14 +150,14 @@ def check_test_report_test(v: Any, c: Context) -> Problems | None:
 
 def check_test_report_test_action(v: Any, c: Context) -> Problems | None:
     """TestReport.test.action."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'operation' in v:
         if q := check_test_report_setup_action_operation(v['operation'], c): p = at(p, 'operation', q)
     if 'assert' in v:
@@ -171,14 +167,14 @@ def check_test_report_test_action(v: Any, c: Context) -> Problems | None:
 
 def check_test_report_teardown(v: Any, c: Context) -> Problems | None:
     """TestReport.teardown."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'action' in v:
         x = v['action']
         if q := many(check_test_report_teardown_action, x, c): p = at(p, 'action', q)
@@ -187,14 +183,14 @@ def check_test_report_teardown(v: Any, c: Context) -> Problems | None:
 
 def check_test_report_teardown_action(v: Any, c: Context) -> Problems | None:
     """TestReport.teardown.action."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'operation' in v:
         if q := check_test_report_setup_action_operation(v['operation'], c): p = at(p, 'operation', q)
     else: p = put(p, 'operation', 'min')

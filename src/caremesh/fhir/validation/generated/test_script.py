@@ -6,17 +6,15 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import among, and3, at_most, count, kids, matches, or3, plus, prims, same, union
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_coding,
     check_contact_detail,
-    check_extension,
     check_identifier,
-    check_reference,
     check_usage_context,
 )
 
@@ -33,14 +31,14 @@ def check_test_script(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     elif '_url' not in v: p = put(p, 'url', 'min')
     if 'identifier' in v:
         if q := check_identifier(v['identifier'], c): p = at(p, 'identifier', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -65,9 +63,7 @@ def check_test_script(v: Any, c: Context) -> Problems | None:
         if q := many(check_test_script_fixture, x, c): p = at(p, 'fixture', q)
     if 'profile' in v:
         x = v['profile']
-        if q := many(check_reference, x, c): p = at(p, 'profile', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'profile[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'profile', q)
     if 'variable' in v:
         x = v['variable']
         if q := many(check_test_script_variable, x, c): p = at(p, 'variable', q)
@@ -83,14 +79,14 @@ def check_test_script(v: Any, c: Context) -> Problems | None:
 
 def check_test_script_origin(v: Any, c: Context) -> Problems | None:
     """TestScript.origin."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'index' in v:
         if not is_whole(v['index']): p = put(p, 'index', 'whole')
     elif '_index' not in v: p = put(p, 'index', 'min')
@@ -101,14 +97,14 @@ def check_test_script_origin(v: Any, c: Context) -> Problems | None:
 
 def check_test_script_destination(v: Any, c: Context) -> Problems | None:
     """TestScript.destination."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'index' in v:
         if not is_whole(v['index']): p = put(p, 'index', 'whole')
     elif '_index' not in v: p = put(p, 'index', 'min')
@@ -119,14 +115,14 @@ def check_test_script_destination(v: Any, c: Context) -> Problems | None:
 
 def check_test_script_metadata(v: Any, c: Context) -> Problems | None:
     """TestScript.metadata."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'link' in v:
         x = v['link']
         if q := many(check_test_script_metadata_link, x, c): p = at(p, 'link', q)
@@ -139,29 +135,29 @@ def check_test_script_metadata(v: Any, c: Context) -> Problems | None:
 
 def check_test_script_metadata_link(v: Any, c: Context) -> Problems | None:
     """TestScript.metadata.link."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     elif '_url' not in v: p = put(p, 'url', 'min')
     return p
 
 def check_test_script_metadata_capability(v: Any, c: Context) -> Problems | None:
     """TestScript.metadata.capability."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'required' not in v and '_required' not in v: p = put(p, 'required', 'min')
     if 'validated' not in v and '_validated' not in v: p = put(p, 'validated', 'min')
     if 'origin' in v:
@@ -181,46 +177,44 @@ def check_test_script_metadata_capability(v: Any, c: Context) -> Problems | None
 
 def check_test_script_fixture(v: Any, c: Context) -> Problems | None:
     """TestScript.fixture."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'autocreate' not in v and '_autocreate' not in v: p = put(p, 'autocreate', 'min')
     if 'autodelete' not in v and '_autodelete' not in v: p = put(p, 'autodelete', 'min')
     if 'resource' in v:
-        x = v['resource']
-        if q := check_reference(x, c): p = at(p, 'resource', q)
-        if q := points_at(x, c, None): p = at(p, 'resource', q)
+        if q := refer(v['resource'], c, None): p = at(p, 'resource', q)
     return p
 
 def check_test_script_variable(v: Any, c: Context) -> Problems | None:
     """TestScript.variable."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     if not (((not ("expression" in v or "_expression" in v)) or (not ("headerField" in v or "_headerField" in v))) or (not ("path" in v or "_path" in v))): p = put(p, '', 'tst-3')
     return p
 
 def check_test_script_setup(v: Any, c: Context) -> Problems | None:
     """TestScript.setup."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'action' in v:
         x = v['action']
         if q := many(check_test_script_setup_action, x, c): p = at(p, 'action', q)
@@ -229,14 +223,14 @@ def check_test_script_setup(v: Any, c: Context) -> Problems | None:
 
 def check_test_script_setup_action(v: Any, c: Context) -> Problems | None:
     """TestScript.setup.action."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'operation' in v:
         if q := check_test_script_setup_action_operation(v['operation'], c): p = at(p, 'operation', q)
     if 'assert' in v:
@@ -246,23 +240,25 @@ def check_test_script_setup_action(v: Any, c: Context) -> Problems | None:
 
 def check_test_script_setup_action_operation(v: Any, c: Context) -> Problems | None:
     """TestScript.setup.action.operation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'type' in v:
         if q := check_coding(v['type'], c): p = at(p, 'type', q)
     if 'resource' in v:
         if v['resource'] not in CODES_1: p = put(p, 'resource', 'code', 'defined-types')
+    elif '_resource' in v and c.under: p = put(p, 'resource', 'code-missing')
     if 'destination' in v:
         if not is_whole(v['destination']): p = put(p, 'destination', 'whole')
     if 'encodeRequestUrl' not in v and '_encodeRequestUrl' not in v: p = put(p, 'encodeRequestUrl', 'min')
     if 'method' in v:
         if v['method'] not in CODES_2: p = put(p, 'method', 'code', 'http-operations')
+    elif '_method' in v and c.under: p = put(p, 'method', 'code-missing')
     if 'origin' in v:
         if not is_whole(v['origin']): p = put(p, 'origin', 'whole')
     if 'requestHeader' in v:
@@ -273,38 +269,43 @@ def check_test_script_setup_action_operation(v: Any, c: Context) -> Problems | N
 
 def check_test_script_setup_action_operation_request_header(v: Any, c: Context) -> Problems | None:
     """TestScript.setup.action.operation.requestHeader."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'field' not in v and '_field' not in v: p = put(p, 'field', 'min')
     if 'value' not in v and '_value' not in v: p = put(p, 'value', 'min')
     return p
 
 def check_test_script_setup_action_assert(v: Any, c: Context) -> Problems | None:
     """TestScript.setup.action.assert."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'direction' in v:
         if v['direction'] not in CODES_3: p = put(p, 'direction', 'code', 'assert-direction-codes')
+    elif '_direction' in v and c.under: p = put(p, 'direction', 'code-missing')
     if 'operator' in v:
         if v['operator'] not in CODES_4: p = put(p, 'operator', 'code', 'assert-operator-codes')
+    elif '_operator' in v and c.under: p = put(p, 'operator', 'code-missing')
     if 'requestMethod' in v:
         if v['requestMethod'] not in CODES_2: p = put(p, 'requestMethod', 'code', 'http-operations')
+    elif '_requestMethod' in v and c.under: p = put(p, 'requestMethod', 'code-missing')
     if 'resource' in v:
         if v['resource'] not in CODES_1: p = put(p, 'resource', 'code', 'defined-types')
+    elif '_resource' in v and c.under: p = put(p, 'resource', 'code-missing')
     if 'response' in v:
         if v['response'] not in CODES_5: p = put(p, 'response', 'code', 'assert-response-code-types')
+    elif '_response' in v and c.under: p = put(p, 'response', 'code-missing')
     if 'warningOnly' not in v and '_warningOnly' not in v: p = put(p, 'warningOnly', 'min')
     if not (or3("extension" in v, (at_most(plus(plus(plus(plus(plus(plus(plus(plus(plus(plus(count(prims([v], 'contentType')), count(prims([v], 'expression'))), count(prims([v], 'headerField'))), count(prims([v], 'minimumId'))), count(prims([v], 'navigationLinks'))), count(prims([v], 'path'))), count(prims([v], 'requestMethod'))), count(prims([v], 'resource'))), count(prims([v], 'responseCode'))), count(prims([v], 'response'))), count(prims([v], 'validateProfileId'))), [1])))): p = put(p, '', 'tst-5')
     if not ((not ("compareToSourceId" in v or "_compareToSourceId" in v)) != ((("compareToSourceExpression" in v or "_compareToSourceExpression" in v) or ("compareToSourcePath" in v or "_compareToSourcePath" in v)))): p = put(p, '', 'tst-10')
@@ -313,14 +314,14 @@ def check_test_script_setup_action_assert(v: Any, c: Context) -> Problems | None
 
 def check_test_script_test(v: Any, c: Context) -> Problems | None:
     """TestScript.test."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'action' in v:
         x = v['action']
         if q := many(check_test_script_test_action, x, c): p = at(p, 'action', q)
@@ -345,14 +346,14 @@ def check_test_script_test_action_assert_tst_13(v: Any, c: Context) -> Problems 
 
 def check_test_script_test_action(v: Any, c: Context) -> Problems | None:
     """TestScript.test.action."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'operation' in v:
         if q := check_test_script_setup_action_operation(v['operation'], c): p = at(p, 'operation', q)
     if 'assert' in v:
@@ -366,14 +367,14 @@ def check_test_script_test_action(v: Any, c: Context) -> Problems | None:
 
 def check_test_script_teardown(v: Any, c: Context) -> Problems | None:
     """TestScript.teardown."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'action' in v:
         x = v['action']
         if q := many(check_test_script_teardown_action, x, c): p = at(p, 'action', q)
@@ -386,14 +387,14 @@ def check_test_script_teardown_action_operation_tst_9(v: Any, c: Context) -> Pro
 
 def check_test_script_teardown_action(v: Any, c: Context) -> Problems | None:
     """TestScript.teardown.action."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'operation' in v:
         if q := check_test_script_setup_action_operation(v['operation'], c): p = at(p, 'operation', q)
     else: p = put(p, 'operation', 'min')

@@ -6,15 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.paths import matches, or3, prims, same, some
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
     check_coding,
     check_contact_detail,
-    check_extension,
     check_identifier,
     check_usage_context,
 )
@@ -28,13 +27,13 @@ def check_value_set(v: Any, c: Context) -> Problems | None:
     p: Problems | None = None
     if q := domain(v, c): p = at(p, '', q)
     if 'url' in v:
-        if not is_uri(v['url']): p = put(p, 'url', 'uri')
+        if v['url'][:4] == 'urn:' and not is_uri(v['url']): p = put(p, 'url', 'uri')
     if 'identifier' in v:
         x = v['identifier']
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'publication-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'date' in v:
         if not real_day(v['date']): p = put(p, 'date', 'date')
     if 'contact' in v:
@@ -55,14 +54,14 @@ def check_value_set(v: Any, c: Context) -> Problems | None:
 
 def check_value_set_compose(v: Any, c: Context) -> Problems | None:
     """ValueSet.compose."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'lockedDate' in v:
         if not real_day(v['lockedDate']): p = put(p, 'lockedDate', 'date')
     if 'include' in v:
@@ -76,16 +75,16 @@ def check_value_set_compose(v: Any, c: Context) -> Problems | None:
 
 def check_value_set_compose_include(v: Any, c: Context) -> Problems | None:
     """ValueSet.compose.include."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'system' in v:
-        if not is_uri(v['system']): p = put(p, 'system', 'uri')
+        if v['system'][:4] == 'urn:' and not is_uri(v['system']): p = put(p, 'system', 'uri')
     if 'concept' in v:
         x = v['concept']
         if q := many(check_value_set_compose_include_concept, x, c): p = at(p, 'concept', q)
@@ -103,14 +102,14 @@ def check_value_set_compose_include(v: Any, c: Context) -> Problems | None:
 
 def check_value_set_compose_include_concept(v: Any, c: Context) -> Problems | None:
     """ValueSet.compose.include.concept."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'code' not in v and '_code' not in v: p = put(p, 'code', 'min')
     if 'designation' in v:
         x = v['designation']
@@ -119,14 +118,14 @@ def check_value_set_compose_include_concept(v: Any, c: Context) -> Problems | No
 
 def check_value_set_compose_include_concept_designation(v: Any, c: Context) -> Problems | None:
     """ValueSet.compose.include.concept.designation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'use' in v:
         if q := check_coding(v['use'], c): p = at(p, 'use', q)
     if 'value' not in v and '_value' not in v: p = put(p, 'value', 'min')
@@ -134,33 +133,33 @@ def check_value_set_compose_include_concept_designation(v: Any, c: Context) -> P
 
 def check_value_set_compose_include_filter(v: Any, c: Context) -> Problems | None:
     """ValueSet.compose.include.filter."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'property' not in v and '_property' not in v: p = put(p, 'property', 'min')
     if 'op' in v:
         if v['op'] not in CODES_1: p = put(p, 'op', 'code', 'filter-operator')
-    elif '_op' not in v: p = put(p, 'op', 'min')
+    else: p = put(p, 'op', 'min' if '_op' not in v else 'code-missing')
     if 'value' not in v and '_value' not in v: p = put(p, 'value', 'min')
     return p
 
 def check_value_set_expansion(v: Any, c: Context) -> Problems | None:
     """ValueSet.expansion."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'identifier' in v:
-        if not is_uri(v['identifier']): p = put(p, 'identifier', 'uri')
+        if v['identifier'][:4] == 'urn:' and not is_uri(v['identifier']): p = put(p, 'identifier', 'uri')
     if 'timestamp' in v:
         if not real_day(v['timestamp']): p = put(p, 'timestamp', 'date')
     elif '_timestamp' not in v: p = put(p, 'timestamp', 'min')
@@ -178,14 +177,14 @@ def check_value_set_expansion(v: Any, c: Context) -> Problems | None:
 
 def check_value_set_expansion_parameter(v: Any, c: Context) -> Problems | None:
     """ValueSet.expansion.parameter."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'name' not in v and '_name' not in v: p = put(p, 'name', 'min')
     n = ('valueString' in v) + ('valueBoolean' in v) + ('valueInteger' in v) + ('valueDecimal' in v) + ('valueUri' in v) + ('valueCode' in v) + ('valueDateTime' in v)
     if n > 1: p = put(p, 'value', 'choice')
@@ -193,29 +192,30 @@ def check_value_set_expansion_parameter(v: Any, c: Context) -> Problems | None:
         if 'valueInteger' in v:
             if not is_whole(v['valueInteger']): p = put(p, 'valueInteger', 'whole')
         if 'valueUri' in v:
-            if not is_uri(v['valueUri']): p = put(p, 'valueUri', 'uri')
+            if v['valueUri'][:4] == 'urn:' and not is_uri(v['valueUri']): p = put(p, 'valueUri', 'uri')
         if 'valueDateTime' in v:
             if not real_day(v['valueDateTime']): p = put(p, 'valueDateTime', 'date')
     return p
 
 def check_value_set_expansion_contains(v: Any, c: Context) -> Problems | None:
     """ValueSet.expansion.contains."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'system' in v:
-        if not is_uri(v['system']): p = put(p, 'system', 'uri')
+        if v['system'][:4] == 'urn:' and not is_uri(v['system']): p = put(p, 'system', 'uri')
     if 'designation' in v:
         x = v['designation']
         if q := many(check_value_set_compose_include_concept_designation, x, c): p = at(p, 'designation', q)
     if 'contains' in v:
         x = v['contains']
         if q := many(check_value_set_expansion_contains, x, c): p = at(p, 'contains', q)
+    if 'system' in v and 'code' in v and not known_code(v): p = put(p, 'code', 'coding')
     if not (("code" in v or "_code" in v) or ("display" in v or "_display" in v)): p = put(p, '', 'vsd-6')
     if not (or3("code" in v or "_code" in v, same(prims([v], 'abstract'), some(True)))): p = put(p, '', 'vsd-9')
     if not ((not ("code" in v or "_code" in v)) or ("system" in v or "_system" in v)): p = put(p, '', 'vsd-10')

@@ -6,13 +6,11 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_codeable_concept,
-    check_extension,
-    check_reference,
     check_signature,
     check_timing,
 )
@@ -28,9 +26,7 @@ def check_verification_result(v: Any, c: Context) -> Problems | None:
     if q := domain(v, c): p = at(p, '', q)
     if 'target' in v:
         x = v['target']
-        if q := many(check_reference, x, c): p = at(p, 'target', q)
-        for i, y in enumerate(x):
-            if q := points_at(y, c, None): p = at(p, f'target[{i}]', q)
+        if q := refer_all(x, c, None): p = at(p, 'target', q)
     if 'targetLocation' in v:
         x = v['targetLocation']
         if q := whole_array(v, 'targetLocation'): p = at(p, 'targetLocation', q)
@@ -38,7 +34,7 @@ def check_verification_result(v: Any, c: Context) -> Problems | None:
         if q := check_codeable_concept(v['need'], c): p = at(p, 'need', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'verificationresult-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'statusDate' in v:
         if not real_day(v['statusDate']): p = put(p, 'statusDate', 'date')
     if 'validationType' in v:
@@ -66,18 +62,16 @@ def check_verification_result(v: Any, c: Context) -> Problems | None:
 
 def check_verification_result_primary_source(v: Any, c: Context) -> Problems | None:
     """VerificationResult.primarySource."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'who' in v:
-        x = v['who']
-        if q := check_reference(x, c): p = at(p, 'who', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'who', q)
+        if q := refer(v['who'], c, TYPES_1): p = at(p, 'who', q)
     if 'type' in v:
         x = v['type']
         if q := many(check_codeable_concept, x, c): p = at(p, 'type', q)
@@ -97,22 +91,18 @@ def check_verification_result_primary_source(v: Any, c: Context) -> Problems | N
 
 def check_verification_result_attestation(v: Any, c: Context) -> Problems | None:
     """VerificationResult.attestation."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'who' in v:
-        x = v['who']
-        if q := check_reference(x, c): p = at(p, 'who', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'who', q)
+        if q := refer(v['who'], c, TYPES_1): p = at(p, 'who', q)
     if 'onBehalfOf' in v:
-        x = v['onBehalfOf']
-        if q := check_reference(x, c): p = at(p, 'onBehalfOf', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'onBehalfOf', q)
+        if q := refer(v['onBehalfOf'], c, TYPES_1): p = at(p, 'onBehalfOf', q)
     if 'communicationMethod' in v:
         if q := check_codeable_concept(v['communicationMethod'], c): p = at(p, 'communicationMethod', q)
     if 'date' in v:
@@ -125,18 +115,16 @@ def check_verification_result_attestation(v: Any, c: Context) -> Problems | None
 
 def check_verification_result_validator(v: Any, c: Context) -> Problems | None:
     """VerificationResult.validator."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'organization' in v:
-        x = v['organization']
-        if q := check_reference(x, c): p = at(p, 'organization', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'organization', q)
+        if q := refer(v['organization'], c, TYPES_2): p = at(p, 'organization', q)
     else: p = put(p, 'organization', 'min')
     if 'attestationSignature' in v:
         if q := check_signature(v['attestationSignature'], c): p = at(p, 'attestationSignature', q)

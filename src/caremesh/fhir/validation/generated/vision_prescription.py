@@ -6,16 +6,14 @@ from typing import Any
 
 from caremesh.fhir.validation.checks import (
     Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
-    many, points_at, put, real_day, values, whole_array,
+    many, put, real_day, refer, refer_all, values, whole_array,
 )
-from caremesh.fhir.validation.invariants import domain
+from caremesh.fhir.validation.invariants import domain, extension
 from caremesh.fhir.validation.generated.datatypes import (
     check_annotation,
     check_codeable_concept,
-    check_extension,
     check_identifier,
     check_quantity,
-    check_reference,
 )
 
 CODES_0 = codes('fm-status')
@@ -35,26 +33,20 @@ def check_vision_prescription(v: Any, c: Context) -> Problems | None:
         if q := many(check_identifier, x, c): p = at(p, 'identifier', q)
     if 'status' in v:
         if v['status'] not in CODES_0: p = put(p, 'status', 'code', 'fm-status')
-    elif '_status' not in v: p = put(p, 'status', 'min')
+    else: p = put(p, 'status', 'min' if '_status' not in v else 'code-missing')
     if 'created' in v:
         if not real_day(v['created']): p = put(p, 'created', 'date')
     elif '_created' not in v: p = put(p, 'created', 'min')
     if 'patient' in v:
-        x = v['patient']
-        if q := check_reference(x, c): p = at(p, 'patient', q)
-        if q := points_at(x, c, TYPES_1): p = at(p, 'patient', q)
+        if q := refer(v['patient'], c, TYPES_1): p = at(p, 'patient', q)
     else: p = put(p, 'patient', 'min')
     if 'encounter' in v:
-        x = v['encounter']
-        if q := check_reference(x, c): p = at(p, 'encounter', q)
-        if q := points_at(x, c, TYPES_2): p = at(p, 'encounter', q)
+        if q := refer(v['encounter'], c, TYPES_2): p = at(p, 'encounter', q)
     if 'dateWritten' in v:
         if not real_day(v['dateWritten']): p = put(p, 'dateWritten', 'date')
     elif '_dateWritten' not in v: p = put(p, 'dateWritten', 'min')
     if 'prescriber' in v:
-        x = v['prescriber']
-        if q := check_reference(x, c): p = at(p, 'prescriber', q)
-        if q := points_at(x, c, TYPES_3): p = at(p, 'prescriber', q)
+        if q := refer(v['prescriber'], c, TYPES_3): p = at(p, 'prescriber', q)
     else: p = put(p, 'prescriber', 'min')
     if 'lensSpecification' in v:
         x = v['lensSpecification']
@@ -64,20 +56,20 @@ def check_vision_prescription(v: Any, c: Context) -> Problems | None:
 
 def check_vision_prescription_lens_specification(v: Any, c: Context) -> Problems | None:
     """VisionPrescription.lensSpecification."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'product' in v:
         if q := check_codeable_concept(v['product'], c): p = at(p, 'product', q)
     else: p = put(p, 'product', 'min')
     if 'eye' in v:
         if v['eye'] not in CODES_4: p = put(p, 'eye', 'code', 'vision-eye-codes')
-    elif '_eye' not in v: p = put(p, 'eye', 'min')
+    else: p = put(p, 'eye', 'min' if '_eye' not in v else 'code-missing')
     if 'axis' in v:
         if not is_whole(v['axis']): p = put(p, 'axis', 'whole')
     if 'prism' in v:
@@ -92,16 +84,16 @@ def check_vision_prescription_lens_specification(v: Any, c: Context) -> Problems
 
 def check_vision_prescription_lens_specification_prism(v: Any, c: Context) -> Problems | None:
     """VisionPrescription.lensSpecification.prism."""
-    if bare(v): return put(None, "", "ele-1")
+    if len(v) < 2 and bare(v): return put(None, "", "ele-1")
     p: Problems | None = None
     if 'extension' in v:
         x = v['extension']
-        if q := many(check_extension, x, c): p = at(p, 'extension', q)
+        if q := many(extension, x, c): p = at(p, 'extension', q)
     if 'modifierExtension' in v:
         x = v['modifierExtension']
-        if q := many(check_extension, x, c): p = at(p, 'modifierExtension', q)
+        if q := many(extension, x, c): p = at(p, 'modifierExtension', q)
     if 'amount' not in v and '_amount' not in v: p = put(p, 'amount', 'min')
     if 'base' in v:
         if v['base'] not in CODES_5: p = put(p, 'base', 'code', 'vision-base-codes')
-    elif '_base' not in v: p = put(p, 'base', 'min')
+    else: p = put(p, 'base', 'min' if '_base' not in v else 'code-missing')
     return p

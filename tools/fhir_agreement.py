@@ -1,0 +1,141 @@
+"""How far our verdicts agree with HAPI's, raw and curated: the numbers, the differences, and the table of the docs.
+
+    python -m tools.fhir_agreement            shows
+    python -m tools.fhir_agreement --page     writes docs/reference/fhir-agreement.md
+
+*Raw*: both find an error, or neither does. *Curated*: messages of ``EXCLUDED`` do not count as HAPI's errors, and an
+example on which HAPI crashes is left out.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from caremesh.fhir.validation import validate
+from tools.fhir_examples import is_held_out, kept
+from tools.fhir_verdicts import HAPI, verdicts
+
+PAGE: Final = Path("docs/reference/fhir-agreement.md")
+PUBLISHER: Final = "HL7's policy for what it publishes, not a rule of R4"
+SEMANTICS: Final = "what a definition means (maps, measures, value sets), beyond R4's rules for the resource itself"
+ELSEWHERE: Final = "a code system that is not HL7's: not checked, and said so"
+EXCLUDED: Final = {
+    "VALIDATION_HL7_WG_NEEDED": PUBLISHER,
+    "VALIDATION_HL7_WG_URL": PUBLISHER,
+    "VALIDATION_HL7_PUBLISHER_MISMATCH": PUBLISHER,
+    "VALIDATION_HL7_PUBLISHER_MISMATCH2": PUBLISHER,
+    "VALIDATION_HL7_PUBLISHER_MISSING": PUBLISHER,
+    "VALIDATION_VAL_PROFILE_UNKNOWN_NOT_POLICY": "a profile that is not installed: not checked, and said so",
+    "Validation_VAL_Profile_Unknown": "a profile that is not installed: not checked, and said so",
+    "CONCEPTMAP_GROUP_SOURCE_CODE_INVALID": SEMANTICS,
+    "CONCEPTMAP_GROUP_SOURCE_CODE_INVALID_VS": SEMANTICS,
+    "CONCEPTMAP_GROUP_TARGET_CODE_INVALID": SEMANTICS,
+    "MEASURE_M_CRITERIA_CQL_NO_LIB": SEMANTICS,
+    "SM_NAME_INVALID": SEMANTICS,
+    "SM_SOURCE_CONTEXT_UNKNOWN": SEMANTICS,
+    "SM_TARGET_CONTEXT_UNKNOWN": SEMANTICS,
+    "SM_TARGET_PATH_INVALID": SEMANTICS,
+    "VALUESET_BAD_FILTER_VALUE_VALID_CODE": SEMANTICS,
+    "Terminology_PassThrough_TX_Message http://unitsofmeasure.org": ELSEWHERE,
+    "Terminology_PassThrough_TX_Message urn:iso:std:iso:4217": ELSEWHERE,
+}
+"""Message ids that do not count in the curated comparison, each with its reason."""
+DECIDES: Final = {
+    "reference-target": "R4, Reference: an element's definition lists the types it may point at",
+}
+"""The rule of R4 behind each difference that is left, by our rule or HAPI's message id."""
+
+
+class Compared(NamedTuple):
+    """One example: our errors (rule, place) and HAPI's (message id, place)."""
+
+    name: str
+    ours: list[tuple[str, str]]
+    hapi: list[tuple[str, str]]
+
+    @property
+    def crashed(self) -> bool:
+        """True when HAPI has no verdict."""
+        return any(one[0].startswith("!") for one in self.hapi)
+
+    @property
+    def counted(self) -> list[tuple[str, str]]:
+        """HAPI's errors that count when curated."""
+        return [one for one in self.hapi if one[0] not in EXCLUDED]
+
+    @property
+    def agree_raw(self) -> bool:
+        """Both find an error, or neither."""
+        return bool(self.ours) == bool(self.hapi)
+
+    @property
+    def agree(self) -> bool:
+        """The same, curated."""
+        return bool(self.ours) == bool(self.counted)
+
+
+def compare(source: str, *, held_out: bool | None = None) -> list[Compared]:
+    """Every example of a source, or of one side of the line that was drawn before the rules were written."""
+    said = verdicts()[source]
+    found = []
+    for name, resource in kept(source).items():
+        if held_out is None or is_held_out(name) == held_out:
+            errors = [one for one in validate(resource).issues if one.severity in {"error", "fatal"}]
+            hapi = [(one[0], one[1]) for one in said[name]]
+            found.append(Compared(name, [(one.rule, one.expression) for one in errors], hapi))
+    return found
+
+
+class Share(NamedTuple):
+    """How many of how many."""
+
+    agreed: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """A ratio between 0 and 1."""
+        return self.agreed / self.total if self.total else 1.0
+
+    def __str__(self) -> str:
+        return f"{self.agreed} of {self.total} ({self.value:.1%})"
+
+
+def raw(found: list[Compared]) -> Share:
+    """Agreement with nothing left out."""
+    return Share(sum(one.agree_raw for one in found), len(found))
+
+
+def curated(found: list[Compared]) -> Share:
+    """Agreement without excluded messages and crashes."""
+    judged = [one for one in found if not one.crashed]
+    return Share(sum(one.agree for one in judged), len(judged))
+
+
+def false_alarms(found: list[Compared]) -> Share:
+    """Examples that only we refuse, among those that HAPI lets pass when curated."""
+    passed = [one for one in found if not one.crashed and not one.counted]
+    return Share(sum(bool(one.ours) for one in passed), len(passed))
+
+
+def differences(found: list[Compared]) -> list[Compared]:
+    """Where the curated verdicts differ."""
+    return [one for one in found if not one.crashed and not one.agree]
+
+
+def main() -> int:
+    """Show."""
+    for source in ("r4", "ibm", "synthea"):
+        for held_out in (False, True):
+            found = compare(source, held_out=held_out)
+            print(source, "held out" if held_out else "seen", "raw", raw(found), "curated", curated(found))
+            for one in differences(found) if not held_out or "--all" in sys.argv else []:
+                print("   ", one.name, "ours:", one.ours[:2], "HAPI:", one.counted[:2])
+    print(HAPI)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
