@@ -214,6 +214,31 @@ def _without_prose(one: Any) -> Any:
             return one
 
 
+KEPT: Final = ("id", "path", "sliceName", "slicing", "min", "max", "type", "binding", "constraint", "contentReference")
+
+
+def profiles(found: list[Json]) -> Json:
+    """HL7's own profiles of R4 (vital signs and the like): by url, with what checking them needs."""
+    return {
+        one["url"]: {
+            "type": one["type"],
+            "snapshot": {"element": [_profiled(each) for each in one["snapshot"]["element"]]},
+        }
+        for one in sorted(found, key=lambda one: str(one["url"]))
+        if one.get("derivation") == "constraint"
+    }
+
+
+def _profiled(one: Json) -> Json:
+    kept = {key: value for key, value in one.items() if key in KEPT or key.startswith(("fixed", "pattern"))}
+    if "constraint" in kept:
+        names = ("key", "severity", "human", "expression")
+        kept["constraint"] = [{name: each[name] for name in names if name in each} for each in kept["constraint"]]
+    if "binding" in kept:
+        kept["binding"] = {key: value for key, value in kept["binding"].items() if key in {"strength", "valueSet"}}
+    return kept
+
+
 def search(found: list[Json], types: Json) -> list[Json]:
     """Search parameters with what a search needs."""
     fields = (
@@ -234,8 +259,8 @@ def search(found: list[Json], types: Json) -> list[Json]:
 
 def main() -> int:
     """Fetch, turn, write."""
-    names = ("profiles-types", "profiles-resources", "extension-definitions", "fhir.schema", "search-parameters")
-    files = read((*names, "valuesets", "v3-codesystems", "v2-tables"))
+    names = ("profiles-types", "profiles-resources", "profiles-others", "extension-definitions", "fhir.schema")
+    files = read((*names, "search-parameters", "valuesets", "v3-codesystems", "v2-tables"))
     shape = structure(files)
     bundles = [files[name] for name in ("valuesets", "v3-codesystems", "v2-tables")]
     written = {
@@ -246,6 +271,7 @@ def main() -> int:
             [one for bundle in bundles for one in resources(bundle, "ValueSet")],
             {each["binding"][1] for one in shape["types"].values() for each in one["elements"] if "binding" in each},
         ),
+        "profiles": profiles(resources(files["profiles-others"], "StructureDefinition")),
         "search": search(resources(files["search-parameters"], "SearchParameter"), shape["types"]),
     }
     FOLDER.mkdir(parents=True, exist_ok=True)

@@ -19,3 +19,6 @@ NUMBER = ErrorCode("fhir.43", "A number is larger than any computer keeps.", "Wr
 SURROGATE = ErrorCode(
     "fhir.44", "The file is not whole JSON, and has half of a surrogate pair.", "Export it again as plain UTF-8."
 )
+NOT_A_PACKAGE = ErrorCode(
+    "fhir.45", "This is not a FHIR package, or a larger one than is read.", "Take it from its publisher again."
+)

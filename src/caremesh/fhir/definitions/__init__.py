@@ -38,6 +38,12 @@ def search_parameters() -> list[dict[str, Any]]:
     return found
 
 
+@cache
+def profiles() -> dict[str, Any]:
+    """HL7's own profiles of R4 by url, with their snapshots."""
+    return _read("profiles")
+
+
 def provenance() -> dict[str, Any]:
     """Package, version, licence and hashes of what the other files were made from."""
     found: dict[str, Any] = msgspec.json.decode(files(__package__).joinpath("provenance.json").read_bytes())

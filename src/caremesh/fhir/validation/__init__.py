@@ -6,10 +6,13 @@
 4. ``profile``: what the resource says it conforms to, where that package is installed; otherwise *not checked*.
 
     outcome = validate(data)
+    outcome = validate(data, profiles=Profiles(read_packages([package])))
     outcome.valid, outcome.issues
 """
 
 from caremesh.fhir.validation.outcome import Issue, Outcome
+from caremesh.fhir.validation.packages import read_packages
+from caremesh.fhir.validation.profiles import Profiles
 from caremesh.fhir.validation.validate import validate
 
-__all__ = ["Issue", "Outcome", "validate"]
+__all__ = ["Issue", "Outcome", "Profiles", "read_packages", "validate"]

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 from caremesh.errors import BadInput
 from caremesh.fhir.validation import dispatch
 from caremesh.fhir.validation.checks import Context, Problem, put
 from caremesh.fhir.validation.outcome import Issue, Outcome
+from caremesh.fhir.validation.packages import Definitions
+from caremesh.fhir.validation.profiles import LAYER, Profiles
 from caremesh.fhir.validation.text import MAX_BYTES, parse
 from caremesh.fhir.validation.words import words
 
-UNKNOWN_PROFILE: Final = "profiles declared in meta.profile: no package that defines them is installed"
 
-
-def validate(resource: bytes | dict[str, Any], *, max_bytes: int = MAX_BYTES) -> Outcome:
+def validate(
+    resource: bytes | dict[str, Any], *, profiles: Profiles | None = None, max_bytes: int = MAX_BYTES
+) -> Outcome:
     """Every issue of one resource (a Bundle is one), as far as the layers go.
 
-    ``resource``: JSON as UTF-8, or the same parsed (then keys given twice are past noticing). Raises nothing for what
+    ``resource``: JSON as UTF-8, or the same parsed (then keys given twice are past noticing). ``profiles``: what is
+    installed of what resources declare in meta.profile. Raises nothing for what
     is wrong with the resource: that is the outcome, with ``fatal`` for what is not JSON at all.
     """
     under, text = True, b""
@@ -35,14 +40,33 @@ def validate(resource: bytes | dict[str, Any], *, max_bytes: int = MAX_BYTES) ->
         problems = put(None, "", "too-deep")
     name = resource.get("resourceType")
     start = name if isinstance(name, str) and name in dispatch.types() else ""
-    meta = resource.get("meta")
-    declared = isinstance(meta, dict) and bool(meta.get("profile"))
-    return Outcome(
-        issues=[_issue(start, one) for one in problems or ()], not_checked=[UNKNOWN_PROFILE] if declared else []
-    )
+    issues = [_issue(start, one, "") for one in problems or ()]
+    not_checked: list[str] = []
+    if not any(one.layer == dispatch.SHAPE for one in issues):
+        for where, declaring in _declaring(resource):
+            found, unknown = (profiles or _own()).check(declaring)
+            issues += [_issue(f"{start}{where}", one, LAYER) for one in found]
+            not_checked += unknown
+    return Outcome(issues=issues, not_checked=list(dict.fromkeys(not_checked)))
 
 
-def _issue(start: str, one: Problem) -> Issue:
+@cache
+def _own() -> Profiles:
+    return Profiles(Definitions())
+
+
+def _declaring(resource: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The resource and those in its entries, that declare a profile, and where they are."""
+    if resource.get("meta", {}).get("profile"):
+        yield "", resource
+    for index, entry in enumerate(
+        resource["entry"] if resource.get("resourceType") == "Bundle" and "entry" in resource else ()
+    ):
+        if "resource" in entry and entry["resource"].get("meta", {}).get("profile"):
+            yield f".entry[{index}].resource", entry["resource"]
+
+
+def _issue(start: str, one: Problem, layer: str) -> Issue:
     known, text = words(one.rule, one.detail)
     return Issue(
         severity=known.severity,
@@ -50,7 +74,7 @@ def _issue(start: str, one: Problem) -> Issue:
         expression=f"{start}.{one.path}" if one.path else start,
         diagnostics=text,
         rule=one.rule,
-        layer="shape" if one.rule.startswith(dispatch.SHAPE) else "rules",
+        layer=layer or (dispatch.SHAPE if one.rule.startswith(dispatch.SHAPE) else "rules"),
     )
 
 

@@ -56,6 +56,16 @@ RULES: Final = {
     "identifier-uri": Words("value", "An identifier in urn:ietf:rfc:3986 is a whole URI."),
     "contained-id": Words("structure", "A contained resource needs an id."),
     "contained-twice": Words("structure", "Two contained resources have the same id."),
+    "profile-min": Words("required", "The profile wants at least {} of this element."),
+    "profile-max": Words("structure", "The profile allows at most {} of this element."),
+    "profile-fixed": Words("value", "The profile fixes another value here."),
+    "profile-pattern": Words("value", "The profile has a pattern here that the value does not match."),
+    "profile-type": Words("structure", "The profile allows these types here: {}."),
+    "profile-binding": Words("code-invalid", "No code is of the value set that the profile requires: {}."),
+    "profile-target": Words("structure", "The profile lets a reference point at these types: {}."),
+    "profile-slice": Words("structure", "The profile has a closed list of forms here, and this is none of them."),
+    "profile-constraint": Words("invariant", "{}"),
+    "profile-advice": Words("invariant", "{}", "warning"),
     "too-deep": Words("too-long", "Resources are nested deeper than anything that R4 needs."),
 }
 
