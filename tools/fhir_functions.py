@@ -365,7 +365,9 @@ class Function:
             return
         test = self._compiled(number, place)
         if test is not None:
-            self._say(1, f"if not ({test}): p = put(p, '', {one['key']!r})")
+            # an error needs a truth; advice on a value that is not there (xxx-0: name) would be noise
+            failed = f"not ({test})" if one["severity"] == "error" else f"({test}) is False"
+            self._say(1, f"if {failed}: p = put(p, '', {one['key']!r})")
 
     def _compiled(self, number: int, place: str) -> str | None:
         one = self.types.constraints[number]

@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -135,11 +136,13 @@ def questions() -> Iterator[tuple[str, str, bytes]]:
         yield "mutants", mutant.name, mutant.resource
 
 
+@cache
 def all_mutants() -> list[Mutant]:
     """Mutants of the R4 and Synthea examples in which nobody finds a fault."""
     return mutants(("r4", "synthea"), lambda source, name: validate(kept(source)[name]).valid)
 
 
+@cache
 def verdicts() -> dict[str, dict[str, list[list[str]]]]:
     """The kept verdicts."""
     text = zstandard.ZstdDecompressor().decompress(VERDICTS.read_bytes())

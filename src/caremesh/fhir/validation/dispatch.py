@@ -45,7 +45,10 @@ def inner(v: dict[str, Any], c: Context) -> Problems | None:
     name = v.get("resourceType")
     if not isinstance(name, str) or name not in types():
         return put(None, "resourceType" if "resourceType" in v else "", "type")
-    wrong = None if shape(name).is_valid(v) else _misshapen(name, v)
+    try:
+        wrong = None if shape(name).is_valid(v) else _misshapen(name, v)
+    except ValueError:  # Python values that JSON has not: only parsed input can hold them
+        return put(None, "", "shape-type")
     if v is c.root:
         held = v.get("contained")
         c.ids = _ids(v, held) if held.__class__ is list else frozenset()

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from antlr4 import CommonTokenStream, InputStream
 from fhirpathpy import compile as compile_path
 from fhirpathpy.engine.nodes import ResourceNode
 from fhirpathpy.models import models
+from fhirpathpy.parser.generated.FHIRPathLexer import FHIRPathLexer
+from fhirpathpy.parser.generated.FHIRPathParser import FHIRPathParser
 
 Compiled = Callable[..., list[Any]]
 
@@ -21,8 +24,20 @@ class Unevaluated(Exception):
 
 @lru_cache(maxsize=2048)
 def _compiled(expression: str) -> Compiled:
+    if not _is_whole(expression):
+        raise ValueError("not FHIRPath")
     found: Compiled = compile_path(expression, models["r4"])
     return found
+
+
+def _is_whole(expression: str) -> bool:
+    """True when all of the text is FHIRPath: fhirpathpy itself is content with a beginning that is."""
+    lexer = FHIRPathLexer(InputStream(expression))
+    parser = FHIRPathParser(CommonTokenStream(lexer))
+    for each in (lexer, parser):
+        each.removeErrorListeners()
+    parser.entireExpression()  # type: ignore[no-untyped-call]
+    return bool(parser.getNumberOfSyntaxErrors() == 0)
 
 
 def holds(expression: str, node: Any, path: str, resource: dict[str, Any]) -> bool:

@@ -69,12 +69,12 @@ class Run:
         self.problems: list[Problem] = []
         self.not_checked: list[str] = []
 
-    def node(self, node: Node, value: Any, path: str, depth: int, key: str = "") -> None:
+    def node(self, node: Node, value: Any, path: str, depth: int, name: str = "") -> None:
         """One element that is there: its own rules, then its children's."""
         if depth > _DEEPEST:
             self.not_checked.append(f"{node.path}: nested deeper than any profile")
             return
-        self._constraints(node, value, path, node.type_of(key))
+        self._constraints(node, value, path, node.type_of(name))
         if not isinstance(value, dict):
             return
         for child in node.children.values():

@@ -158,7 +158,7 @@ def check_activity_definition(v: Any, c: Context) -> Problems | None:
     if 'dynamicValue' in v:
         x = v['dynamicValue']
         if q := many(check_activity_definition_dynamic_value, x, c): p = at(p, 'dynamicValue', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'adf-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'adf-0')
     return p
 
 def check_activity_definition_participant(v: Any, c: Context) -> Problems | None:

@@ -93,7 +93,7 @@ def check_capability_statement(v: Any, c: Context) -> Problems | None:
     if 'document' in v:
         x = v['document']
         if q := many(check_capability_statement_document, x, c): p = at(p, 'document', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'cpb-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'cpb-0')
     if not ((("rest" in v) or ("messaging" in v)) or ("document" in v)): p = put(p, '', 'cpb-1')
     if not (above((plus(plus(count(prims([v], 'description')), count(kids([v], 'software'))), count(kids([v], 'implementation')))), [0])): p = put(p, '', 'cpb-2')
     if not (or3(not (bool(kids(kids([v], 'messaging'), 'endpoint'))), same(prims([v], 'kind'), ['instance']))): p = put(p, '', 'cpb-3')

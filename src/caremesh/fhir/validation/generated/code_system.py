@@ -69,7 +69,7 @@ def check_code_system(v: Any, c: Context) -> Problems | None:
     if 'concept' in v:
         x = v['concept']
         if q := many(check_code_system_concept, x, c): p = at(p, 'concept', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'csd-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'csd-0')
     if not (isdistinct(combine(prims(kids([v], 'concept'), 'code'), prims(prims(descendants([v]), 'concept'), 'code')))): p = put(p, '', 'csd-1')
     return p
 

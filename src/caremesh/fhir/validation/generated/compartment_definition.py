@@ -46,7 +46,7 @@ def check_compartment_definition(v: Any, c: Context) -> Problems | None:
     if 'resource' in v:
         x = v['resource']
         if q := many(check_compartment_definition_resource, x, c): p = at(p, 'resource', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'cpd-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'cpd-0')
     return p
 
 def check_compartment_definition_resource(v: Any, c: Context) -> Problems | None:

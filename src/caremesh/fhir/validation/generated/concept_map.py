@@ -61,7 +61,7 @@ def check_concept_map(v: Any, c: Context) -> Problems | None:
     if 'group' in v:
         x = v['group']
         if q := many(check_concept_map_group, x, c): p = at(p, 'group', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'cmd-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'cmd-0')
     return p
 
 def check_concept_map_group(v: Any, c: Context) -> Problems | None:

@@ -539,7 +539,7 @@ def check_element_definition(v: Any, c: Context) -> Problems | None:
     if not (or3(not ("sliceName" in v or "_sliceName" in v), matches(prims([v], 'sliceName'), ['^[a-zA-Z0-9\\/\\-_\\[\\]\\@]+$']))): p = put(p, '', 'eld-16')
     if not (implies3((and3("isModifier" in v or "_isModifier" in v, one(prims([v], 'isModifier')))), "isModifierReason" in v or "_isModifierReason" in v)): p = put(p, '', 'eld-18')
     if not (matches(prims([v], 'path'), ['[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\.[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\[x\\])?(\\:[^\\s\\.]+)?)*'])): p = put(p, '', 'eld-19')
-    if not (matches(prims([v], 'path'), ['[A-Za-z][A-Za-z0-9]*(\\.[a-z][A-Za-z0-9]*(\\[x])?)*'])): p = put(p, '', 'eld-20')
+    if (matches(prims([v], 'path'), ['[A-Za-z][A-Za-z0-9]*(\\.[a-z][A-Za-z0-9]*(\\[x])?)*'])) is False: p = put(p, '', 'eld-20')
     if not (not ("sliceIsConstraining" in v or "_sliceIsConstraining" in v) or ("sliceName" in v or "_sliceName" in v)): p = put(p, '', 'eld-22')
     if 'max' in v and (q := check_element_definition_max_eld_3(v['max'], c)): p = at(p, 'max', q)
     return p
@@ -648,7 +648,7 @@ def check_element_definition_constraint(v: Any, c: Context) -> Problems | None:
     if 'human' not in v and '_human' not in v: p = put(p, 'human', 'min')
     if 'source' in v:
         if not is_absolute(v['source']): p = put(p, 'source', 'canonical')
-    if not ("expression" in v or "_expression" in v): p = put(p, '', 'eld-21')
+    if ("expression" in v or "_expression" in v) is False: p = put(p, '', 'eld-21')
     return p
 
 def check_element_definition_binding(v: Any, c: Context) -> Problems | None:

@@ -103,7 +103,7 @@ def check_effect_evidence_synthesis(v: Any, c: Context) -> Problems | None:
     if 'certainty' in v:
         x = v['certainty']
         if q := many(check_effect_evidence_synthesis_certainty, x, c): p = at(p, 'certainty', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'ees-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'ees-0')
     return p
 
 def check_effect_evidence_synthesis_sample_size(v: Any, c: Context) -> Problems | None:

@@ -82,5 +82,5 @@ def check_event_definition(v: Any, c: Context) -> Problems | None:
         x = v['trigger']
         if q := many(check_trigger_definition, x, c): p = at(p, 'trigger', q)
     else: p = put(p, 'trigger', 'min')
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'evd-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'evd-0')
     return p

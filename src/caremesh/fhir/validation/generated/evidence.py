@@ -83,5 +83,5 @@ def check_evidence(v: Any, c: Context) -> Problems | None:
     if 'outcome' in v:
         x = v['outcome']
         if q := refer_all(x, c, TYPES_1): p = at(p, 'outcome', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'evi-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'evi-0')
     return p

@@ -85,7 +85,7 @@ def check_evidence_variable(v: Any, c: Context) -> Problems | None:
     if 'characteristic' in v:
         x = v['characteristic']
         if q := many(check_evidence_variable_characteristic, x, c): p = at(p, 'characteristic', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'evv-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'evv-0')
     return p
 
 def check_evidence_variable_characteristic(v: Any, c: Context) -> Problems | None:

@@ -58,7 +58,7 @@ def check_example_scenario(v: Any, c: Context) -> Problems | None:
         x = v['workflow']
         if q := whole_array(v, 'workflow'): p = at(p, 'workflow', q)
         if q := values(is_absolute, x, 'canonical'): p = at(p, 'workflow', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'esc-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'esc-0')
     return p
 
 def check_example_scenario_actor(v: Any, c: Context) -> Problems | None:

@@ -52,7 +52,7 @@ def check_graph_definition(v: Any, c: Context) -> Problems | None:
     if 'link' in v:
         x = v['link']
         if q := many(check_graph_definition_link, x, c): p = at(p, 'link', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'gdf-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'gdf-0')
     return p
 
 def check_graph_definition_link(v: Any, c: Context) -> Problems | None:

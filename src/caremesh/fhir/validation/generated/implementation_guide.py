@@ -66,7 +66,7 @@ def check_implementation_guide(v: Any, c: Context) -> Problems | None:
         if q := check_implementation_guide_definition(v['definition'], c): p = at(p, 'definition', q)
     if 'manifest' in v:
         if q := check_implementation_guide_manifest(v['manifest'], c): p = at(p, 'manifest', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'ig-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'ig-0')
     if not (all(among([t1], prims([v], 'fhirVersion')) for t1 in prims(kids(kids([v], 'definition'), 'resource'), 'fhirVersion'))): p = put(p, '', 'ig-2')
     return p
 

@@ -92,5 +92,5 @@ def check_library(v: Any, c: Context) -> Problems | None:
     if 'content' in v:
         x = v['content']
         if q := many(check_attachment, x, c): p = at(p, 'content', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'lib-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'lib-0')
     return p

@@ -103,7 +103,7 @@ def check_measure(v: Any, c: Context) -> Problems | None:
     if 'supplementalData' in v:
         x = v['supplementalData']
         if q := many(check_measure_supplemental_data, x, c): p = at(p, 'supplementalData', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'mea-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'mea-0')
     if not (all((bool((union(union(kids([t1], 'code'), prims([t1], 'description')), kids([t1], 'criteria'))))) != ("component" in t1) for t1 in kids(kids([v], 'group'), 'stratifier'))): p = put(p, '', 'mea-1')
     return p
 

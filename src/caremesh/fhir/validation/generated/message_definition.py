@@ -82,7 +82,7 @@ def check_message_definition(v: Any, c: Context) -> Problems | None:
         x = v['graph']
         if q := whole_array(v, 'graph'): p = at(p, 'graph', q)
         if q := values(is_absolute, x, 'canonical'): p = at(p, 'graph', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'msd-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'msd-0')
     return p
 
 def check_message_definition_focus(v: Any, c: Context) -> Problems | None:

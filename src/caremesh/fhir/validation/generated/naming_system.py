@@ -51,7 +51,7 @@ def check_naming_system(v: Any, c: Context) -> Problems | None:
         x = v['uniqueId']
         if q := many(check_naming_system_unique_id, x, c): p = at(p, 'uniqueId', q)
     else: p = put(p, 'uniqueId', 'min')
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'nsd-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'nsd-0')
     if not (or3(differs(prims([v], 'kind'), ['root']), all(differs(prims([t1], 'type'), ['uuid']) for t1 in kids([v], 'uniqueId')))): p = put(p, '', 'nsd-1')
     if not (isdistinct([x for t1 in [t1 for t1 in kids([v], 'uniqueId') if same(prims([t1], 'preferred'), some(True))] for x in prims([t1], 'type')])): p = put(p, '', 'nsd-2')
     return p

@@ -80,7 +80,7 @@ def check_nutrition_order(v: Any, c: Context) -> Problems | None:
     if 'note' in v:
         x = v['note']
         if q := many(check_annotation, x, c): p = at(p, 'note', q)
-    if not ((("oralDiet" in v) or ("supplement" in v)) or ("enteralFormula" in v)): p = put(p, '', 'nor-1')
+    if ((("oralDiet" in v) or ("supplement" in v)) or ("enteralFormula" in v)) is False: p = put(p, '', 'nor-1')
     return p
 
 def check_nutrition_order_oral_diet(v: Any, c: Context) -> Problems | None:

@@ -69,7 +69,7 @@ def check_operation_definition(v: Any, c: Context) -> Problems | None:
     if 'overload' in v:
         x = v['overload']
         if q := many(check_operation_definition_overload, x, c): p = at(p, 'overload', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'opd-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'opd-0')
     return p
 
 def check_operation_definition_parameter(v: Any, c: Context) -> Problems | None:

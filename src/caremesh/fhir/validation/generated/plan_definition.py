@@ -106,7 +106,7 @@ def check_plan_definition(v: Any, c: Context) -> Problems | None:
     if 'action' in v:
         x = v['action']
         if q := many(check_plan_definition_action, x, c): p = at(p, 'action', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'pdf-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'pdf-0')
     return p
 
 def check_plan_definition_goal(v: Any, c: Context) -> Problems | None:

@@ -72,7 +72,7 @@ def check_questionnaire(v: Any, c: Context) -> Problems | None:
         x = v['item']
         if q := many(check_questionnaire_item, x, c): p = at(p, 'item', q)
     if q := link_ids(v, c): p = at(p, '', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'que-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'que-0')
     return p
 
 def check_questionnaire_item(v: Any, c: Context) -> Problems | None:

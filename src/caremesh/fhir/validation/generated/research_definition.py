@@ -94,5 +94,5 @@ def check_research_definition(v: Any, c: Context) -> Problems | None:
         if q := refer(v['exposureAlternative'], c, TYPES_2): p = at(p, 'exposureAlternative', q)
     if 'outcome' in v:
         if q := refer(v['outcome'], c, TYPES_2): p = at(p, 'outcome', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'rsd-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'rsd-0')
     return p

@@ -101,7 +101,7 @@ def check_research_element_definition(v: Any, c: Context) -> Problems | None:
         x = v['characteristic']
         if q := many(check_research_element_definition_characteristic, x, c): p = at(p, 'characteristic', q)
     else: p = put(p, 'characteristic', 'min')
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'red-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'red-0')
     return p
 
 def check_research_element_definition_characteristic(v: Any, c: Context) -> Problems | None:

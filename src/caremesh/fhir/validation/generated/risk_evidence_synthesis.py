@@ -93,7 +93,7 @@ def check_risk_evidence_synthesis(v: Any, c: Context) -> Problems | None:
     if 'certainty' in v:
         x = v['certainty']
         if q := many(check_risk_evidence_synthesis_certainty, x, c): p = at(p, 'certainty', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'rvs-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'rvs-0')
     return p
 
 def check_risk_evidence_synthesis_sample_size(v: Any, c: Context) -> Problems | None:

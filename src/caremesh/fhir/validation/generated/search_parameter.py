@@ -79,7 +79,7 @@ def check_search_parameter(v: Any, c: Context) -> Problems | None:
     if 'component' in v:
         x = v['component']
         if q := many(check_search_parameter_component, x, c): p = at(p, 'component', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'spd-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'spd-0')
     if not ((not ("xpath" in v or "_xpath" in v)) or ("xpathUsage" in v or "_xpathUsage" in v)): p = put(p, '', 'spd-1')
     if not (or3(not ("chain" in v or "_chain" in v), same(prims([v], 'type'), ['reference']))): p = put(p, '', 'spd-2')
     return p

@@ -82,7 +82,7 @@ def check_structure_definition(v: Any, c: Context) -> Problems | None:
         if q := check_structure_definition_snapshot(v['snapshot'], c): p = at(p, 'snapshot', q)
     if 'differential' in v:
         if q := check_structure_definition_differential(v['differential'], c): p = at(p, 'differential', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'sdf-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'sdf-0')
     if not (or3(same(prims([v], 'derivation'), ['constraint']), isdistinct([x for t1 in kids(kids([v], 'snapshot'), 'element') for x in prims([t1], 'path')]))): p = put(p, '', 'sdf-1')
     if not (implies3((and3(differs(prims([v], 'kind'), ['logical']), not3(contains(prims(first(kids(kids([v], 'differential'), 'element')), 'path'), ['.'])))), not (bool(kids(first(kids(kids([v], 'differential'), 'element')), 'type'))))): p = put(p, '', 'sdf-15a')
     if not (or3(same(prims([v], 'abstract'), some(True)), "baseDefinition" in v or "_baseDefinition" in v)): p = put(p, '', 'sdf-4')

@@ -96,7 +96,7 @@ def check_structure_map(v: Any, c: Context) -> Problems | None:
         x = v['group']
         if q := many(check_structure_map_group, x, c): p = at(p, 'group', q)
     else: p = put(p, 'group', 'min')
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'smp-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'smp-0')
     return p
 
 def check_structure_map_structure(v: Any, c: Context) -> Problems | None:

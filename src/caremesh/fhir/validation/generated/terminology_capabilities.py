@@ -63,7 +63,7 @@ def check_terminology_capabilities(v: Any, c: Context) -> Problems | None:
         if q := check_terminology_capabilities_translation(v['translation'], c): p = at(p, 'translation', q)
     if 'closure' in v:
         if q := check_terminology_capabilities_closure(v['closure'], c): p = at(p, 'closure', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'tcp-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'tcp-0')
     if not (above((plus(plus(count(prims([v], 'description')), count(kids([v], 'software'))), count(kids([v], 'implementation')))), [0])): p = put(p, '', 'tcp-2')
     if not (or3((differs(prims([v], 'kind'), ['instance'])), "implementation" in v)): p = put(p, '', 'tcp-3')
     if not (or3((differs(prims([v], 'kind'), ['capability'])), ((not ("implementation" in v)) and ("software" in v)))): p = put(p, '', 'tcp-4')

@@ -74,7 +74,7 @@ def check_test_script(v: Any, c: Context) -> Problems | None:
         if q := many(check_test_script_test, x, c): p = at(p, 'test', q)
     if 'teardown' in v:
         if q := check_test_script_teardown(v['teardown'], c): p = at(p, 'teardown', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'tst-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'tst-0')
     return p
 
 def check_test_script_origin(v: Any, c: Context) -> Problems | None:

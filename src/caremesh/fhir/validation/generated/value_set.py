@@ -49,7 +49,7 @@ def check_value_set(v: Any, c: Context) -> Problems | None:
         if q := check_value_set_compose(v['compose'], c): p = at(p, 'compose', q)
     if 'expansion' in v:
         if q := check_value_set_expansion(v['expansion'], c): p = at(p, 'expansion', q)
-    if not (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])): p = put(p, '', 'vsd-0')
+    if (matches(prims([v], 'name'), ['[A-Z]([A-Za-z0-9_]){0,254}'])) is False: p = put(p, '', 'vsd-0')
     return p
 
 def check_value_set_compose(v: Any, c: Context) -> Problems | None:
