@@ -70,3 +70,7 @@ def test_what_hapi_refuses_among_mutants_so_do_we() -> None:
     for mutant in all_mutants():
         if any(error[0] not in agreement.EXCLUDED for error in said[mutant.name]):
             assert not validate(mutant.resource).valid, mutant.name
+
+
+def test_the_page_is_what_was_measured() -> None:
+    assert agreement.PAGE.read_text("utf-8") == agreement.page()
