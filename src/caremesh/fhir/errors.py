@@ -59,3 +59,15 @@ NO_SUBJECT = ErrorCode(
     "fhir.32", "The record does not say which patient it is about.", "Import it in a bundle with its patient."
 )
 LINE_TOO_LONG = ErrorCode("fhir.33", "A line of NDJSON is longer than a resource may be.", "Export it again.")
+
+RESOURCE_TOO_LARGE = ErrorCode(
+    "fhir.40", "The resource is larger than one resource may be.", "Send it in parts, or as NDJSON."
+)
+NOT_AN_OBJECT = ErrorCode("fhir.41", "The JSON is not an object.", "A FHIR resource is a JSON object.")
+NUMBER = ErrorCode("fhir.43", "A number is larger than any computer keeps.", "Write it as text, or leave it out.")
+SURROGATE = ErrorCode(
+    "fhir.44", "The file is not whole JSON, and has half of a surrogate pair.", "Export it again as plain UTF-8."
+)
+NOT_A_PACKAGE = ErrorCode(
+    "fhir.45", "This is not a FHIR package, or a larger one than is read.", "Take it from its publisher again."
+)
