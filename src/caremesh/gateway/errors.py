@@ -14,3 +14,8 @@ NOT_SUBMITTED = ErrorCode("gateway.05", "The ledger did not take the request.", 
 SEAL_DOES_NOT_OPEN = ErrorCode(
     "gateway.06", "All re-encryptions hold and the seal still does not open: the source sealed it wrongly.", "Keep it."
 )
+KIND_NOT_ALLOWED = ErrorCode(
+    "gateway.07",
+    "The law on this kind of records does not let this member read them for this.",
+    "Ask for the patient's express consent to this purpose.",
+)

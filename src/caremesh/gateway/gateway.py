@@ -12,6 +12,9 @@ from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.consent import queries as consents
+from caremesh.contracts.members import queries as members
+from caremesh.contracts.policy import queries as policies
+from caremesh.contracts.policy.kinds import may_be_read
 from caremesh.contracts.records import queries as records
 from caremesh.contracts.records.state import Segment
 from caremesh.contracts.streams import queries as streams
@@ -87,7 +90,8 @@ class Gateway:
         return active[-1] if active else found[-1]
 
     def ask(self, asked: Asked, requester: Requester | None) -> Receipt:
-        """A receipt from the ledger. Raises Refused access.NN, gateway.05."""
+        """A receipt from the ledger. Raises Refused access.NN, gateway.05, gateway.07."""
+        self._check_kind(asked, requester)
         return ask(self._chain, self._member, requester, asked, self._ledger, self._clock)
 
     def open(self, receipt: Receipt, requester: Requester | None) -> Opened:
@@ -115,6 +119,30 @@ class Gateway:
                 descriptor = self._fetch(segment.descriptor, damaged)
                 opened += open_segment(secret, descriptor, lambda cid: self._fetch(cid, damaged))
         return Opened(opened, gathered.released_by, gathered.faults, damaged)
+
+    def _check_kind(self, asked: Asked, requester: Requester | None) -> None:
+        """The rules about kinds of records, which the ledger cannot know. Raises Refused gateway.07, with policies."""
+        reader = self._ledger.reader()
+        consent = consents.consent(reader, asked.consent)
+        kinds = {item.category for share in self.shares() for item in share.streams if item.consent == asked.consent}
+        me = members.member(reader, self._member.did)
+        source = None if consent is None else members.member(reader, consent.source)
+        if consent is None or me is None or source is None:
+            return  # the ledger refuses it
+        for kind in sorted(kinds):
+            decision = may_be_read(
+                category=kind,
+                action=asked.action,
+                purpose=asked.purpose,
+                roles=me.roles,
+                approvals=policies.approvals(reader, me.did, self._clock()),
+                places=(source.jurisdiction, me.jurisdiction),
+                explicit=consent.explicit,
+                originator=source.did == me.did,
+                licensed=requester is not None,
+            )
+            if not decision.permit:
+                raise Refused(errors.KIND_NOT_ALLOWED, f"{kind}: {', '.join(decision.policies)}")
 
     def _fetch(self, cid: CID, damaged: list[CareMeshError]) -> bytes:
         """A block from the first store that has it undamaged; what was damaged is noted. Raises Tampered gateway.03."""

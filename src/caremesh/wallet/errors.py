@@ -52,3 +52,8 @@ OWN_SEAL = ErrorCode(
 )
 NO_OWN_SEAL = ErrorCode("wallet.29", "No custodian handed out the seal of this segment.", "Ask again later.")
 OTHER_ANSWER = ErrorCode("wallet.30", "A custodian answered another request.", "Ask again; keep its answer.")
+KIND_NOT_ALLOWED = ErrorCode(
+    "wallet.31",
+    "The law on this kind of records does not let them be shared in this way.",
+    "Say yes expressly, choose another purpose, or leave this kind out.",
+)

@@ -15,6 +15,9 @@ from msgspec import Struct
 
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import FragmentCommitment, Grant, Scope
+from caremesh.contracts.members.queries import Member
+from caremesh.contracts.policy import queries as policies
+from caremesh.contracts.policy.kinds import may_be_read
 from caremesh.contracts.records import queries as records
 from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.reencryption import make_fragments
@@ -26,6 +29,7 @@ from caremesh.types import DAY_S, Bytes16, Code, ConsentId, Count, Did, Height, 
 from caremesh.wallet import state as states
 from caremesh.wallet.errors import (
     GRANTEE_IS_CUSTODIAN,
+    KIND_NOT_ALLOWED,
     NOT_ACKNOWLEDGED,
     NOT_WHOLE_DAYS,
     NOTHING_GRANTED,
@@ -84,7 +88,7 @@ def prepare(
     """Fragments, commitments and consents for these terms, as of ``height``; nothing is sent.
 
     Raises BadInput wallet.17, wallet.19; Refused wallet.11, wallet.13, wallet.14, wallet.20, wallet.21, wallet.25,
-    wallet.27.
+    wallet.27, wallet.31.
     """
     check_terms(terms)
     grantee = active_member(reader, terms.grantee)
@@ -94,6 +98,7 @@ def prepare(
         where = standing(reader, located)
         if terms.grantee in where.custodians:
             raise Refused(GRANTEE_IS_CUSTODIAN, located.stream.id.hex())
+        check_kind(reader, located, grantee, terms, now)
         if not terms.future and not records.count(reader, stream):
             raise Refused(NOTHING_THERE, located.stream.id.hex())
         salt = entropy(16)
@@ -198,6 +203,26 @@ def _sealed(reader: Reader, deposit_: FragmentDeposit, located: Located, where: 
         what=custody.deposit_digest(signed),
         sealed=custody.seal_to_custodian(custody.FRAGMENT_DEPOSIT, custodian.keys.channel, deposit_.custodian, signed),
     )
+
+
+def check_kind(reader: Reader, located: Located, grantee: Member, terms: Terms, now: Seconds) -> None:
+    """Whether the law on this kind of records lets them be granted so. Raises Refused wallet.31 with policies."""
+    source = active_member(reader, located.member)
+    for action in terms.actions:
+        for purpose in terms.purposes:
+            decision = may_be_read(
+                category=located.stream.category,
+                action=action,
+                purpose=purpose,
+                roles=grantee.roles,
+                approvals=policies.approvals(reader, grantee.did, now),
+                places=(source.jurisdiction, grantee.jurisdiction),
+                explicit=terms.explicit,
+                originator=grantee.did == source.did,
+                licensed=True,  # who asks for the member is not known yet; the gateway looks at them
+            )
+            if not decision.permit:
+                raise Refused(KIND_NOT_ALLOWED, f"{located.stream.category}: {', '.join(decision.policies)}")
 
 
 def check_terms(terms: Terms) -> None:

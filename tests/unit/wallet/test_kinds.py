@@ -1,0 +1,50 @@
+"""Rules about kinds of records bind wallet and gateway: the ledger knows no category and cannot apply them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from caremesh.errors import Refused
+from caremesh.gateway.ask import Asked
+from tests.support.patient import Patient, Way
+
+pytestmark = pytest.mark.slow
+LEGAL_BASIS = ("HIPAA:164.506.c.2",)
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
+    made = Patient(tmp_path_factory.mktemp("kinds"), imported=True)
+    yield made
+    made.mesh.close()
+
+
+def share(patient: Patient, category: str, **changes: object) -> object:
+    terms = patient.terms(category, **changes)
+    return patient.wallet.share(terms, patient.ledger, patient.height, patient.sponsor, Way(patient.mesh))
+
+
+@pytest.mark.promise("P2")
+def test_what_is_not_said_expressly_is_not_shared_where_the_law_asks_for_it(patient: Patient) -> None:
+    height = patient.height
+    with pytest.raises(Refused, match=r"wallet\.31.*substance-use: .*us-part2/no-permit"):
+        share(patient, "substance-use", explicit=False)
+    assert patient.height == height, "nothing went to the ledger"
+    assert patient.wallet.state.shares == []
+
+
+@pytest.mark.promise("P2")
+def test_a_recipient_does_not_even_ask_for_what_the_law_on_the_kind_forbids(patient: Patient) -> None:
+    shared = share(patient, "substance-use")
+    practice = patient.mesh.member("practice")
+    gateway = practice.gateway(patient.mesh)
+    gateway.receive_share(shared.message)  # type: ignore[attr-defined]
+    doctor = practice.home.practitioner(patient.wallet.state.chain)
+    [item] = shared.record.items  # type: ignore[attr-defined]
+    height = patient.height
+    with pytest.raises(Refused, match=r"gateway\.07.*substance-use: .*us-part2/2-12-d"):
+        gateway.ask(Asked(item.consent, "read", "HLEGAL", LEGAL_BASIS), doctor)
+    assert patient.height == height
+    assert gateway.ask(Asked(item.consent, "read", "TREAT", LEGAL_BASIS), doctor).consent == item.consent
