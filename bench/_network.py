@@ -58,7 +58,7 @@ class _Nobody:
         del reader
         return 0
 
-    def is_stream_key(self, reader: Reader, key: Multikey) -> bool:
+    def is_stream_key(self, reader: Reader, key: Multikey) -> bool:  # noqa: ARG002 - asks nobody
         """No stream has a practitioner's key."""
         del reader, key
         return False
@@ -152,7 +152,7 @@ class Network:
                     practitioner=person.did,
                     member=provider.did,
                     roles=["physician"],
-                    licensed_until=START_S + 400 * DAY_S,
+                    licensed_until=20_400 * DAY_S,
                     status="active",
                 )
                 APPOINTMENTS.put(view, entry, appointment_key(person.did, provider.did))
@@ -207,8 +207,8 @@ class Network:
             threshold=2,
             serial=1,
             permit=bytes(32),
-            permit_until=START_S + 300 * DAY_S,
-            segments_left=10**6,
+            permit_until=20_300 * DAY_S,
+            segments_left=2**20,
             permit_revoked=False,
             opened=0,
             closed=False,
