@@ -11,7 +11,7 @@ from caremesh.contracts.access.messages import Close, Report
 from caremesh.contracts.consent.messages import Conditions, Revoke, Scope
 from caremesh.contracts.identity.messages import Rotate
 from caremesh.contracts.members.messages import Dismiss, Suspend, SuspendPerson
-from caremesh.contracts.members.state import MEMBERS
+from caremesh.contracts.members.state import APPOINTMENTS, MEMBERS, appointment_key
 from caremesh.contracts.network.messages import Brake
 from caremesh.ledger.transactions import Signer
 from caremesh.types import DAY_S
@@ -197,6 +197,17 @@ def test_a_member_alone_may_assert_and_is_marked_so(world: World) -> None:
     assert record.policies == ["hipaa/506-c-2", "house/access", "iso22600/organisation"]
 
 
+def test_a_member_that_asserts_has_no_role_of_its_own(world: World) -> None:
+    consent, practice = world.granted(), str(world.practice.did)
+    doctors = APPOINTMENTS.get(world.view, appointment_key(str(world.doctor.did), practice))
+    assert doctors is not None
+    own = msgspec.structs.replace(doctors, practitioner=practice)
+    APPOINTMENTS.put(world.view, own, appointment_key(practice, practice))
+    assert asserted(world, consent) == ("", "")
+    record = access.of_consent(world.view, consent)[0]
+    assert record.policies == ["hipaa/506-c-2", "house/access", "iso22600/organisation"]
+
+
 def test_policy_limits_what_a_member_alone_may_assert(world: World) -> None:
     day = NOW // DAY_S * DAY_S
     consent = world.granted(purposes=["ETREAT", "HRESCH", "PUBHLTH"], actions=["read", "decide"])
@@ -283,6 +294,12 @@ def test_listed_segments_outside_the_consent(world: World) -> None:
     consent = world.granted(scope=Scope(kind="listed", segments=[1]))
     assert world.asked(consent, segments=[0]) == ("", "access.13")
     assert world.asked(consent, segments=[1]) == ("", "")
+    receipt = access.of_consent(world.view, consent)[-1]
+    assert isinstance(receipt, access.Receipt)
+    assert receipt.segments == [1]
+    assert access.covers(receipt, 1, receipt.height)
+    assert not access.covers(receipt, 0, receipt.height)
+    assert not access.covers(receipt, 1, receipt.height + 1)
 
 
 def test_closing(world: World) -> None:

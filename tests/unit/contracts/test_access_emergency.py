@@ -10,6 +10,9 @@ from caremesh.contracts.identity.messages import Rotate
 from caremesh.contracts.members.messages import SuspendPerson
 from caremesh.contracts.members.state import MEMBERS
 from caremesh.contracts.network.messages import Brake, Params, SetParams
+from caremesh.contracts.policy.acceptance import PolicyTest
+from caremesh.contracts.policy.library import shipped
+from caremesh.contracts.policy.messages import Adopt, PolicySet
 from caremesh.contracts.streams.messages import AddController
 from caremesh.ledger.transactions import Signer
 from caremesh.types import DAY_S
@@ -134,6 +137,28 @@ def test_where_the_source_is_not_known_no_glass_is_broken(opened: World) -> None
     assert glass(opened) == ""
     assert denied(opened) == "access.17"
     assert access.of_stream(opened.view, opened.stream)[-1].policies == ["policy/no-set"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "yes"), [("!context.entire", {"entire": False}), ("context.explicit", {"explicit": True})]
+)
+def test_the_law_is_told_that_all_is_asked_for_and_nothing_was_said(
+    opened: World, condition: str, yes: dict[str, bool]
+) -> None:
+    house = shipped("house")[0]
+    text = (
+        '@id("p") @legal("§ 1") @sentence("A sentence.") '
+        f'permit (principal, action in Action::"access", resource) when {{ {condition} }};'
+    )
+    no = {name: not value for name, value in yes.items()}
+    rules = PolicySet(
+        set="law", jurisdictions=[], text=text, access=house.access, grant=house.grant,
+        tests=[PolicyTest("p", "access", {**yes}, {**no})],
+    )  # fmt: skip
+    opened.must(Adopt(rules, opened.height + 1), *opened.custodians[:2])
+    assert glass(opened) == ""
+    assert denied(opened) == "access.17"
+    assert access.of_stream(opened.view, opened.stream)[-1].policies == ["law/no-permit"]
 
 
 # --- review ----------------------------------------------------------------------------------------

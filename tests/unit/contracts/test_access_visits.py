@@ -59,6 +59,9 @@ def test_a_visit_key_asks_in_the_practitioners_name(world: World) -> None:
     receipt = last(world, consent)
     assert (receipt.requester, receipt.visit_key) == (world.doctor.did, visit.key.key.public)
     assert not receipt.asserted
+    nurse = world.appointed("nurse", "nurse")
+    both = [nurse, visit.key, world.practice]
+    assert world.asked(consent, both, visit=visit.visit) == ("", "")
     world.now += HOURS_12 - 1
     assert by(world, visit, consent) == ("", "")
     assert last(world, consent).expires == NOW + HOURS_12

@@ -216,12 +216,9 @@ def _signed_by_second(ctx: Context, requester: Did, needs: Needs) -> bool:
 
 
 def _continues(ctx: Context, msg: Request, given: Receipt) -> bool:
-    """Whether a request asks again what a living receipt permits, in a visit of at most twelve hours."""
-    return (
-        is_alive(given, ctx.time)
-        and ctx.time < given.began + MAX_VISIT_S
-        and _question(given, given.member, given.consent) == _question(msg, ctx.sponsor, msg.consent)
-    )
+    """Whether a request asks again what a living receipt permits; none outlives its visit's twelve hours."""
+    again = _question(given, given.member, given.consent) == _question(msg, ctx.sponsor, msg.consent)
+    return again and is_alive(given, ctx.time)
 
 
 def _question(asked: Receipt | Request, member: Did, consent: ConsentId) -> tuple[object, ...]:
