@@ -199,8 +199,8 @@ class Traffic:
                 custodians=[each.did for each in self._network.custodians],
                 threshold=2,
                 serial=serial,
-                until=START_S + 200 * DAY_S,
-                max_segments=10**6,
+                until=START_S // DAY_S * DAY_S + 200 * DAY_S,
+                max_segments=2**20,
             )
         )
         return SignedPermit(permit=data, signature=party.key.sign(PERMIT_DOMAIN + data))
