@@ -21,7 +21,7 @@ from caremesh.contracts.consent.messages import FragmentCommitment, Scope
 from caremesh.contracts.consent.queries import consent_id
 from caremesh.contracts.consent.state import CONSENTS, Consent
 from caremesh.contracts.consent.state import OF_STREAM as CONSENTS_OF_STREAM
-from caremesh.contracts.identity.logic import enrol
+from caremesh.contracts.identity.state import IDENTITIES, OWNERS, Identity
 from caremesh.contracts.members.messages import Admit, Keys
 from caremesh.contracts.members.state import APPOINTMENTS, Appointment, appointment_key
 from caremesh.contracts.network.messages import Authorities, Params
@@ -36,7 +36,7 @@ from caremesh.ledger.state import Reader, View
 from caremesh.ledger.store import Head, Store
 from caremesh.ledger.transactions import Signer
 from caremesh.ledger.trie import AuthenticatedMap, leaf_hash
-from caremesh.types import DAY_S, Code, CountryCode, Did, Multikey, Seconds
+from caremesh.types import DAY_S, Code, CountryCode, Did
 
 CHAIN: Final = "bench"
 START_S: Final = 20_000 * DAY_S + 1_000
@@ -48,23 +48,6 @@ PER_PROVIDER: Final = 4
 SEGMENTS_BEFORE: Final = 3
 POINT: Final = b"\2" + bytes(32)
 """Stands for an Umbral key, which the ledger does not look into."""
-
-
-class _Nobody:
-    """What the identity contract needs of others, where there are no others yet."""
-
-    def recovery_wait_s(self, reader: Reader) -> Seconds:
-        """Nobody recovers a key here."""
-        del reader
-        return 0
-
-    def is_stream_key(self, reader: Reader, key: Multikey) -> bool:  # noqa: ARG002 - asks nobody
-        """No stream has a practitioner's key."""
-        del reader, key
-        return False
-
-
-_NOBODY: Final = _Nobody()
 _NETWORK_KEY: Final = hpke_from_seed(bytes(32))[1]
 
 
@@ -138,21 +121,22 @@ class Network:
         Contracts().genesis(view, self.genesis)
         for provider, people in zip(self.providers, self.practitioners, strict=True):
             for person in people:
-                enrol(
-                    view,
-                    person.did,
-                    person.key.public,
-                    "practitioner",
-                    chain=CHAIN,
+                identity = Identity(
+                    did=person.did,
+                    key=person.key.public,
+                    rotation=0,
+                    kind="practitioner",
                     enrolled_by=provider.did,
-                    height=0,
-                    needs=_NOBODY,
+                    registered=0,
+                    active=True,
                 )
+                IDENTITIES.put(view, identity, person.did.encode())
+                OWNERS.put(view, person.did, person.key.public)
                 entry = Appointment(
                     practitioner=person.did,
                     member=provider.did,
                     roles=["physician"],
-                    licensed_until=20_400 * DAY_S,
+                    licensed_until=START_S + 400 * DAY_S,
                     status="active",
                 )
                 APPOINTMENTS.put(view, entry, appointment_key(person.did, provider.did))
@@ -207,7 +191,7 @@ class Network:
             threshold=2,
             serial=1,
             permit=bytes(32),
-            permit_until=20_300 * DAY_S,
+            permit_until=START_S // DAY_S * DAY_S + 300 * DAY_S,
             segments_left=2**20,
             permit_revoked=False,
             opened=0,

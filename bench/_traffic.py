@@ -199,7 +199,7 @@ class Traffic:
                 custodians=[each.did for each in self._network.custodians],
                 threshold=2,
                 serial=serial,
-                until=20_200 * DAY_S,
+                until=START_S // DAY_S * DAY_S + 200 * DAY_S,
                 max_segments=2**20,
             )
         )
