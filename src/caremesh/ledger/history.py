@@ -37,6 +37,9 @@ class Frontier(msgspec.Struct, frozen=True):
     root: Digest
 
 
+NO_LEAVES: Final = Frontier(0, [], sha256(b""))
+
+
 def leaf_hash(data: bytes) -> Digest:
     """H(0 ‖ data)."""
     return sha256(b"\0" + data)
@@ -50,7 +53,7 @@ def tx_leaf(tx_id: bytes, code: str) -> Digest:
 def frontier(reader: Reader) -> Frontier:
     """The frontier in a state."""
     stored = reader.get(STATE_KEY)
-    return Frontier(0, [], sha256(b"")) if stored is None else read_value(stored, Frontier)
+    return NO_LEAVES if stored is None else read_value(stored, Frontier)
 
 
 def append(before: Frontier, leaves: Sequence[Digest]) -> tuple[Frontier, list[Subtree]]:
@@ -82,7 +85,7 @@ def peaks_of(state: Frontier) -> list[Subtree]:
 
 def tree_root(leaves: Sequence[Digest]) -> Digest:
     """The root of a list of leaf hashes; of none it is H()."""
-    return append(Frontier(0, [], b""), leaves)[0].root
+    return append(NO_LEAVES, leaves)[0].root
 
 
 def path(subtree: Callable[[int, int], Digest], index: int, size: int) -> list[Digest]:

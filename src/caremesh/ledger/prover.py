@@ -54,7 +54,9 @@ class Prover:
         other = dict(then).get(stands)
         if other is None:
             record = read.record(stands)
-            other = record[1] if record is not None else b""
+            if record is None:
+                raise Tampered(DAMAGED, f"state record {stands.hex()}")
+            other = record[1]
         return Proof(siblings=siblings, other=[stands, sha256(other)])
 
     def _past(self, read: Read, head: Head, height: Height) -> Past:

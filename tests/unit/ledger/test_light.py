@@ -21,6 +21,7 @@ from caremesh.ledger.blocks import (
 )
 from caremesh.ledger.light import MAX_DRIFT_S, Answer, LightBlock, LightClient, check_answer
 from caremesh.ledger.proofs import Proof
+from caremesh.ledger.trie import AuthenticatedMap
 
 NOW = 1_800_000_000
 KEYS = [SigningKey.from_seed(bytes([number]) * 32) for number in range(1, 12)]
@@ -335,3 +336,6 @@ def test_an_answer_is_of_the_header_and_proven() -> None:
     assert caught.value.place == "height 4"
     with pytest.raises(Tampered, match=r"proof\.01"):
         check_answer(header, Answer(b"k", 3, proof))
+    empty = light_block(3, FOUR, signed_by=(0, 1, 2), app_hash=AuthenticatedMap().root).signed.content()
+    siblings = AuthenticatedMap().flat.siblings(0, {})
+    assert check_answer(empty, Answer(b"k", 3, Proof(siblings=siblings))) is None

@@ -117,6 +117,20 @@ def test_a_record_that_went_missing_is_named(tmp_path: Path, monkeypatch: pytest
     ledger.store.close()
 
 
+def test_a_neighbour_that_went_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trie, "KEPT_FROM", 1)
+    ledger = machine(tmp_path)
+    here, absent = GROUPS[0][:2]
+    block(ledger, transaction(Put(key=here, value=b"1")))
+    assert ledger.prove(VALUES.key(absent))[0] is None
+    digest = sha256(VALUES.key(here)).digest()
+    ledger.store.write(lambda txn: txn.delete(digest, db=ledger.store._databases["state"]))
+    with pytest.raises(Tampered, match=r"ledger\.32") as caught:
+        ledger.prove(VALUES.key(absent))
+    assert caught.value.place == f"state record {digest.hex()}"
+    ledger.store.close()
+
+
 def climb(leaf: bytes, key: bytes, siblings: list[bytes]) -> bytes:
     """The root over a leaf, by the definition: below depth 16 the buckets' nodes, above it the upper tree's."""
     number, node = int.from_bytes(sha256(key).digest(), "big"), leaf

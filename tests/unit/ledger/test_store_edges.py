@@ -191,6 +191,43 @@ def test_a_copy_that_cannot_be_made_is_a_fault_of_the_disk(store: Store, tmp_pat
         Store(str(tmp_path / "nowhere"), CHAIN, readonly=True)
 
 
+def test_a_copy_holds_nothing_old(tmp_path: Path) -> None:
+    """LMDB's free pages keep what was; a copy made without compaction would too."""
+    ledger = machine(tmp_path / "a")
+    secret = os.urandom(9_000)
+    block(ledger, transaction(Put(key=b"a", value=secret)))
+
+    def forget(txn: lmdb.Transaction) -> None:
+        for database in ledger.store._databases.values():
+            txn.drop(database, delete=False)
+
+    ledger.store.write(forget)
+    assert secret[4_000:5_000] in (tmp_path / "a" / "data.mdb").read_bytes()
+    (tmp_path / "b").mkdir()
+    ledger.store.compact(str(tmp_path / "b"))
+    assert secret[4_000:5_000] not in (tmp_path / "b" / "data.mdb").read_bytes()
+    ledger.store.close()
+
+
+def test_a_store_opens_again_as_large_as_it_was(tmp_path: Path) -> None:
+    ledger = machine(tmp_path)
+    block(ledger, transaction(Put(key=b"a", value=b"1")))
+    before = ledger.store._env.info()["map_size"]
+    done: list[bool] = []
+    ledger.store.reopen(lambda: done.append(True))
+    assert done == [True]
+    assert ledger.store._env.info()["map_size"] == before
+    assert VALUES.get(ledger.reader(), b"a") == b"1"
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ledger.store.reopen(fail)
+    assert VALUES.get(ledger.reader(), b"a") == b"1"
+    ledger.store.close()
+
+
 HEAD = Head(CHAIN, 4, 5, bytes(32), bytes(32))
 
 
