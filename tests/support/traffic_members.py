@@ -46,6 +46,7 @@ class MembersTraffic:
         self._guardians: dict[Did, list[identity.GuardianProof]] = {}
         self._taking_over: dict[Did, SigningKey] = {}
         self._active: list[Did] = everybody.members
+        self._approved: list[tuple[Did, str]] = []
         self._staff: dict[Did, list[Did]] = {}
 
     def kinds(self) -> dict[str, int]:
@@ -278,8 +279,8 @@ class MembersTraffic:
         return Attempt(message, self.quorum())
 
     def withdraw(self) -> Attempt:
-        message = policy.Withdraw(member=self.rng.choice(self.all.members), approval=self.rng.choice(APPROVALS))
-        return Attempt(message, self.quorum())
+        member, approval = self.rng.choice(self._approved or [(self.all.members[0], APPROVALS[0])])
+        return Attempt(policy.Withdraw(member=member, approval=approval), self.quorum())
 
     def upgrade(self) -> Attempt:
         version = network_queries.rules(self.reader).version + 1
@@ -316,6 +317,8 @@ class MembersTraffic:
             self.all.people.append(attributes["did"])
         elif kind == "members/admitted":
             self.all.members.append(attributes["member"])
+        elif kind == "policy/approved":
+            self._approved.append((attributes["member"], attributes["approval"]))
 
 
 def weighted(rng: random.Random, kinds: dict[str, int]) -> str:
