@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from caremesh import __version__
-from caremesh.cli import demo, doctor, evidence, importing, ledger, policy, records, wallet
+from caremesh.cli import demo, doctor, evidence, importing, ledger, policy, reading, wallet
 from caremesh.cli.output import fail
 from caremesh.errors import CareMeshError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 app.command("demo", help=demo.HELP)(demo.demo)
 app.add_typer(wallet.app, name="wallet")
 app.command("import", help=importing.HELP)(importing.import_)
-app.command("read", help=records.READ_HELP)(records.read)
+app.command("read", help=reading.HELP)(reading.read)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(policy.app, name="policy")

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class LabRow(Struct, frozen=True, kw_only=True):
-    """One result. ``date``: ISO 8601 day; ``number``: its value when it is one, for plots."""
+    """One result. ``date``: ISO 8601 day; ``number``: its value if it is one, for plots; ``panel``: codes around it."""
 
     date: str
     code: str
@@ -19,6 +19,7 @@ class LabRow(Struct, frozen=True, kw_only=True):
     number: float | None
     reference: str
     flag: str
+    panel: list[str] = []
 
 
 def lab_rows(resources: Iterable[dict[str, Any]]) -> list[LabRow]:
@@ -28,26 +29,29 @@ def lab_rows(resources: Iterable[dict[str, Any]]) -> list[LabRow]:
 
 
 def _rows(json: dict[str, Any]) -> list[LabRow]:
-    date = str(json.get("effectiveDateTime") or json.get("issued") or "")[:10]
-    return [row for part in [json, *json.get("component", [])] if (row := _row(part, date)) is not None]
+    date = str(json.get("effectiveDateTime") or _object(json.get("effectivePeriod")).get("start") or json.get("issued"))
+    panel = [str(coding.get("code", "")) for coding in _objects(_object(json.get("code")).get("coding"))]
+    parts = [json, *_objects(json.get("component"))]
+    rows = [_row(part, "" if date == "None" else date[:10], panel if part is not json else []) for part in parts]
+    return [row for row in rows if row is not None]
 
 
-def _row(part: dict[str, Any], date: str) -> LabRow | None:
+def _row(part: dict[str, Any], date: str, panel: list[str]) -> LabRow | None:
     value, unit, number = _value(part)
     if not value:
         return None
-    coding = (part.get("code", {}).get("coding") or [{}])[0]
-    interpretation = (part.get("interpretation") or [{}])[0].get("coding") or [{}]
-    ranges = part.get("referenceRange") or [{}]
+    concept = _object(part.get("code"))
+    coding = _first(concept.get("coding"))
     return LabRow(
         date=date,
         code=str(coding.get("code", "")),
-        name=str(part.get("code", {}).get("text") or coding.get("display", "")),
+        name=str(concept.get("text") or coding.get("display", "")),
         value=value,
         unit=unit,
         number=number,
-        reference=_range(ranges[0]),
-        flag=str(interpretation[0].get("code", "")),
+        reference=_range(_first(part.get("referenceRange"))),
+        flag=str(_first(_first(part.get("interpretation")).get("coding")).get("code", "")),
+        panel=panel,
     )
 
 
@@ -58,8 +62,7 @@ def _value(part: dict[str, Any]) -> tuple[str, str, float | None]:
         return f"{number:.4g}" if abs(number) < 1e4 else f"{number:.0f}", _unit(quantity), number
     concept = part.get("valueCodeableConcept")
     if isinstance(concept, dict):
-        coding = (concept.get("coding") or [{}])[0]
-        return str(concept.get("text") or coding.get("display", "")), "", None
+        return str(concept.get("text") or _first(concept.get("coding")).get("display", "")), "", None
     for name in ("valueString", "valueInteger", "valueBoolean", "valueDateTime"):
         if name in part:
             return str(part[name]), "", None
@@ -75,7 +78,21 @@ def _unit(quantity: dict[str, Any]) -> str:
 def _range(reference: dict[str, Any]) -> str:
     if reference.get("text"):
         return str(reference["text"])
-    low, high = (reference.get(end, {}).get("value") for end in ("low", "high"))
+    low, high = (_object(reference.get(end)).get("value") for end in ("low", "high"))
     if low is None and high is None:
         return ""
     return f"{'' if low is None else low}–{'' if high is None else high}"
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """A JSON object, or an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a JSON array; none of anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _first(value: Any) -> dict[str, Any]:
+    return next(iter(_objects(value)), {})

@@ -1,0 +1,206 @@
+"""``caremesh read``: what is shared with a member, as a table, a plot, or FHIR."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from caremesh.cli.output import AsJson, Home, console, print_table, progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from caremesh.fhir.labs import LabRow
+    from caremesh.fhir.selecting import Filter, Selected
+    from caremesh.gateway.gateway import Opened
+    from caremesh.node.mesh import LocalMesh
+
+HELP = """Read what is shared with a member: a receipt from the ledger, two of three custodians, the records.
+
+Example: [bold]caremesh read laboratory[/bold], [bold]caremesh read laboratory --code 4548-4 --show plot[/bold], or
+[bold]caremesh read laboratory --json[/bold] for a FHIR Bundle
+"""
+_PLOT_WIDTH: Final = 64
+_PLOT_HEIGHT: Final = 12
+_MOST_PLOTS: Final = 6
+_FEWEST_POINTS: Final = 3
+
+
+class Shape(StrEnum):
+    """How records are shown."""
+
+    TABLE = "table"
+    PLOT = "plot"
+    FHIR = "fhir"
+    BUNDLE = "bundle"
+
+
+def read(
+    home: Home,
+    categories: Annotated[list[str], typer.Argument(help="laboratory, medications, conditions, …")],
+    type_: Annotated[list[str], typer.Option("--type", help="Only resources of this type.")] = [],  # noqa: B006
+    code: Annotated[list[str], typer.Option(help="Only with this code, or system|code.")] = [],  # noqa: B006
+    since: Annotated[str, typer.Option(help="From this day on, YYYY-MM-DD.")] = "",
+    until: Annotated[str, typer.Option(help="Up to and including this day.")] = "",
+    history: Annotated[bool, typer.Option("--history", help="Older versions too.")] = False,
+    shape: Annotated[Shape, typer.Option("--show", help="How to show them.")] = Shape.TABLE,
+    member: Annotated[str, typer.Option("--as", help="The member that reads.")] = "practice",
+    purpose: Annotated[str, typer.Option(help="What for: TREAT, HPAYMT, …")] = "TREAT",
+    basis: Annotated[list[str], typer.Option(help="Legal basis relied on.")] = ["HIPAA:164.506.c.2"],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Read what is shared."""
+    from caremesh.fhir.selecting import Filter, select
+    from caremesh.gateway.ask import Asked
+    from caremesh.node import evidence
+    from caremesh.node.founding import CHAIN
+    from caremesh.node.mesh import LocalMesh
+
+    wanted = Filter(types=type_, codes=code, since=_day(since), until=_day(until), history=history)
+    shape = Shape.BUNDLE if as_json else shape
+    opened: list[tuple[bytes, Opened]] = []
+    files: list[Path] = []
+    with LocalMesh(home / "mesh") as mesh, progress("Asking, gathering, opening", quiet=shape is not Shape.TABLE):
+        gateway = mesh.member(member).gateway(mesh)
+        who = mesh.member(member).home.practitioner(CHAIN)
+        for category in categories:
+            receipt = gateway.ask(Asked(gateway.shared(category).consent, "read", purpose, basis), who)
+            opened.append((receipt.id, gateway.open(receipt, who)))
+        mesh.anchor_logs()
+        claims = [fault.claim for _, each in opened for fault in each.faults if fault.claim is not None]
+        files = evidence.write(mesh, claims, home / "evidence")
+        told = [_told(mesh, receipt, each) for receipt, each in opened]
+    records = select((row for _, each in opened for row in _records(each)), wanted)
+    _show(", ".join(categories), records, shape, wanted)
+    if shape in {Shape.TABLE, Shape.PLOT}:
+        console().print("\n".join(told))
+        for path in files:
+            console().print(f"[yellow]{path} shows it: `caremesh evidence verify`.[/yellow]")
+
+
+def _told(mesh: LocalMesh, receipt: bytes, opened: Opened) -> str:
+    """Who released how much, under which receipt, and who did not do their part."""
+    released_by = " and ".join(mesh.name_of(did) for did in opened.released_by)
+    lines = [f"{len(opened.records)} records, released by {released_by} under receipt {receipt.hex()[:16]}…"]
+    lines += [f"[yellow]{fault.custodian} did not do its part: {fault.error.code}[/yellow]" for fault in opened.faults]
+    lines += [f"[yellow]A damaged block was passed over: {error.place}[/yellow]" for error in opened.damaged]
+    return "\n".join(lines)
+
+
+def _records(opened: Opened) -> list[Selected]:
+    import msgspec
+
+    from caremesh.fhir.selecting import Selected
+
+    return [
+        Selected(
+            type=record.resource_type,
+            id=record.id,
+            version=record.version,
+            last_updated=record.last_updated,
+            data=record.data,
+            json=msgspec.json.decode(record.data),
+        )
+        for record in opened.records
+    ]
+
+
+def _show(title: str, records: Sequence[Selected], shape: Shape, wanted: Filter) -> None:
+    from caremesh.fhir.labs import lab_rows
+    from caremesh.fhir.selecting import as_bundle, day_range
+
+    if shape is Shape.BUNDLE:
+        _write(*as_bundle(records), b"\n")
+        return
+    if shape is Shape.FHIR:
+        _write(*(row.data + b"\n" for row in records))
+        return
+    rows = [row for row in lab_rows([row.json for row in records]) if _has(row, wanted)]
+    if shape is Shape.PLOT:
+        _plot(rows)
+    elif rows:
+        table = [[row.date, row.name, row.value, row.unit, row.reference, row.flag] for row in rows]
+        print_table(title, ["date", "test", "value ", "unit", "reference", "flag"], table)
+    else:
+        print_table(
+            title, ["type", "what", "date"], [[row.type, _what(row.json), day_range(row.json)[0]] for row in records]
+        )
+
+
+def _has(row: LabRow, wanted: Filter) -> bool:
+    """Of a record with several values (a panel, blood pressure), those that were asked for."""
+    codes = {code.rpartition("|")[2] for code in wanted.codes}
+    return not codes or row.code in codes or bool(codes & set(row.panel))
+
+
+def _plot(rows: Sequence[LabRow]) -> None:
+    """One plot for each series of numbers, those with most points first."""
+    import plotille
+
+    series: dict[tuple[str, str], list[LabRow]] = {}
+    for row in rows:
+        if row.number is not None and row.date:
+            series.setdefault((row.name, row.unit), []).append(row)
+    drawn = sorted((points for points in series.values() if len(points) >= _FEWEST_POINTS), key=len, reverse=True)
+    for points in drawn[:_MOST_PLOTS]:
+        figure = plotille.Figure()
+        figure.width, figure.height = _PLOT_WIDTH, _PLOT_HEIGHT
+        figure.color_mode = "names"
+        figure.x_label, figure.y_label = "date", points[0].unit or "value"
+        figure.register_label_formatter(float, _number)
+        ordered = sorted(points, key=lambda row: row.date)
+        figure.plot([_when(row.date) for row in ordered], [row.number for row in ordered], lc=None)
+        typer.echo(f"\n{points[0].name}\n{figure.show()}")
+    if not drawn:
+        typer.echo("There is no series of at least three numbers to plot.")
+    elif len(drawn) > _MOST_PLOTS:
+        typer.echo(f"\n{len(drawn) - _MOST_PLOTS} more series; choose with --code.")
+
+
+def _number(value: float, chars: int, delta: float, left: bool = False) -> str:  # noqa: ARG001 - plotille's signature
+    text = f"{value:.4g}"
+    return text.ljust(chars) if left else text.rjust(chars)
+
+
+def _when(day: str) -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.strptime((day + "-01-01")[:10], "%Y-%m-%d").replace(tzinfo=UTC)
+
+
+def _what(resource: dict[str, Any]) -> str:
+    """What a resource is about, in its own words."""
+    for name in ("code", "medicationCodeableConcept", "vaccineCode", "type", "category"):
+        value = resource.get(name)
+        value = value[0] if isinstance(value, list) and value else value
+        if isinstance(value, dict):
+            coding = (value.get("coding") or [{}])[0]
+            text = value.get("text") or coding.get("display")
+            if text:
+                return str(text)
+    return ""
+
+
+def _day(text: str) -> str:
+    """Raises BadInput cli.NN for what is not a day."""
+    from datetime import date
+
+    from caremesh.cli.errors import NOT_A_DAY
+    from caremesh.errors import BadInput
+
+    try:
+        return date.fromisoformat(text).isoformat() if text else ""
+    except ValueError as error:
+        raise BadInput(NOT_A_DAY) from error
+
+
+def _write(*pieces: bytes) -> None:
+    """The very bytes, on standard output."""
+    sys.stdout.flush()
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
