@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from caremesh.fhir.validation import validate
 from tools.fhir_examples import is_held_out, kept
-from tools.fhir_functions import LEFT_OUT
+from tools.fhir_function_body import LEFT_OUT
 from tools.fhir_mutants import FAULTS
 from tools.fhir_verdicts import HAPI, all_mutants, verdicts
 

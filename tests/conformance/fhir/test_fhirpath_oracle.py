@@ -19,7 +19,7 @@ from caremesh.fhir import definitions
 from caremesh.fhir.validation import paths
 from caremesh.fhir.validation.checks import Context
 from tools.fhir_examples import kept
-from tools.fhir_functions import BY_HAND, LEFT_OUT
+from tools.fhir_function_body import BY_HAND, LEFT_OUT
 from tools.fhir_types import Types
 from tools.fhirpath_compiler import compile_constraint
 
