@@ -61,7 +61,7 @@ class IdentityRules(Ground):
             (kind != "member", "identity.07"),
             ((name, key) in signers, "identity.03"),
             (name not in facts.dids, "identity.02"),
-            (key not in facts.owners, "identity.04"),
+            (key not in facts.owners and key not in facts.stream_keys, "identity.04"),
             (key == name, "identity.05"),
         )
         if self.send(Register(did=did(name), key=public(key), kind=kind), [*signers, self.mine(by)], why):  # type: ignore[arg-type]
@@ -77,15 +77,22 @@ class IdentityRules(Ground):
         signers.append(self.mine(by))
         why = self._alive(name) or broken(
             (self.holds(signers, name) and (name, key) in signers, "identity.03"),
-            (key not in self.facts.owners, "identity.04"),
+            (key not in self.facts.owners and key not in self.facts.stream_keys, "identity.04"),
         )
         if self.send(Rotate(did=did(name), key=public(key)), signers, why):
             self._takes_over(name, key)
 
-    @rule(name=st.sampled_from(["bob", "cyd", "ann"]), by=Ground.members, signed=st.sampled_from([False, False, True]))
+    @rule(
+        name=st.sampled_from(["bob", "cyd", "ann", "clinic"]),
+        by=Ground.members,
+        signed=st.sampled_from([False, False, True]),
+    )
     def deactivates(self, name: str, by: str, signed: bool) -> None:
         signers = [*([self.mine(name)] if signed else []), self.mine(by)]
-        why = self._alive(name) or broken((self.holds(signers, name), "identity.03"))
+        known = self.facts.dids.get(name)
+        why = self._alive(name) or broken(
+            (known is not None and known.kind != "member", "identity.07"), (self.holds(signers, name), "identity.03")
+        )
         if self.send(Deactivate(did=did(name)), signers, why):
             self.facts.dids[name].active = False
             self.facts.dids[name].recovery = None
@@ -134,7 +141,7 @@ class IdentityRules(Ground):
             why = broken(
                 (known.recovery is None, "identity.12"),
                 ((name, key) in signers, "identity.03"),
-                (key not in facts.owners, "identity.04"),
+                (key not in facts.owners and key not in facts.stream_keys, "identity.04"),
                 (0 < known.threshold <= len(agreed), "identity.08"),
             )
         message = Recover(

@@ -58,7 +58,7 @@ class MembersRules(Ground):
             (wrong != "a bad node key", "signatures.02"),
             (wrong != "a bad receiving key", "members.09"),
             (name not in facts.dids, "identity.02"),
-            (key not in facts.owners, "identity.04"),
+            (key not in facts.owners and key not in facts.stream_keys, "identity.04"),
             (key == name, "identity.05"),
         )
         message = Admit(
@@ -80,7 +80,8 @@ class MembersRules(Ground):
     @rule(name=Ground.members, agree=agreeing)
     def suspends(self, name: str, agree: list[str]) -> None:
         signers = self._agree(agree)
-        why = self._no_quorum(signers) | broken((self.is_active(name), "members.11"))
+        why = self._no_quorum(signers) | self._gone(name)
+        why |= broken((self.is_active(name), "members.11"), (self.quorum_without(name), "members.12"))
         if self.send(Suspend(member=did(name)), signers, why):
             self.facts.members[name].status = "suspended"
 
@@ -93,9 +94,8 @@ class MembersRules(Ground):
             name = stopped[-1] if stopped else "practice"
         signers = self._agree(agree)
         known = self.facts.members.get(name)
-        why = self._no_quorum(signers) | (
-            {"members.02"} if known is None else broken((known.status == "suspended", "members.11"))
-        )
+        why = self._no_quorum(signers) | self._gone(name)
+        why |= {"members.02"} if known is None else broken((known.status == "suspended", "members.11"))
         if self.send(Reinstate(member=did(name)), signers, why):
             self.facts.members[name].status = "active"
 
@@ -103,9 +103,8 @@ class MembersRules(Ground):
     def sets_roles(self, name: str, agree: list[str], roles: list[str], wrong: str) -> None:
         signers = self._agree(agree)
         roles = ["healer"] if wrong else roles
-        why = self._no_quorum(signers) | broken(
-            (name in self.facts.members, "members.02"), (set(roles) <= set(ROLES), "members.10")
-        )
+        why = self._no_quorum(signers) | self._gone(name)
+        why |= broken((name in self.facts.members, "members.02"), (set(roles) <= set(ROLES), "members.10"))
         if self.send(SetRole(member=did(name), roles=roles), signers, why):
             self.facts.members[name].roles = roles
 
@@ -141,7 +140,8 @@ class MembersRules(Ground):
     @rule(name=st.sampled_from(["clinic", "insurer", "laboratory"]), by=st.sampled_from(["", "", "practice"]))
     def leaves(self, name: str, by: str) -> None:
         by = by or name
-        if self.send(Leave(member=did(name)), [self.mine(by)], broken((by == name, "members.05"))):
+        why = broken((by == name, "members.05"), (self.quorum_without(name), "members.12"))
+        if self.send(Leave(member=did(name)), [self.mine(by)], why):
             self.facts.members[name].status = "left"
 
     @rule(
@@ -149,21 +149,24 @@ class MembersRules(Ground):
         by=Ground.members,
         roles=st.sampled_from([["physician"], ["nurse"], ["physician", "privacy-officer"]]),
         days=st.sampled_from([1, 10, 100]),
-        wrong=twist("no role", "a role twice", "a licence that is over"),
+        wrong=twist("no role", "a role twice", "an unknown role", "a licence that is over", "not a whole day"),
     )
     def appoints(self, person: str, by: str, roles: list[str], days: int, wrong: str) -> None:
         facts = self.facts
-        roles = {"no role": [], "a role twice": [*roles, *roles]}.get(wrong, roles)
-        until = facts.now if wrong == "a licence that is over" else facts.now + days * DAY_S
+        roles = {"no role": [], "a role twice": [*roles, *roles], "an unknown role": ["healer"]}.get(wrong, roles)
+        today = facts.now // DAY_S * DAY_S
+        until = {"a licence that is over": today, "not a whole day": today + DAY_S + 1}.get(wrong, today + days * DAY_S)
         known = facts.dids.get(person)
         why = broken(
             (known is not None and known.active and known.kind == "practitioner", "members.06"),
-            (bool(roles) and len(roles) == len(set(roles)), "members.10"),
-            (until > facts.now, "members.08"),
+            (bool(roles) and len(roles) == len(set(roles)) and "healer" not in roles, "members.10"),
+            (until > facts.now and until % DAY_S == 0, "members.08"),
         )
         message = Appoint(practitioner=did(person), roles=roles, licensed_until=until)
         if self.send(message, [self.mine(by)], why):
-            facts.people[person, by] = Appointment(roles, until)
+            before = facts.people.get((person, by))
+            stopped = before is not None and before.status == "suspended"
+            facts.people[person, by] = Appointment(roles, until, "suspended" if stopped else "active")
 
     @rule(person=st.sampled_from(["ann", "bob", "cyd"]), by=st.sampled_from(["practice", "practice", "hospital"]))
     def dismisses(self, person: str, by: str) -> None:
@@ -195,6 +198,10 @@ class MembersRules(Ground):
 
     def _no_quorum(self, signers: list[Signs]) -> set[str]:
         return broken((self.quorum(signers), "members.01"))
+
+    def _gone(self, name: str) -> set[str]:
+        known = self.facts.members.get(name)
+        return broken((known is None or known.status != "left", "members.04"))
 
     def _not_appointed(self, person: str, by: str) -> set[str]:
         known = self.facts.people.get((person, by))

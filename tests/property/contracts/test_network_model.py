@@ -36,6 +36,7 @@ GOOD = [
     {"receipt_life_s": DAY_S, "recovery_wait_s": DAY_S},
     {"answer_s": DAY_S, "review_s": DAY_S},
     {"kept_heights": 1, "retain_blocks": 1, "tx_ttl_s": 60, "recovery_wait_s": 90 * DAY_S},
+    {"max_tx_bytes": 16_384, "max_block_bytes": 2**24, "max_tx_messages": 64},
 ]
 """What may be set; the edges of ranges too."""
 BAD = [
@@ -52,6 +53,10 @@ BAD = [
     {"max_age_s": 3_601},
     {"deposit_ttl_s": 599},
     {"batch_min": 0},
+    {"batch_wait_s": 600},
+    {"max_tx_bytes": 2**16, "max_block_bytes": 2**16 - 1},
+    {"quota_window_s": DAY_S + 1},
+    {"audit_years": 101},
     {"recovery_wait_s": DAY_S - 1},
     {"recovery_wait_s": 90 * DAY_S + 1},
     {"answer_s": DAY_S - 1},

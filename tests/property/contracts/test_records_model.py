@@ -159,7 +159,7 @@ class RecordsRules(StreamsRules):
         by_subject = self.signed_for(name, signers, "erase")
         why = self._not_there(at, number) | broken(
             (by_subject or signers[-1][0] == at.source, "records.05"),
-            (not by_subject or alone, "records.06"),
+            (alone, "records.06"),
             (by_subject or duty is not None, "records.07"),
         )
         message: Message = Erase(stream=stream_id(name), segment=number, duty=duty)

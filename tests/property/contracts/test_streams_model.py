@@ -61,11 +61,12 @@ class StreamsRules(Permits):
         name=st.sampled_from(["bones", *NAMES]),
         by=relays,
         days=st.sampled_from([1, 60, 0]),
-        most=st.integers(0, 3),
+        most=st.sampled_from([1, 2, 4, 0]),
         wrong=twist(*PERMIT_FAULTS),
     )
     def permits(self, name: str, by: str, days: int, most: int, wrong: str) -> object:
-        permit = self.next_permit(name, wrong, until=self.facts.now + days * DAY_S, most=most)
+        until = (self.facts.now // DAY_S + days) * DAY_S
+        permit = self.next_permit(name, wrong, until=until, most=most)
         opens = name not in self.facts.streams
         why = self.permit_broken(permit, self.facts.streams.get(name))
         if self.send(RenewPermit(permit=signed(permit)), [self.relay(by)], why):
@@ -86,7 +87,7 @@ class StreamsRules(Permits):
         permit = self.next_permit(name) if bring else None
         why = {"streams.12"} if at is None and permit is None else set()
         if permit is not None:
-            why |= self.permit_broken(permit, at)
+            why |= self.permit_broken(permit, at, revoking=True)
         signers = self.subject(name, by, wrong)
         if not why:
             writable = permit is not None or (at is not None and at.writable)
@@ -191,7 +192,16 @@ class StreamsRules(Permits):
         by=relays,
         powers=st.lists(st.sampled_from(POWERS), min_size=1, max_size=3, unique=True),
         days=st.sampled_from([1, 100, 366]),
-        wrong=twist("a stranger signs", "not alone", "no power", "unsorted", "not a whole day", "too long", "over"),
+        wrong=twist(
+            "a stranger signs",
+            "not alone",
+            "no power",
+            "unsorted",
+            "not a whole day",
+            "too long",
+            "over",
+            "the controller is silent",
+        ),
     )
     def adds_a_controller(self, name: str, key: str, by: str, powers: list[Power], days: int, wrong: str) -> None:
         facts, at = self.facts, self.facts.streams[name]
@@ -199,7 +209,10 @@ class StreamsRules(Permits):
         today = facts.now // DAY_S * DAY_S
         until = today + {"too long": 368 * DAY_S, "over": 0, "not a whole day": DAY_S + 1}.get(wrong, days * DAY_S)
         signers = self.subject(name, by, wrong)
+        if wrong != "the controller is silent":
+            signers.insert(0, (None, key))
         why = self._own(name, signers, wrong) | broken(
+            (key in at.controllers or (None, key) in signers, "streams.03"),
             (bool(powers) and powers == sorted(powers) and until % DAY_S == 0, "streams.22"),
             (facts.now < until <= facts.now + 366 * DAY_S, "streams.22"),
             (key in at.controllers or (key not in facts.stream_keys and key not in facts.owners), "streams.19"),
@@ -321,12 +334,13 @@ class Streams(StreamsRules, MembersRules):
         signers = self.subject(name, by)
         for key in CARERS:
             new = key not in self.facts.stream_keys
+            both = [(None, key), *signers]
             why = self._own(name, signers) | broken(
                 (key in at.controllers or new, "streams.19"),
                 (key in at.controllers or len(at.controllers) < 8, "streams.23"),
             )
             message = AddController(stream=stream_id(name), key=public(key), powers=["revoke"], until=until)
-            if self.send(message, signers, why):
+            if self.send(message, both, why):
                 at.controllers[key] = Controller(["revoke"], until)
                 self.facts.stream_keys[key] = name
         self.stirred = {"streams"}

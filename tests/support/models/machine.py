@@ -172,7 +172,13 @@ class Ground(RuleBasedStateMachine):
 
     def quorum(self, signers: list[Signs]) -> bool:
         network = self.facts.network
-        return sum(self.holds(signers, name) for name in network.authorities) >= network.quorum
+        able = [name for name in network.authorities if self.is_active(name)]
+        return sum(self.holds(signers, name) for name in able) >= network.quorum
+
+    def quorum_without(self, name: str) -> bool:
+        """Whether enough authorities would be left without this member."""
+        others = [each for each in self.facts.network.authorities if each != name and self.is_active(each)]
+        return len(others) >= self.facts.network.quorum
 
     def is_active(self, name: str) -> bool:
         return name in self.facts.members and self.facts.members[name].status == "active"
@@ -235,7 +241,7 @@ class Ground(RuleBasedStateMachine):
         )
 
     def _appoint(self, name: str, roles: list[str]) -> None:
-        until = NOW + 40 * DAY_S
+        until = 20_040 * DAY_S
         register = Register(did=did(name), key=public(name), kind="practitioner")
         assert self.send(register, [self.mine(name), self.mine("practice")])
         self.facts.dids[name] = Did(name, "practitioner", "practice")

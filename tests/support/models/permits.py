@@ -74,6 +74,8 @@ PERMIT_FAULTS = (
     "no threshold",
     "a grown threshold",
     "a later rotation",
+    "not a whole day",
+    "no power of two",
 )
 
 
@@ -97,8 +99,8 @@ class Permits(Ground):
             custodians=tuple(at.custodians),
             threshold=at.threshold,
             serial=at.serial + 1,
-            until=facts.now + 60 * DAY_S,
-            most=3,
+            until=(facts.now // DAY_S + 60) * DAY_S,
+            most=4,
             signer=at.key,
         )
         permit = replace(permit, **changes)
@@ -118,10 +120,12 @@ class Permits(Ground):
             "no threshold": {"threshold": 0},
             "a grown threshold": {"threshold": 4},
             "a later rotation": {"rotation": permit.rotation + 1},
+            "not a whole day": {"until": permit.until + 1},
+            "no power of two": {"most": 6},
         }
         return replace(permit, **faults.get(wrong, {}))
 
-    def permit_broken(self, permit: Permit, at: Stream | None) -> set[str]:
+    def permit_broken(self, permit: Permit, at: Stream | None, *, revoking: bool = False) -> set[str]:
         """The rules that a permit breaks for a stream as it stands; ``at`` None: not open."""
         facts = self.facts
         if permit.garbled:
@@ -129,14 +133,16 @@ class Permits(Ground):
         why = broken(
             (permit.signer == permit.key, "streams.03"),
             (permit.chain == "test", "streams.02"),
-            (self.is_active(permit.source), "streams.14"),
+            (revoking or self.is_active(permit.source), "streams.14"),
         )
+        if at is None or permit != at.permit:
+            why |= broken((permit.until % DAY_S == 0 and permit.most.bit_count() == 1, "streams.25"))
         if at is None:
             return why | broken(
                 (permit.rotation == 0 and permit.key == permit.stream, "streams.04"),
                 (permit.reading != BAD_POINT, "streams.18"),
                 (permit.key not in facts.stream_keys and permit.key not in facts.owners, "streams.19"),
-                (self.may_keep(list(permit.custodians), permit.threshold), "streams.11"),
+                (self.may_keep(list(permit.custodians), permit.threshold, revoking=revoking), "streams.11"),
             )
         return why | broken(
             (not at.closed, "streams.17"),
@@ -171,13 +177,16 @@ class Permits(Ground):
             at.writable = True
         return at
 
-    def may_keep(self, custodians: list[str], threshold: int) -> bool:
+    def may_keep(self, custodians: list[str], threshold: int, *, revoking: bool = False) -> bool:
         """Custodians are active members in that role, sorted, each once, and enough of them."""
         return (
             custodians == in_order(list(set(custodians)))
             and 1 <= threshold <= len(custodians)
-            and all(self.is_active(name) and "custodian" in self.facts.members[name].roles for name in custodians)
+            and (revoking or all(self.is_custodian(name) for name in custodians))
         )
+
+    def is_custodian(self, name: str) -> bool:
+        return self.is_active(name) and "custodian" in self.facts.members[name].roles
 
     def may_sign(self, name: str, key: str, power: str) -> bool:
         """Whether a key has a power over a stream now."""
