@@ -197,6 +197,7 @@ def test_a_second_party_attests_a_segment_as_it_is_sealed(filled: World) -> None
     message = Attest(stream=filled.stream, segment=1)
     assert without_effect(filled, message, filled.practice) == "records.12"
     filled.granted(salt=SALT)
+    filled.granted(salt=bytes(16), grantee=str(filled.hospital.did))
     assert without_effect(filled, message, filled.hospital) == "records.12"
     assert without_effect(filled, message, filled.custodians[0]) == "records.12"
     assert without_effect(filled, message, filled.practice, alone=False) == "records.06"
