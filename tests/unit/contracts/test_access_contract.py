@@ -13,6 +13,7 @@ from caremesh.contracts.identity.messages import Rotate
 from caremesh.contracts.members.messages import Dismiss, Suspend, SuspendPerson
 from caremesh.contracts.members.state import APPOINTMENTS, MEMBERS, appointment_key
 from caremesh.contracts.network.messages import Brake
+from caremesh.crypto.hashes import tagged_hash
 from caremesh.ledger.transactions import Signer
 from caremesh.types import DAY_S
 from tests.support.world import BASIS, NOW, Actor, World
@@ -74,6 +75,10 @@ def test_what_was_asked_is_in_the_lists_of_stream_consent_and_requester(world: W
     }
     assert {key: codec.decode(world.view.get(key) or b"") for key in counts} == counts
     assert world.view.get(access.receipt_key(first.id)) is not None
+
+
+def test_a_receipts_id_is_that_of_the_formula() -> None:
+    assert access.receipt_id(b"tx", 3) == tagged_hash("caremesh/v1/receipt", b"tx", (3).to_bytes(4))
 
 
 @pytest.mark.promise("P3")

@@ -175,6 +175,12 @@ def test_what_cannot_be_approved(world: World, changes: dict[str, Any], code: st
     assert world.do(approval(world, **changes), *world.custodians[:2]) == code
 
 
+def test_an_approval_that_ends_this_second_is_none(world: World) -> None:
+    world.now = DAY + DAY_S
+    assert world.do(approval(world, until=DAY + DAY_S), *world.custodians[:2]) == "policy.20"
+    assert world.do(approval(world, until=DAY + 2 * DAY_S), *world.custodians[:2]) == ""
+
+
 def test_approvals_count_until_their_day_or_their_withdrawal(world: World) -> None:
     quorum, member = world.custodians[:2], str(world.practice.did)
     world.must(approval(world, approval="irb-waiver"), *quorum)
@@ -188,6 +194,7 @@ def test_approvals_count_until_their_day_or_their_withdrawal(world: World) -> No
     world.must(approval(world, until=DAY + 60 * DAY_S), *quorum)
     assert policies.approvals(world.view, member, DAY + 30 * DAY_S) == ["data-permit"]
     withdraw = Withdraw(member=member, approval="data-permit")
+    world.must(approval(world, until=DAY + 70 * DAY_S), *quorum)
     world.must(withdraw, *quorum)
     assert world.told("policy/withdrawn") == {"member": member, "approval": "data-permit"}
     assert policies.approvals(world.view, member, NOW) == ["irb-waiver"]
