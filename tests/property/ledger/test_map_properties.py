@@ -164,6 +164,23 @@ def test_keys_ground_into_one_bucket(first: list[bytes], second: list[bytes], ca
         assert climb(kept.prove(digest), digest) == kept.map.root
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_key_is_replaced_removed_and_joined_by_others_in_its_slot(count: int) -> None:
+    one, *others = few = ground(b"\x07\x07\x07", 4)
+    kept = Kept()
+    rounds: list[dict[bytes, bytes | None]] = [
+        dict.fromkeys(few[:count], b"1"),
+        {one: b"2"},
+        {one: b"3", others[2]: b"1"},
+        {others[2]: None, one: b"4"},
+        {one: None},
+        {one: b"5", others[0]: None},
+    ]
+    for rows in rounds:
+        kept.change(rows)
+        assert kept.map.root == model_root(kept.values)
+
+
 @pytest.mark.slow
 def test_a_crowded_bucket_is_kept_and_changed_by_path() -> None:
     kept = Kept()
