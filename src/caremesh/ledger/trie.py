@@ -313,7 +313,7 @@ class AuthenticatedMap:
             kept = self._tries.get(slot)
             if kept is None:
                 alone = self.flat.kind(SLOTS + slot) == NOTHING or (
-                    self.flat.kind(SLOTS + slot) == LEAF and len(rows) == 1 and rows[0][0] in replaced
+                    self.flat.kind(SLOTS + slot) == LEAF and rows[0][0] in replaced
                 )
                 entries = _merged([] if alone else read(slot), rows)
                 if len(entries) < KEPT_FROM:
