@@ -5,9 +5,9 @@
 mutmut changes one thing at a time in a copy of the tree (build/mutants/tree) and runs the room's own fast unit and
 property tests that reach it: a room whose faults only another room's tests notice is not tested. A surviving mutant is
 a missing test or a needless line; the few that change nothing anyone could observe are explained in
-docs/reference/mutants.md, keyed by function and by the line before and after. Writes build/mutants.json: per module the
-counts, and every survivor with its explanation or null. Exit code 1 when less than 90 % of the mutants tried are killed
-or explained, or when an explanation of a module that was tried whole is of no survivor; 2 when nothing could be tried.
+docs/reference/mutants.md (see mutants_explained.py). Writes build/mutants.json: per module the counts, and every
+survivor with its explanation or null. Exit code 1 when less than 90 % of the mutants tried are killed or explained, or
+when an explanation of a module that was tried whole is of no survivor; 2 when nothing could be tried.
 
 ``--resume`` tries again what the last run did not kill, and what has changed since; ``--quick`` leaves out the second
 trial of survivors that a test reaches after everything was imported. Both are for work on the tests, not for a figure.
@@ -25,13 +25,14 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Column, Table
+
+from tools.mutants_explained import Mutant, explanations, idle_explanations, reason, source_of
 
 COPIED: Final = ("tests", "tools", "bench", "vectors", "docs")
 ROOMS: Final = ("codec.py", "ledger", "consensus", "contracts", "sealing", "crypto", "custodian", "gateway")
@@ -87,14 +88,6 @@ sys.setprofile(None)
 with open(sys.argv[1], "w") as out:
     json.dump(sorted(seen), out)
 """
-
-
-class Mutant(NamedTuple):
-    """What was changed: the function, the line before and the line after."""
-
-    function: str
-    was: str
-    becomes: str
 
 
 def own_tests(paths: list[Path]) -> list[str]:
@@ -250,24 +243,6 @@ def second_trial(names: list[str], jobs: int) -> dict[str, str]:
         return dict(zip(names, pool.map(lambda name: try_afresh(name, list(tests[name])), names), strict=True))
 
 
-def source_of(name: str) -> Path:
-    """The file of a mutant."""
-    module = name.rpartition(".")[0] if "ǁ" not in name else name.partition("ǁ")[0].rpartition(".")[0]
-    path = Path("src", *module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def explanations(page: str) -> dict[Mutant, str]:
-    """The rows of docs/reference/mutants.md: function, line before, line after, why no test can tell."""
-    rows = {}
-    for line in page.splitlines():
-        cells = [cell.strip().strip("`").replace("\\|", "|") for cell in line.replace("\\|", "\0").split("|")]
-        cells = [cell.replace("\0", "|") for cell in cells]
-        if len(cells) == 6 and cells[1].startswith("caremesh."):
-            rows[Mutant(*cells[1:4])] = cells[4]
-    return rows
-
-
 def summary(found: dict[str, str], survivors: dict[str, Mutant], why: dict[Mutant, str]) -> dict[str, dict[str, Any]]:
     """Per module: counts by status, and the survivors with their explanation."""
     modules: dict[str, dict[str, Any]] = {}
@@ -276,32 +251,15 @@ def summary(found: dict[str, str], survivors: dict[str, Mutant], why: dict[Mutan
         module["counts"][status] += 1
         if name in survivors:
             mutant = survivors[name]
-            module["survivors"].append({"id": name, **mutant._asdict(), "status": status, "explained": why.get(mutant)})
+            module["survivors"].append(
+                {"id": name, **mutant._asdict(), "status": status, "explained": reason(mutant, why)}
+            )
     for module in modules.values():
         counts = module["counts"]
         module["tried"] = counts.total() - counts["not checked"]
         module["killed"] = sum(counts[status] for status in KILLED)
         module["explained"] = sum(survivor["explained"] is not None for survivor in module["survivors"])
     return modules
-
-
-def idle_explanations(why: Iterable[Mutant], survivors: Iterable[Mutant], tried: Iterable[str]) -> list[Mutant]:
-    """Explanations, of the modules that were tried, that no survivor needs."""
-    modules = {source_of(name) for name in tried}
-    idle = set(why) - set(survivors)
-    return sorted(mutant for mutant in idle if file_of(mutant.function) in modules)
-
-
-def file_of(function: str) -> Path | None:
-    """The file that a function or method named with dots is in; None when its module has gone."""
-    parts = function.split(".")
-    for end in range(len(parts) - 1, 0, -1):
-        path = Path("src", *parts[:end])
-        if path.is_dir():
-            return path / "__init__.py"
-        if path.with_suffix(".py").is_file():
-            return path.with_suffix(".py")
-    return None
 
 
 def percent(part: int, whole: int) -> int:

@@ -56,7 +56,7 @@ def oldest_height(machine: Machine) -> Height:
     """The first block that is still kept, 0 before the first."""
     with machine.store.read() as read:
         first = read.first_height("results")
-    return max(first or 0, 1) if machine.head.height else 0
+    return (first or 1) if machine.head.height else 0
 
 
 def events_after(machine: Machine, cursor: str) -> Iterator[tuple[str, Event]]:

@@ -161,7 +161,7 @@ class Read:
     def records(self, start: Digest = b"") -> Iterator[tuple[bytes, bytes, bytes]]:
         """(digest, key, value) from a digest on, in order, each checked. Raises Tampered ledger.32."""
         with self._txn.cursor(db=self._databases["state"]) as cursor:
-            if cursor.set_range(start) if start else cursor.first():
+            if cursor.set_range(start):
                 for digest, record in cursor:
                     key, value = open_record(bytes(digest), record)
                     yield bytes(digest), key, value

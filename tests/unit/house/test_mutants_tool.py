@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from tools import mutants
-from tools.mutants import Mutant
+from tools.mutants_explained import Mutant, explanations, idle_explanations, reason, source_of
 
 LESS = Mutant("caremesh.codec._check_depth", "if info < 24:", "if info <= 24:")
 PAGE = """
@@ -22,7 +22,7 @@ NAME = "caremesh.codec.x__check_depth__mutmut_1"
 
 
 def test_explanations_are_read_with_pipes_in_code() -> None:
-    assert mutants.explanations(PAGE) == {
+    assert explanations(PAGE) == {
         LESS: "24 means one more byte, read as such",
         Mutant("caremesh.codec.decode", "a | b", "a & b"): "both are zero",
     }
@@ -45,13 +45,13 @@ def test_the_summary_counts_by_module() -> None:
 
 
 def test_an_explained_survivor_is_settled() -> None:
-    modules = mutants.summary({NAME: "survived"}, {NAME: LESS}, mutants.explanations(PAGE))
+    modules = mutants.summary({NAME: "survived"}, {NAME: LESS}, explanations(PAGE))
     assert mutants.show(modules, Console(quiet=True)) == 100
 
 
 def test_an_explanation_of_another_change_excuses_nothing() -> None:
     other = LESS._replace(becomes="if info < 25:")
-    modules = mutants.summary({NAME: "survived"}, {NAME: other}, mutants.explanations(PAGE))
+    modules = mutants.summary({NAME: "survived"}, {NAME: other}, explanations(PAGE))
     assert mutants.show(modules, Console(quiet=True)) == 0
 
 
@@ -70,9 +70,9 @@ def test_names_of_functions_and_methods_are_read_back() -> None:
 
 
 def test_a_mutant_leads_back_to_its_file() -> None:
-    assert mutants.source_of(NAME) == Path("src/caremesh/codec.py")
-    assert mutants.source_of("caremesh.crypto.keys.xǁSigningKeyǁsign__mutmut_1") == Path("src/caremesh/crypto/keys.py")
-    assert mutants.source_of("caremesh.contracts.x_f__mutmut_1") == Path("src/caremesh/contracts/__init__.py")
+    assert source_of(NAME) == Path("src/caremesh/codec.py")
+    assert source_of("caremesh.crypto.keys.xǁSigningKeyǁsign__mutmut_1") == Path("src/caremesh/crypto/keys.py")
+    assert source_of("caremesh.contracts.x_f__mutmut_1") == Path("src/caremesh/contracts/__init__.py")
 
 
 def test_a_second_trial_needs_tests_that_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,17 +89,17 @@ def test_a_second_trial_needs_tests_that_pass(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_explanation_that_no_survivor_needs_is_idle() -> None:
-    why = mutants.explanations(PAGE)
+    why = explanations(PAGE)
     gone = Mutant("caremesh.codec.decode", "a | b", "a & b")
-    assert mutants.idle_explanations(why, [LESS], [NAME]) == [gone]
-    assert mutants.idle_explanations(why, [LESS, gone], [NAME]) == []
-    assert mutants.idle_explanations(why, [], [NAME]) == [LESS, gone]
+    assert idle_explanations(why, [LESS], [NAME]) == [gone]
+    assert idle_explanations(why, [LESS, gone], [NAME]) == []
+    assert idle_explanations(why, [], [NAME]) == [LESS, gone]
 
 
 def test_explanations_of_modules_that_were_not_tried_are_let_be() -> None:
     other = {Mutant("caremesh.ledger.trie.FlatTree.part", "a", "b"): "", Mutant("caremesh.gone.f", "a", "b"): ""}
-    assert mutants.idle_explanations(other, [], [NAME]) == []
-    assert len(mutants.idle_explanations(other, [], ["caremesh.ledger.trie.x_bit__mutmut_1"])) == 1
+    assert idle_explanations(other, [], [NAME]) == []
+    assert len(idle_explanations(other, [], ["caremesh.ledger.trie.x_bit__mutmut_1"])) == 1
 
 
 def test_a_copy_touches_only_what_changed(tmp_path: Path) -> None:
@@ -128,3 +128,19 @@ def test_what_was_not_killed_is_tried_again(tmp_path: Path) -> None:
     mutants.forget_survivors(kept)
     found = json.loads(kept.read_text())
     assert found == {"exit_code_by_key": {"a": 1, "b": None, "c": None, "d": None, "e": None, "f": 3}, "other": 1}
+
+
+def test_a_kind_of_change_is_explained_wherever_it_is_made() -> None:
+    why = explanations('| `*` | `, "big")` | `, )` | the default |\n')
+    twice = 'f(a, "big") + f(b, "big")'
+    for was, becomes, explained in (
+        ('f(a, "big")', "f(a, )", True),
+        (twice, 'f(a, ) + f(b, "big")', True),
+        (twice, 'f(a, "big") + f(b, )', True),
+        (twice, "f(a, ) + f(b, )", False),
+        ('f(a, "big")', 'f(a, "BIG")', False),
+        ("f(a)", "f(a)", False),
+    ):
+        found = reason(Mutant("caremesh.codec.decode", was, becomes), why)
+        assert found == ("the default" if explained else None)
+    assert idle_explanations(why, [], [NAME]) == []

@@ -60,6 +60,7 @@ def test_every_id_of_a_group_survives_a_restart(tmp_path: Path) -> None:
     block(ledger, *several)
     ledger.store.close()
     again = machine(tmp_path)
+    assert len(again._replays._ids) == 5
     assert codes(block(again, *several)) == ["ledger.09"] * 5
     again.store.close()
 
