@@ -180,6 +180,7 @@ def codes_of_rules() -> set[str]:
     return {one.error.code for one in error_pages.declared() if one.module.startswith(areas)}
 
 
+@pytest.mark.slow
 def test_every_code_has_a_vector_or_a_reason() -> None:
     assert len(codes_of_rules()) > 150
     assert codes_of_rules() - codes_in_vectors() - codes_explained() == set()
