@@ -17,6 +17,7 @@ from caremesh.contracts.consent.messages import Revoke
 from caremesh.contracts.members.messages import SetEndpoints
 from caremesh.contracts.records.messages import Erase
 from caremesh.contracts.streams.messages import RevokePermit
+from caremesh.crypto.hashes import sha256
 from caremesh.errors import Refused
 from caremesh.ledger.blocks import Block
 from caremesh.ledger.light import FOREVER_S, LightClient
@@ -25,6 +26,7 @@ from caremesh.ledger.records import state_record
 from caremesh.ledger.snapshot import export, restore
 from caremesh.ledger.store import Store
 from caremesh.ledger.transactions import Message
+from caremesh.ledger.trie import leaf_hash
 from caremesh.ledger.verify import check_store
 from caremesh.node import snapshots
 from tests.support.kernel_scenarios import Kernel
@@ -174,12 +176,12 @@ def test_a_changed_byte_is_noticed_named_and_repaired_from_a_snapshot(tmp_path: 
     (tmp_path / "whole").mkdir()
     copy.machine.store.compact(str(tmp_path / "whole"))  # without free pages, in which a change does no harm
     with copy.machine.store.read() as read:
-        records = [state_record(digest, key, value) for digest, key, value in read.records()]
+        records = [state_record(leaf_hash(digest, sha256(value)), key, value) for digest, key, value in read.records()]
     head = copy.machine.head
     copy.close()
     image = (tmp_path / "whole" / "data.mdb").read_bytes()
-    starts = [image.index(record) for record in rng.sample(records, 24)]
-    in_state = {f"{start + rng.randrange(40)}.{rng.randrange(8)}" for start in starts}
+    chosen = [(image.index(record), len(record)) for record in rng.sample(records, 24)]
+    in_state = {f"{start + rng.randrange(length)}.{rng.randrange(8)}" for start, length in chosen}
     anywhere = {f"{rng.randrange(len(image))}.{rng.randrange(8)}" for _ in range(24)}
     heard = verdicts(tmp_path / "whole" / "data.mdb", tmp_path / "bent", sorted(in_state | anywhere))
     for place, verdict in heard.items():
