@@ -30,7 +30,7 @@ class Ran(NamedTuple):
 
 
 class Home:
-    """Commands on a mesh of their own, each held to 400 MB of private memory (databases mapped from disk are shared)."""
+    """Commands on a mesh of their own, each held to 400 MB of private memory (a database mapped from disk is not)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
