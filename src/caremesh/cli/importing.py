@@ -132,6 +132,8 @@ def _tell(report: ImportReport, *, as_json: bool) -> None:
         console().print(f"{report.settled} segments of an interrupted import were registered.")
     if report.outside:
         console().print(f"{report.outside} references lead to records that are not here; they stay as they are.")
+    for what in report.not_checked:
+        console().print(f"[dim]Not checked: {what}[/dim]")
     _tell_refused(report)
 
 

@@ -43,7 +43,7 @@ from caremesh.node.member import FOUNDERS, MemberHome
 from caremesh.node.upkeep import Upkeep
 from caremesh.source.directory import Directory
 from caremesh.source.importer import Source
-from caremesh.source.survey import no_issue
+from caremesh.source.survey import valid_r4
 from caremesh.types import DAY_S, Did, Seconds
 
 OPERATOR: Final = "regulator"
@@ -134,7 +134,7 @@ class Member:
             custodians=mesh.custodians,
             ledger=self.ledger,
             directory=self.directory,
-            check=no_issue,
+            check=valid_r4,
             clock=mesh.clock,
         )
 

@@ -64,16 +64,24 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     settled: Count = 0
     """Segments of an earlier import that was interrupted, registered now."""
     refused: list[Refusal] = []
+    not_checked: list[str] = []
+    """What validation did not look at, in words."""
 
     def plus(self, other: ImportReport) -> ImportReport:
         """Both together."""
-        added = {
-            name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__ if name != "records"
-        }
+        counts = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
         names = sorted({*self.records, *other.records})
         return ImportReport(
-            **added, records={name: self.records.get(name, 0) + other.records.get(name, 0) for name in names}
+            **counts,
+            records={name: self.records.get(name, 0) + other.records.get(name, 0) for name in names},
+            refused=self.refused + other.refused,
+            not_checked=sorted({*self.not_checked, *other.not_checked}),
         )
+
+
+_COUNTS: Final = (
+    "unchanged", "segments", "blocks", "original_bytes", "sealed_bytes", "directory", "outside", "settled",
+)  # fmt: skip
 
 
 class NotImported(BadInput):
@@ -170,7 +178,9 @@ class Source:
         known = _Here(self, _Patients(self))
         looked = survey(entries, known, self._check, kind=kind, step=lambda: progress("checking", next(counted), total))
         if looked.refused and kind in ATOMIC_KINDS | {SINGLE}:
-            raise NotImported(ImportReport(refused=looked.refused, outside=looked.outside))
+            raise NotImported(
+                ImportReport(refused=looked.refused, outside=looked.outside, not_checked=looked.not_checked)
+            )
         return self._write(looked, known.patients, progress)
 
     def _write(self, looked: Survey, patients: _Patients, progress: Progress) -> ImportReport:
@@ -196,6 +206,7 @@ class Source:
             outside=looked.outside,
             settled=settled,
             refused=looked.refused,
+            not_checked=looked.not_checked,
         )
         for patient, by_category in wanted.items():
             report = report.plus(self._seal_and_register(patient, patients.profile(patient), by_category, progress))

@@ -17,17 +17,18 @@ from caremesh.fhir import errors as fhir_errors
 from caremesh.fhir import references as refs
 from caremesh.fhir.classify import classify, raised
 from caremesh.fhir.entries import BUNDLE_KINDS, DIRECTORY_TYPES, Entry, Resource, read_entry
+from caremesh.fhir.validation import Outcome, validate
 from caremesh.source import errors
 from caremesh.source.resolving import Found, Key, Known, Resolver
 from caremesh.types import Code, Count
 
-Check = Callable[[Resource], list[dict[str, Any]]]
-"""The issues that make a resource invalid, as FHIR's OperationOutcome.issue; none when it is valid."""
+Check = Callable[[Resource], Outcome]
+"""Whether a resource is valid FHIR R4."""
 
 
-def no_issue(resource: Resource) -> list[dict[str, Any]]:  # noqa: ARG001 - a Check
-    """Validates nothing."""
-    return []
+def valid_r4(resource: Resource) -> Outcome:
+    """The check that imports make: R4's structure, required codes and constraints, and installed profiles."""
+    return validate(resource.json)
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
@@ -48,14 +49,26 @@ class Survey(Struct, frozen=True, kw_only=True):
     refused: list[Refusal]
     skipped: Count
     outside: Count
+    not_checked: list[str]
+    """What validation did not look at, in words."""
 
 
 class NotValid(BadInput):
     """A resource that is not valid FHIR R4, with the issues."""
 
-    def __init__(self, place: str, issues: list[dict[str, Any]]) -> None:
+    def __init__(self, place: str, outcome: Outcome) -> None:
         super().__init__(fhir_errors.NOT_VALID, place)
-        self.issues = issues
+        self.outcome = outcome
+
+    @property
+    def issues(self) -> list[dict[str, Any]]:
+        """What makes it invalid, as FHIR's OperationOutcome.issue."""
+        errors_only = [issue for issue in self.outcome.issues if issue.severity in {"fatal", "error"}]
+        found: list[dict[str, Any]] = Outcome(issues=errors_only).as_fhir()["issue"]
+        return found
+
+    def __reduce__(self) -> Any:
+        return NotValid, (self.place, self.outcome)
 
 
 def survey(
@@ -72,12 +85,20 @@ def survey(
     """
     refused: list[Refusal] = []
     found: list[Found] = []
+    not_checked: set[str] = set()
     for entry in entries:
         step()
+        type_ = ""
         try:
-            found.append(_look(entry, check))
+            resource = read_entry(entry)
+            type_ = resource.type
+            outcome = check(resource)
+            not_checked.update(outcome.not_checked)
+            if not outcome.valid:
+                raise NotValid(entry.place, outcome)
+            found.append(_found(entry, resource))
         except CareMeshError as error:
-            refused.append(_refusal(error, entry.place))
+            refused.append(_refusal(error, entry.place, type_))
     found = _once(found, refused, versions=kind == "history")
     patients = {item.id for item in found if item.type == "Patient"}
     if len(patients) > 1 and kind != "ndjson":
@@ -101,14 +122,16 @@ def survey(
             kept.append(structs.replace(item, patient=patient))
         except CareMeshError as error:
             refused.append(_refusal(error, item.entry.place, item.type))
-    return Survey(found=_raise_all(kept, resolver), refused=refused, skipped=skipped, outside=outside)
+    return Survey(
+        found=_raise_all(kept, resolver),
+        refused=refused,
+        skipped=skipped,
+        outside=outside,
+        not_checked=sorted(not_checked),
+    )
 
 
-def _look(entry: Entry, check: Check) -> Found:
-    resource = read_entry(entry)
-    issues = check(resource)
-    if issues:
-        raise NotValid(entry.place, issues)
+def _found(entry: Entry, resource: Resource) -> Found:
     own_id = resource.json.get("id")
     return Found(
         entry=entry,

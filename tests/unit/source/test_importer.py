@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
@@ -20,6 +21,7 @@ from caremesh.source.importer import NotImported, Source
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import Person
 
+NOWHERE = "urn:uuid:00000000-0000-4000-8000-000000000000"
 STOPPED = ErrorCode("test.03", "The power went out.")
 _numbers = count(1)
 
@@ -82,6 +84,14 @@ def organisation(value: str, id_: str = "") -> dict[str, Any]:
     }
 
 
+def practitioner(npi: str, id_: str = "") -> dict[str, Any]:
+    return {
+        "resourceType": "Practitioner",
+        "id": id_ or npi,
+        "identifier": [{"system": "http://example.org/npi", "value": npi}],
+    }
+
+
 def refusals(caught: pytest.ExceptionInfo[NotImported]) -> list[tuple[str, str]]:
     return [(refusal.place, refusal.code) for refusal in caught.value.report.refused]
 
@@ -107,7 +117,7 @@ def test_whole_or_not_at_all_and_everything_wrong_is_named(source: Source, mesh:
         entry(condition(patient, 1)),
         entry(condition(patient, 2), request={"method": "DELETE", "url": "Condition/x"}),
         entry({"resourceType": "Condition", "id": "?"}),
-        entry(condition(patient, 3, encounter={"reference": "urn:uuid:nowhere"})),
+        entry(condition(patient, 3, encounter={"reference": NOWHERE})),
         entry(condition(patient, 4, recorder={"reference": "Practitioner?identifier=a|nobody"})),
         entry(condition(patient, 5, subject={"reference": "Patient/somebody-else"})),
         entry(condition(patient, 1, code={"text": "other"})),
@@ -128,7 +138,7 @@ def test_whole_or_not_at_all_and_everything_wrong_is_named(source: Source, mesh:
 
 
 def test_a_batch_takes_what_is_right(source: Source, patient: str) -> None:
-    wrong = condition(patient, 2, encounter={"reference": "urn:uuid:nowhere"})
+    wrong = condition(patient, 2, encounter={"reference": NOWHERE})
     data = bundle(patient_entry(patient), entry(condition(patient, 1)), entry(wrong), kind="batch")
     report = source.import_bundle(data)
     assert report.records == {"conditions": 1, "demographics": 1}
@@ -178,27 +188,29 @@ def test_single_resources_know_their_patient(source: Source, patient: str) -> No
         source.import_bundle(b'{"resourceType":"Patient","id":"stranger"}')
 
 
-def test_references_within_the_bundle_and_by_condition(source: Source, patient: str) -> None:
-    clinic = f"clinic-{patient}"
-    source.import_bundle(bundle(entry(organisation(clinic)), kind="batch"))
-    uuid = f"urn:uuid:{patient}"
+def test_references_within_the_bundle_and_by_condition(source: Source, person: Person, patient: str) -> None:
+    npi = f"npi-{patient}"
+    source.import_bundle(bundle(entry(practitioner(npi)), kind="batch"))
+    someone, fever = (str(uuid5(NAMESPACE_URL, f"{patient} {what}")) for what in ("person", "fever"))
     data = bundle(
-        entry({"resourceType": "Patient"}, fullUrl=uuid),
+        entry({"resourceType": "Patient"}, fullUrl=f"urn:uuid:{someone}"),
         entry(
             {
                 "resourceType": "Condition",
-                "subject": {"reference": uuid},
-                "recorder": {"reference": f"Organization?identifier=http://example.org/o|{clinic}"},
+                "subject": {"reference": f"urn:uuid:{someone}"},
+                "recorder": {"reference": f"Practitioner?identifier=http://example.org/npi|{npi}"},
                 "asserter": {"reference": "Practitioner/elsewhere"},
-                "encounter": {"reference": "#inside"},
             },
-            fullUrl=f"urn:uuid:{patient}-c",
+            fullUrl=f"urn:uuid:{fever}",
         ),
     )
+    with pytest.raises(Refused, match=r"source\.01"):
+        source.import_bundle(data)
+    person.enrol("hospital", someone)
     report = source.import_bundle(data)
     assert (report.records, report.outside) == ({"conditions": 1, "demographics": 1}, 1)
-    source.import_bundle(bundle(entry(organisation(clinic, "another")), kind="batch"))
-    other = data.replace(b'-c"', b'-d"')
+    source.import_bundle(bundle(entry(practitioner(npi, "another")), kind="batch"))
+    other = data.replace(fever.encode(), NOWHERE.removeprefix("urn:uuid:").encode())
     with pytest.raises(NotImported, match=r"fhir\.27"):
         source.import_bundle(other)
 
@@ -247,23 +259,33 @@ def test_a_record_that_gives_a_sensitive_one_as_its_reason_goes_with_it(source: 
     because = {
         "resourceType": "MedicationRequest",
         "id": f"{patient}-m",
+        "status": "active",
+        "intent": "order",
         "subject": {"reference": f"Patient/{patient}"},
         "medicationCodeableConcept": {"text": "plain"},
         "reasonReference": [{"reference": f"Condition/{patient}-c1"}],
     }
-    dispensed = because | {
+    claim = {
         "resourceType": "Claim",
         "id": f"{patient}-d",
-        "reasonReference": [],
+        "status": "active",
+        "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/claim-type", "code": "pharmacy"}]},
+        "use": "claim",
         "patient": {"reference": f"Patient/{patient}"},
+        "created": "2024-01-01",
+        "provider": {"reference": "Organization/elsewhere"},
+        "priority": {"text": "normal"},
         "prescription": {"reference": f"MedicationRequest/{patient}-m"},
+        "insurance": [{"sequence": 1, "focal": True, "coverage": {"display": "insurer"}}],
     }
     provenance = {
         "resourceType": "Provenance",
         "id": f"{patient}-p",
         "target": [{"reference": f"Condition/{patient}-c1"}],
+        "recorded": "2024-01-01T00:00:00Z",
+        "agent": [{"who": {"reference": "Practitioner/elsewhere"}}],
     }
-    data = bundle(patient_entry(patient), *map(entry, (sensitive, because, dispensed, provenance)))
+    data = bundle(patient_entry(patient), *map(entry, (sensitive, because, claim, provenance)))
     assert source.import_bundle(data).records == {"demographics": 1, "documents": 1, "hiv": 3}
 
 
@@ -340,11 +362,14 @@ def test_a_store_that_fails_stops_the_import(source: Source, mesh: LocalMesh, pa
 
 
 def test_invalid_resources_are_refused_with_their_issues(mesh: LocalMesh, source: Source, patient: str) -> None:
-    issue = {"severity": "error", "code": "required", "expression": ["Condition.subject"], "diagnostics": "missing"}
-    source._check = lambda resource: [issue] if resource.type == "Condition" else []
+    wrong = condition(patient, 1, onsetDateTime="0000-01-01", abatementAge={"value": "old"})
+    wrong["clinicalStatus"]["coding"][0]["code"] = "so-so"
     with pytest.raises(NotImported, match=r"fhir\.30") as caught:
-        source.import_bundle(bundle(patient_entry(patient), entry(condition(patient, 1))))
-    assert caught.value.report.refused[0].issues == [issue]
+        source.import_bundle(bundle(patient_entry(patient), entry(wrong)))
+    [refusal] = caught.value.report.refused
+    assert (refusal.place, refusal.type) == ("entry[1]", "Condition")
+    assert {issue["severity"] for issue in refusal.issues} == {"error"}
+    assert "Condition.onsetDateTime" in {where for issue in refusal.issues for where in issue.get("expression", [])}
     assert held(source, mesh, patient) == []
 
 
