@@ -43,7 +43,6 @@ from caremesh.node.member import FOUNDERS, MemberHome
 from caremesh.node.upkeep import Upkeep
 from caremesh.source.directory import Directory
 from caremesh.source.importer import Source
-from caremesh.source.survey import no_issue
 from caremesh.types import DAY_S, Did, Seconds
 
 OPERATOR: Final = "regulator"
@@ -123,6 +122,8 @@ class Member:
 
     def source(self, mesh: LocalMesh) -> Source:
         """The member as a source of records."""
+        from caremesh.fhir.validation import issues_of  # the definitions of R4 are slow to load, and only import asks
+
         return Source(
             chain=CHAIN,
             did=self.home.did,
@@ -134,7 +135,7 @@ class Member:
             custodians=mesh.custodians,
             ledger=self.ledger,
             directory=self.directory,
-            check=no_issue,
+            check=issues_of,
             clock=mesh.clock,
         )
 

@@ -21,6 +21,7 @@ from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import Person
 
 STOPPED = ErrorCode("test.03", "The power went out.")
+NOWHERE = "urn:uuid:00000000-0000-4000-8000-000000000000"
 _numbers = count(1)
 
 
@@ -43,7 +44,7 @@ def source(mesh: LocalMesh) -> Source:
 @pytest.fixture
 def patient(person: Person) -> str:
     """A new patient of the hospital, enrolled."""
-    name = f"p{next(_numbers)}"
+    name = f"{next(_numbers):08}-0000-4000-8000-000000000000"
     person.enrol("hospital", name)
     return name
 
@@ -107,7 +108,7 @@ def test_whole_or_not_at_all_and_everything_wrong_is_named(source: Source, mesh:
         entry(condition(patient, 1)),
         entry(condition(patient, 2), request={"method": "DELETE", "url": "Condition/x"}),
         entry({"resourceType": "Condition", "id": "?"}),
-        entry(condition(patient, 3, encounter={"reference": "urn:uuid:nowhere"})),
+        entry(condition(patient, 3, encounter={"reference": NOWHERE})),
         entry(condition(patient, 4, recorder={"reference": "Practitioner?identifier=a|nobody"})),
         entry(condition(patient, 5, subject={"reference": "Patient/somebody-else"})),
         entry(condition(patient, 1, code={"text": "other"})),
@@ -128,13 +129,21 @@ def test_whole_or_not_at_all_and_everything_wrong_is_named(source: Source, mesh:
 
 
 def test_a_batch_takes_what_is_right(source: Source, patient: str) -> None:
-    wrong = condition(patient, 2, encounter={"reference": "urn:uuid:nowhere"})
+    wrong = condition(patient, 2, encounter={"reference": NOWHERE})
     data = bundle(patient_entry(patient), entry(condition(patient, 1)), entry(wrong), kind="batch")
     report = source.import_bundle(data)
     assert report.records == {"conditions": 1, "demographics": 1}
     assert [(refusal.place, refusal.type, refusal.code) for refusal in report.refused] == [
         ("entry[2]", "Condition", "fhir.25")
     ]
+
+
+def test_what_is_not_r4_is_refused_and_says_by_which_rule(source: Source, patient: str) -> None:
+    wrong = condition(patient, 2, verificationStatus={"coding": [{"code": "guessed"}]})
+    report = source.import_bundle(bundle(patient_entry(patient), entry(wrong), kind="batch"))
+    [refusal] = report.refused
+    assert (refusal.place, refusal.code) == ("entry[1]", "fhir.30")
+    assert [issue["expression"] for issue in refusal.issues] == [["Condition.verificationStatus"]]
 
 
 def test_the_same_bundle_twice_changes_nothing(source: Source, mesh: LocalMesh, patient: str) -> None:
@@ -182,23 +191,28 @@ def test_references_within_the_bundle_and_by_condition(source: Source, patient: 
     clinic = f"clinic-{patient}"
     source.import_bundle(bundle(entry(organisation(clinic)), kind="batch"))
     uuid = f"urn:uuid:{patient}"
+    procedure, another = (uuid[:-1] + end for end in "12")
     data = bundle(
         entry({"resourceType": "Patient"}, fullUrl=uuid),
         entry(
             {
-                "resourceType": "Condition",
+                "resourceType": "Procedure",
+                "contained": [
+                    {"resourceType": "Encounter", "id": "inside", "status": "finished", "class": {"code": "AMB"}}
+                ],
+                "status": "completed",
                 "subject": {"reference": uuid},
-                "recorder": {"reference": f"Organization?identifier=http://example.org/o|{clinic}"},
+                "performer": [{"actor": {"reference": f"Organization?identifier=http://example.org/o|{clinic}"}}],
                 "asserter": {"reference": "Practitioner/elsewhere"},
                 "encounter": {"reference": "#inside"},
             },
-            fullUrl=f"urn:uuid:{patient}-c",
+            fullUrl=procedure,
         ),
     )
     report = source.import_bundle(data)
-    assert (report.records, report.outside) == ({"conditions": 1, "demographics": 1}, 1)
+    assert (report.records, report.outside) == ({"procedures": 1, "demographics": 1}, 1)
     source.import_bundle(bundle(entry(organisation(clinic, "another")), kind="batch"))
-    other = data.replace(b'-c"', b'-d"')
+    other = data.replace(procedure.encode(), another.encode())
     with pytest.raises(NotImported, match=r"fhir\.27"):
         source.import_bundle(other)
 
@@ -247,14 +261,22 @@ def test_a_record_that_gives_a_sensitive_one_as_its_reason_goes_with_it(source: 
     because = {
         "resourceType": "MedicationRequest",
         "id": f"{patient}-m",
+        "status": "active",
+        "intent": "order",
         "subject": {"reference": f"Patient/{patient}"},
         "medicationCodeableConcept": {"text": "plain"},
         "reasonReference": [{"reference": f"Condition/{patient}-c1"}],
     }
-    dispensed = because | {
+    claimed = {
         "resourceType": "Claim",
         "id": f"{patient}-d",
-        "reasonReference": [],
+        "status": "active",
+        "type": {"text": "pharmacy"},
+        "use": "claim",
+        "created": "2026-01-01",
+        "provider": {"display": "somebody"},
+        "priority": {"text": "normal"},
+        "insurance": [{"sequence": 1, "focal": True, "coverage": {"display": "some"}}],
         "patient": {"reference": f"Patient/{patient}"},
         "prescription": {"reference": f"MedicationRequest/{patient}-m"},
     }
@@ -262,8 +284,10 @@ def test_a_record_that_gives_a_sensitive_one_as_its_reason_goes_with_it(source: 
         "resourceType": "Provenance",
         "id": f"{patient}-p",
         "target": [{"reference": f"Condition/{patient}-c1"}],
+        "recorded": "2026-01-01T00:00:00Z",
+        "agent": [{"who": {"display": "somebody"}}],
     }
-    data = bundle(patient_entry(patient), *map(entry, (sensitive, because, dispensed, provenance)))
+    data = bundle(patient_entry(patient), *map(entry, (sensitive, because, claimed, provenance)))
     assert source.import_bundle(data).records == {"demographics": 1, "documents": 1, "hiv": 3}
 
 

@@ -13,6 +13,6 @@
 from caremesh.fhir.validation.outcome import Issue, Outcome
 from caremesh.fhir.validation.packages import read_packages
 from caremesh.fhir.validation.profiles import Profiles
-from caremesh.fhir.validation.validate import validate
+from caremesh.fhir.validation.validate import issues_of, validate
 
-__all__ = ["Issue", "Outcome", "Profiles", "read_packages", "validate"]
+__all__ = ["Issue", "Outcome", "Profiles", "issues_of", "read_packages", "validate"]

@@ -10,6 +10,7 @@ import msgspec
 
 from caremesh.errors import BadInput
 from caremesh.fhir import errors
+from caremesh.fhir.entries import Resource
 from caremesh.fhir.validation import dispatch
 from caremesh.fhir.validation.checks import Context, Problem, Problems, put
 from caremesh.fhir.validation.outcome import Issue, Outcome
@@ -37,6 +38,13 @@ def validate(
         return _outcome(parsed, dispatch.inner(parsed, context), profiles or _own())
     except RecursionError:
         return _outcome({}, put(None, "", "too-deep"), _own())
+
+
+def issues_of(resource: Resource) -> list[dict[str, Any]]:
+    """What import asks: the issues of an OperationOutcome when the original bytes are not valid R4, otherwise none."""
+    outcome = validate(resource.data)
+    issues: list[dict[str, Any]] = [] if outcome.valid else outcome.as_fhir()["issue"]
+    return issues
 
 
 def _both(resource: bytes | dict[str, Any], max_bytes: int) -> tuple[bytes, dict[str, Any]]:
