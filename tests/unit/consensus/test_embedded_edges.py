@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,13 +112,37 @@ def test_what_was_answered_may_not_come_again(made: Embedded) -> None:
 def test_a_block_waits_for_company_and_no_longer_than_it_is_full(tmp_path: Path) -> None:
     made = engine(tmp_path, block_wait_s=30, max_interval_s=60, max_block_txs=3)
     made.start()
-    futures = [made.submit_soon(put(number)) for number in range(3)]
+    first = made.submit_soon(put(0))
+    threading.Event().wait(0.05)  # by now the maker of blocks waits for company
+    assert not first.done()
+    futures = [first, *(made.submit_soon(put(number)) for number in (1, 2))]
     assert [future.result(20).height for future in futures] == [1, 1, 1]
     assert heights(made) == [3]
+    made.close()
+
+
+def test_closing_waits_for_no_company(tmp_path: Path) -> None:
+    made = engine(tmp_path, block_wait_s=30, max_interval_s=60, max_block_txs=3)
+    made.start()
     waiting = made.submit_soon(put(9))
-    assert not waiting.done()
-    made.close()  # which waits for nobody else
-    assert waiting.result(1).height == 2
+    threading.Event().wait(0.05)
+    closer = threading.Thread(target=made.close)
+    closer.start()
+    closer.join(20)
+    assert waiting.result(0).height == 1
+
+
+def test_company_is_waited_for_only_when_asked(made: Embedded) -> None:
+    assert made._block_wait_s == 0
+
+
+def test_many_are_checked_by_the_pool(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        made = engine(tmp_path, pool=pool)
+        made.submit_many([put(number) for number in range(130)])
+        assert pool._threads
+        assert sum(heights(made)) == 130
+        made.close()
 
 
 def test_a_block_that_nobody_joins_is_made_after_its_wait(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from caremesh.consensus import kept
+from caremesh.consensus.gate import ReadersGate
 from caremesh.consensus.interface import Status
 from caremesh.errors import BadInput, StorageFailed
 from caremesh.ledger.application import Params
@@ -27,8 +28,15 @@ def test_a_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     machine = opened(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (machine.head.height, machine.head.time, machine.store.chain) == (0, START_S, CHAIN)
+    assert isinstance(machine.store.gate, ReadersGate)
     machine.store.close()
     opened(folder).store.close()
+
+
+def test_the_map_is_as_large_as_it_was_asked_for(tmp_path: Path) -> None:
+    made = engine(tmp_path, map_bytes=2**19)
+    assert made.machine.store._env.info()["map_size"] == 2**19
+    made.close()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -142,6 +142,8 @@ def test_a_value_of_another_shape_is_noticed() -> None:
         read_value(codec.encode({"number": "one"}), Row)
     with pytest.raises(BadInput, match=r"codec\.01"):
         read_value(b"\xff", Row)
+    with pytest.raises(BadInput, match=r"codec\.03"):
+        read_value(codec.encode("AAAA"), bytes)  # text is no other spelling of bytes
 
 
 def test_a_counted_list_is_exactly_what_lies_between_its_bounds() -> None:

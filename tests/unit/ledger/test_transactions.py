@@ -209,3 +209,8 @@ def test_every_field_is_written() -> None:
         chain=CHAIN, expires_at=0, salt=bytes(8), signers=[as_signer(MEMBER)], msgs=[Put(key=b"", value=b"")]
     )
     assert set(codec.decode(encode(tx))) == {"v", "chain", "expires_at", "salt", "signers", "msgs"}
+
+
+def test_what_was_accepted_is_read_again_alike() -> None:
+    raw = transaction(Put(key=b"k", value=b"v"), Put(key=b"l", value=b"w", note="n"), salt=b"saltsalt")
+    assert CODEC.decode_again(raw) == CODEC.decode(raw)
