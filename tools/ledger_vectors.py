@@ -3,8 +3,8 @@
     python -m tools.ledger_vectors [FOLDER]
 
 Nothing is made up: the unit tests of the contracts run with a recorder (`tests/support/recorder.py`), and of all
-transactions they try a small selection is kept: for each message and each outcome it has anywhere, the one on the
-state that differs least from the founders'. The kernel's own rules have scenarios of their own
+transactions they try a small selection is kept: for each message, each outcome and each check that says so, the one on
+the state that differs least from the founders'. The kernel's own rules have scenarios of their own
 (`tests/support/kernel_scenarios.py`). What FOLDER holds already and is still recorded is chosen again, so that a new
 test does not change other vectors. ``FOLDER`` is ``vectors/ledger`` unless given.
 """
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from caremesh import codec
 from caremesh.contracts import Contracts
@@ -35,6 +35,10 @@ TESTS: Final = "tests/unit/contracts"
 BASE: Final = "founders"
 KERNEL: Final = "ledger"
 _CODEC: Final = TransactionCodec(Contracts.messages)
+
+
+Rank: TypeAlias = tuple[bool, int, str]
+"""(is new, bytes, test): the least is chosen."""
 
 
 class Block(NamedTuple):
@@ -71,33 +75,43 @@ def record(hash_seed: int) -> list[Recorded]:
         return codec.decode_as(path.read_bytes(), list[Recorded])
 
 
-def recorded() -> list[tuple[str, str, Block]]:
-    """(what became of it, test, block) of what two runs of the tests both tried, byte for byte."""
+def recorded() -> list[tuple[Recorded, Block]]:
+    """What two runs of the tests both tried, byte for byte."""
     again = set(map(codec.encode, record(2)))
     return [
-        (row.became, row.test, Block(row.height, row.time, dict(row.put), row.delete, row.txs))
+        (row, Block(row.height, row.time, dict(row.put), row.delete, row.txs))
         for row in record(1)
         if codec.encode(row) in again
     ]
 
 
-def chosen(rows: Iterable[tuple[str, str, Block]], base: State, before: set[str]) -> Iterator[dict[str, Any]]:
-    """The vectors of messages, sorted by name: of each message and outcome the smallest that the ledger confirms."""
-    named: dict[str, list[tuple[tuple[bool, int, str], str, Block]]] = {}
-    for became, test, block in rows:
+def chosen(rows: Iterable[tuple[Recorded, Block]], base: State, before: set[str]) -> Iterator[dict[str, Any]]:
+    """The vectors of messages: of each message, outcome and check the smallest that the ledger confirms."""
+    found: dict[str, dict[str, list[tuple[Rank, Block]]]] = {}
+    for row, block in rows:
         try:
             tx = _CODEC.decode(block.txs[0]).tx
         except CareMeshError:
             continue  # no member could send this
-        name = f"{type(tx.msgs[0]).__struct_config__.tag}: {became or 'accepted'}"
         size = sum(map(len, [*block.put, *block.put.values(), *block.delete, *block.txs]))
-        named.setdefault(name, []).append(((block.digest() not in before, size, test), became, block))
-    for name in sorted(named):
-        for _, became, block in sorted(named[name], key=lambda each: each[0]):
-            done = outcome(CHAIN, state_under(base, block), block.height, block.time, block.txs)
-            if outcome_of(done) == became:
-                yield vector(name, block, done)
-                break
+        kind = f"{type(tx.msgs[0]).__struct_config__.tag}: {row.became}"
+        found.setdefault(kind, {}).setdefault(row.check, []).append(
+            ((block.digest() not in before, size, row.test), block)
+        )
+    for kind in sorted(found):
+        became = kind.partition(": ")[2]
+        confirmed = [best for rows in found[kind].values() if (best := _confirmed(sorted(rows), base, became))]
+        for number, (_, block, done) in enumerate(sorted(confirmed, key=lambda each: each[0])):
+            name = kind if became else f"{kind}accepted"
+            yield vector(f"{name}, by check {number + 1}" if number else name, block, done)
+
+
+def _confirmed(rows: list[tuple[Rank, Block]], base: State, became: str) -> tuple[Rank, Block, Outcome] | None:
+    for rank, block in rows:
+        done = outcome(CHAIN, state_under(base, block), block.height, block.time, block.txs)
+        if outcome_of(done) == became:
+            return rank, block, done
+    return None
 
 
 def outcome_of(done: Outcome) -> str:

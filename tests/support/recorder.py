@@ -9,6 +9,7 @@ with the state, height and time that it met: what `tools/ledger_vectors.py` make
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Iterator
 from functools import wraps
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 from caremesh import codec
 from caremesh.crypto.hashes import sha256
 from caremesh.crypto.keys import SigningKey
+from caremesh.errors import Refused
 from caremesh.ledger.transactions import Message, Signer, Tx, encode, sign
 from tests.support.states import State, with_history
 from tests.support.world import CHAIN, Actor, World
@@ -35,6 +37,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """Which test, and which of its messages."""
     became: str
     """The code of the refusal, or of a recorded denial; empty when it was simply accepted."""
+    check: str
+    """Which check said so: one code may have several."""
     height: int
     time: int
     put: list[list[bytes]]
@@ -56,6 +60,12 @@ def difference(base: State, state: State) -> tuple[dict[bytes, bytes], list[byte
     """(put, delete) that lead from one state to the other."""
     put = {key: state[key] for key in sorted(state) if base.get(key) != state[key]}
     return put, sorted(key for key in base if key not in state)
+
+
+def place_of(refusal: Refused | None) -> str:
+    """The line that raised it."""
+    lines = [] if refusal is None else traceback.extract_tb(refusal.__traceback__)
+    return f"{Path(lines[-1].filename).parent.name}/{Path(lines[-1].filename).name} {lines[-1].lineno}" if lines else ""
 
 
 class Recorder:
@@ -102,7 +112,8 @@ class Recorder:
             code = do(world, message, *signers, **named)
             denied = [str(event.attributes["why"]) for event in world.events[said:] if event.attributes.get("why")]
             msgs = [message] if named.get("alone", True) else [message, message]
-            self._note(before, height, now, msgs, [actor.signer for actor in signers], code or "".join(denied[:1]))
+            became, check = code or "".join(denied[:1]), place_of(world.refusal) if code else ""
+            self._note(before, height, now, msgs, [actor.signer for actor in signers], became, check)
             return code
 
         patch = pytest.MonkeyPatch()
@@ -110,7 +121,7 @@ class Recorder:
         patch.setattr(World, "do", record)
 
     def _note(
-        self, before: State, height: int, now: int, msgs: list[Message], signers: list[Signer], became: str
+        self, before: State, height: int, now: int, msgs: list[Message], signers: list[Signer], became: str, check: str
     ) -> None:
         self._number += 1
         keys = [self._keys[signer.key] for signer in signers if signer.key in self._keys]
@@ -128,6 +139,7 @@ class Recorder:
             Recorded(
                 test=f"{self._test} {self._number:04}",
                 became=became,
+                check=check,
                 height=height,
                 time=now,
                 put=[[key, value] for key, value in put.items()],

@@ -69,9 +69,10 @@ class Maker:
 
     def _checked(self, raw: bytes) -> bytes | CheckedTx:
         try:
-            return self.machine.codec.decode(raw)
+            self.machine.codec.decode(raw)
         except CareMeshError:
             return raw
+        return self.machine.codec.decode_again(raw)
 
 
 def follower(folder: Path, genesis: bytes) -> Replica:

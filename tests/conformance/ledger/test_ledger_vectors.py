@@ -201,6 +201,7 @@ def test_vectors_are_named_once_and_few() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 def test_the_tool_writes_the_same_again(tmp_path: Path) -> None:
     shutil.copytree(VECTORS, tmp_path / "ledger")
     subprocess.run(
@@ -208,7 +209,7 @@ def test_the_tool_writes_the_same_again(tmp_path: Path) -> None:
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         capture_output=True,
-        timeout=240,
+        timeout=900,
         check=True,
     )
     for path in sorted(VECTORS.rglob("*.json")):

@@ -165,6 +165,7 @@ def verdicts(image: Path, bent: Path, places: list[str]) -> dict[str, list[str]]
 
 @pytest.mark.promise("P5", "P6")
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_changed_byte_is_noticed_named_and_repaired_from_a_snapshot(tmp_path: Path, evidence: Any) -> None:
     rng = random.Random(9)  # noqa: S311 - a seed must replay
     maker, blocks, genesis = lived(tmp_path / "maker", 6, 16)

@@ -19,6 +19,7 @@ SHARD = 50_000
 
 @pytest.mark.promise("P7")
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ten_thousand_transactions_over_all_contracts(tmp_path: Path, evidence: Any) -> None:
     traffic = compare(tmp_path, 1, 10_000, 100)
     evidence.seed(1)
