@@ -209,6 +209,7 @@ class ConsentRules(Consents):
             signs = self.signed_for(old.stream, signers, "grant")
             why = self.giving_broken(at, signed=signs, alone=wrong != "not alone")
             why |= self.grantee_broken(old.grantee, at) | self.delegation_broken(new, at)
+            why |= self.terms_broken(new, besides=name)
             why |= broken((new.verifying != old.verifying and new.fragments != old.fragments, "consent.29"))
         message = Redelegate(
             consent=self._id(name),
@@ -259,6 +260,7 @@ class ConsentRules(Consents):
             return multiple()
         name = f"offer {len(facts.offers)}"
         identity = tagged_hash("caremesh/v1/offer", self.kernel.tx_id, bytes(4))
+        self._old_offers_leave(stream)
         facts.offers[name] = OfferFacts(stream, by, actions, purposes, until, end, identity)
         at.offers.append(name)
         return name
@@ -286,14 +288,14 @@ class ConsentRules(Consents):
             (set(new.actions) <= set(asked.actions) and new.ends <= asked.until, "consent.32"),
             (new.grantee == asked.member, "consent.32"),
         )
-        why = why if self.offer_is_open(asked) else {"consent.31"}
+        why = why if self.offer_is_open(asked) else self._not_open(asked)
         return self.gives(draft, new, None, by, wrong, offer=name, because=why)
 
     @rule(name=Ground.offers, by=relays, wrong=signing)
     def declines(self, name: str, by: str, wrong: str) -> None:
         asked = self.facts.offers[name]
         signers = self.subject(asked.stream, by, wrong)
-        why = {"consent.31"}
+        why = self._not_open(asked)
         if self.offer_is_open(asked):
             signs = self.signed_for(asked.stream, signers, "grant")
             why = broken((signs, "consent.09"), (wrong != "not alone", "consent.17"))
@@ -301,6 +303,18 @@ class ConsentRules(Consents):
             asked.status = "declined"
 
     # --- what several rules need -------------------------------------------------------------------------
+
+    def _not_open(self, asked: OfferFacts) -> set[str]:
+        return {"consent.30" if asked.status == "forgotten" else "consent.31"}
+
+    def _old_offers_leave(self, stream: str) -> None:
+        """As consents do: up to four at the head of the list that expired before audits reach back."""
+        at, before = self.facts.streams[stream], self.facts.now - self.facts.network.audit_years * 366 * DAY_S
+        for name in at.offers[:4]:
+            if self.facts.offers[name].expires > before:
+                return
+            self.facts.offers[name].status = "forgotten"
+            at.offers.remove(name)
 
     def _taking(self, granted: Consent, signers: list[Signs], wrong: str) -> set[str]:
         signs = self.signed_for(granted.stream, signers, "revoke")
@@ -373,11 +387,14 @@ class ConsentRules(Consents):
     def no_grantee_is_a_custodian_of_what_it_is_granted(self) -> None:
         if not {"streams", "consent"} & self.stirred:
             return
-        for known in self.facts.consents.values():
+        for name, known in self.facts.consents.items():
             if not self.is_over(known):
                 at = stream_queries.stream(self.state, stream_id(known.stream))
                 assert at is not None
                 assert did(known.grantee) not in at.custodians
+                held = queries.consent(self.state, consent_id(known.stream, name))
+                assert held is not None
+                assert not queries.is_custodian_of_any(self.state, at.id, held.grantee, self.facts.now)
 
     @invariant()
     def an_offer_is_answered_once(self) -> None:
@@ -385,6 +402,9 @@ class ConsentRules(Consents):
             return
         for known in self.facts.offers.values():
             found = queries.offer(self.state, known.id)
+            if known.status == "forgotten":
+                assert found is None
+                continue
             assert found is not None
             assert (found.status, found.member) == (known.status, did(known.member))
             waiting = queries.open_offer(self.state, stream_id(known.stream), did(known.member), self.facts.now)

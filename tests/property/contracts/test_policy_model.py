@@ -9,17 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from caremesh.contracts.policy import queries
-from caremesh.contracts.policy.messages import Adopt, Retire
+from caremesh.contracts.policy.messages import Adopt, Approve, Retire, Withdraw
 from caremesh.contracts.policy.request import AccessRequest, GrantRequest
+from caremesh.types import DAY_S
 from tests.support.models.facts import LawVersion
-from tests.support.models.kernel import Signs
+from tests.support.models.kernel import Signs, did
 from tests.support.models.laws import ACCESS, BROKEN, GRANT, LAWS, policy_set, says
 from tests.support.models.machine import Ground, broken, profile, twist
 
 PLACES: list[list[str]] = [["US"], ["FR"], ["FR", "US"], []]
 agreeing = st.sampled_from([["north", "south"], ["south", "west"], ["west", "north"], ["north"], []])
 ahead = st.sampled_from([1, 2, 5, 0])
-sets = st.sampled_from(["us", "fr", "house", "extra"])
+sets = st.sampled_from(["us", "us", "fr", "house", "extra", "policy"])
 QUESTIONS: list[dict[str, Any]] = [
     {"source_jurisdiction": source, "grantee_jurisdiction": grantee, "purpose": purpose}
     for source, grantee in (("US", "US"), ("US", "FR"), ("FR", "FR"), ("US", "DE"))
@@ -51,6 +52,7 @@ class PolicyRules(Ground):
             (self.quorum(signers), "policy.01"),
             (ahead > 0, "policy.02"),
             (places == sorted(places), "policy.17"),
+            (name != "policy", "policy.23"),
             (not same or wrong in BROKEN, "policy.15"),
         )
         why |= BROKEN.get(wrong, set())
@@ -60,6 +62,32 @@ class PolicyRules(Ground):
         if self.send(Adopt(rules=rules, effective=height), signers, why):
             self._ends(name, height)
             facts.laws.setdefault(name, []).append(LawVersion(law, places, height))
+
+    @rule(
+        member=st.sampled_from(["practice", "clinic", "nobody"]),
+        approval=st.sampled_from(["data-permit", "ethics-board", "good-looks"]),
+        days=st.sampled_from([1, 30, 0]),
+        agree=agreeing,
+        wrong=twist("within a day"),
+    )
+    def approves(self, member: str, approval: str, days: int, agree: list[str], wrong: str) -> None:
+        facts, signers = self.facts, self._by(agree)
+        until = (facts.now // DAY_S + days) * DAY_S + bool(wrong)
+        why = broken(
+            (self.quorum(signers), "policy.01"),
+            (approval != "good-looks", "policy.19"),
+            (until > facts.now and not wrong, "policy.20"),
+            (member in facts.members, "policy.21"),
+        )
+        if self.send(Approve(member=did(member), approval=approval, until=until), signers, why):
+            facts.approvals[member, approval] = until
+
+    @rule(member=st.sampled_from(["practice", "clinic"]), approval=st.just("data-permit"), agree=agreeing)
+    def withdraws(self, member: str, approval: str, agree: list[str]) -> None:
+        signers = self._by(agree)
+        why = broken((self.quorum(signers), "policy.01"), ((member, approval) in self.facts.approvals, "policy.22"))
+        if self.send(Withdraw(member=did(member), approval=approval), signers, why):
+            del self.facts.approvals[member, approval]
 
     @rule(name=sets, agree=agreeing, ahead=ahead)
     def retires(self, name: str, agree: list[str], ahead: int) -> None:
@@ -127,6 +155,15 @@ class PolicyRules(Ground):
             assert [(each.version, each.jurisdictions, each.starts, each.ends) for each in found] == [
                 (number, each.places, each.starts, each.ends) for number, each in enumerate(known)
             ]
+
+    @invariant()
+    def an_approval_counts_until_its_day(self) -> None:
+        if "policy" in self.stirred:
+            for member in ("practice", "clinic"):
+                counting = [(name, until) for (who, name), until in self.facts.approvals.items() if who == member]
+                for at in (self.facts.now, *(until for _, until in counting)):
+                    expected = sorted(name for name, until in counting if at < until)
+                    assert queries.approvals(self.state, did(member), at) == expected
 
     @invariant()
     def no_block_has_two_laws_under_one_name(self) -> None:

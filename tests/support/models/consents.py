@@ -97,7 +97,8 @@ class Consents(Permits):
         """Lists name segments that are there, in ascending order; an existing scope ends at a height that is."""
         numbers = list(given.segments)
         if given.kind == "listed":
-            right = bool(numbers) and numbers == sorted(set(numbers)) and numbers[-1] < len(at.segments)
+            there = all(each < len(at.segments) and at.segments[each].status != "erased" for each in numbers)
+            right = bool(numbers) and numbers == sorted(set(numbers)) and there
             return broken((right and not given.height, "consent.18"))
         fits = given.height <= self.facts.height + 1 if given.kind == "existing" else not given.height
         return broken((fits and not numbers, "consent.18"))
@@ -105,7 +106,13 @@ class Consents(Permits):
     def grantee_broken(self, grantee: str, at: Stream) -> set[str]:
         if grantee not in self.facts.members:
             return {"consent.05"}
-        return broken((self.is_active(grantee), "consent.06"), (grantee not in at.custodians, "consent.07"))
+        return broken((self.is_active(grantee), "consent.06"), (not self.keeps_any(grantee, at), "consent.07"))
+
+    def keeps_any(self, member: str, at: Stream) -> bool:
+        """Whether a member keeps a fragment of the stream: as its custodian, or of a consent that is not over."""
+        granted = [self.facts.consents[each] for each in at.consents]
+        kept = [keeper for each in granted if not self.is_over(each) for keeper, _ in each.fragments]
+        return member in (*at.custodians, *kept)
 
     def delegation_broken(self, new: Consent, at: Stream) -> set[str]:
         """For this epoch, to the grantee's key, with a fragment for each custodian."""
@@ -170,8 +177,6 @@ class Consents(Permits):
         if new == old.scope:
             return True
         if new.kind == "listed":
-            if old.scope.kind == "listed":
-                return set(new.segments) <= set(old.scope.segments)
             return all(self.in_scope(old, number) for number in new.segments)
         if new.kind == "existing":
             return old.scope.kind == "future" or (old.scope.kind == "existing" and new.height <= old.scope.height)

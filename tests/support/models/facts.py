@@ -228,5 +228,9 @@ class Facts:
     records: dict[str, Record] = field(default_factory=dict)
     lists: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """Records by ("stream" | "consent" | "requester", its name), without those that were dropped."""
-    reports: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    """By custodian: (root, count)."""
+    queue: list[str] = field(default_factory=list)
+    """All records in order of time, without those that were dropped."""
+    reports: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)
+    """By custodian: (root, count, when)."""
+    approvals: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By member and approval: until when."""

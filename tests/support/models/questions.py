@@ -96,13 +96,10 @@ class Questions(Consents):
         if granted is None or granted.grantee != asked.member:
             return {"access.01"}
         why = broken(
-            (not self.brake_stops(), "access.06"),
             (
                 not asked.asserted or (asked.requester == asked.member and asked.visit is None),
                 "access.03",
             ),
-            (bool(asked.basis) and len(set(asked.basis)) == len(asked.basis), "access.04"),
-            (not asked.renews or self._continues(asked), "access.19"),
         )
         if asked.visit is not None:
             return why | self._visit_broken(asked, asked.visit, signers)
@@ -116,6 +113,9 @@ class Questions(Consents):
         acts = self.may_act(asked.requester, asked.member)
         numbers = list(asked.segments)
         why = broken(
+            (not self.brake_stops(), "access.06"),
+            (bool(asked.basis) and len(set(asked.basis)) == len(asked.basis), "access.04"),
+            (not asked.renews or self._continues(asked), "access.19"),
             (self.is_in_force(granted), "access.10"),
             (granted.epoch == facts.streams[granted.stream].epoch, "access.21"),
             (asked.purpose in granted.purposes, "access.11"),
@@ -124,7 +124,7 @@ class Questions(Consents):
             (asked.asserted or acts, "access.14"),
             (bool(asked.renews) or granted.most is None or granted.visits < granted.most, "access.15"),
             (granted.place in (None, member.place), "access.16"),
-            (not granted.second or self._second(asked, signers), "access.20"),
+            (not granted.second or (not asked.asserted and self._second(asked, signers)), "access.20"),
         )
         asks = {
             "purpose": asked.purpose,
@@ -158,16 +158,30 @@ class Questions(Consents):
             **fields,  # type: ignore[arg-type]
         )
         facts.records[name] = record
-        before = facts.now - facts.network.audit_years * 366 * DAY_S
-        owners = [("stream", stream), ("requester", asked.requester), ("consent", asked.consent)]
-        for owner in owners[: 3 if asked.consent else 2]:
-            entries = facts.lists.setdefault(owner, [])
-            for _ in range(4):
-                if not entries or not (facts.records[entries[0]].forgotten or facts.records[entries[0]].at <= before):
-                    break
-                facts.records[entries.pop(0)].forgotten = True
-            entries.append(name)
+        self._old_records_leave()
+        facts.queue.append(name)
+        for owner in self._lists(record):
+            facts.lists.setdefault(owner, []).append(name)
         return name
+
+    def _lists(self, record: Record) -> list[tuple[str, str]]:
+        lists = [("stream", record.stream), ("requester", record.requester)]
+        return [*lists, ("consent", record.consent)] if record.consent else lists
+
+    def _old_records_leave(self) -> None:
+        """With each new record, up to four of the oldest that are older than audits reach back: out of every list."""
+        facts, before = self.facts, self.facts.now - self.facts.network.audit_years * 366 * DAY_S
+        for name in facts.queue[:4]:
+            record = facts.records[name]
+            if record.at > before:
+                return
+            record.forgotten = True
+            facts.queue.remove(name)
+            for owner in self._lists(record):
+                facts.lists[owner].remove(name)
+            granted = facts.consents.get(record.consent)
+            if granted is not None and not self.is_in_force(granted):
+                granted.visits = 0
 
     def may_act(self, person: str, member: str) -> bool:
         """Appointed, not suspended, licensed."""
@@ -257,14 +271,16 @@ class Questions(Consents):
             return self.recorded("refusal", asked, granted.stream, why=code, policies=policies)
         assert event.type == "access/permitted", f"denied by {event.attributes.get('why')}, but no rule is broken"
         renewed = facts.records[asked.renews] if asked.renews else None
-        granted.visits += renewed is None
+        began = facts.now if renewed is None else renewed.began
+        ends = [began + HALF_A_DAY_S, granted.ends, *([asked.visit.ends] if asked.visit else [])]
         name = self.recorded(
             "receipt",
             asked,
             granted.stream,
             policies=policies,
-            expires=min(facts.now + facts.network.receipt_life, granted.ends),
-            began=facts.now if renewed is None else renewed.began,
+            expires=min(facts.now + facts.network.receipt_life, *ends),
+            began=began,
         )
+        granted.visits += renewed is None
         facts.records[name].first = name if renewed is None else renewed.first
         return name
