@@ -33,6 +33,7 @@ from caremesh.testing.person import Person
 from caremesh.types import Digest
 from tests.support import synthea
 
+AREAS: Final = ("import",)
 RUNS: Final = 3
 FEW: Final = 10
 MANY: Final = 1_000

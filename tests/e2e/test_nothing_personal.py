@@ -56,9 +56,11 @@ def test_no_text_of_a_record_is_in_any_file(mesh: Path, personal: list[bytes]) -
     files = [path for path in sorted(mesh.rglob("*")) if path.is_file()]
     assert len(personal) > 1_000
     assert sum(path.stat().st_size for path in files) > 1_000_000
+    public = b"".join(samples.directory())  # nobody's records, plain by design, in the directory and nowhere else
     for path in files:
         data = path.read_bytes()
-        leaked = [text for text in personal if text in data]
+        known = public if path.parent.name == "directory" else b""
+        leaked = [text for text in personal if text in data and text not in known]
         assert not leaked, path.relative_to(mesh)
 
 
