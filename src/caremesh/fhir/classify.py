@@ -143,7 +143,7 @@ def _by_attachments(json: dict[str, Any], sets: ValueSets) -> Iterator[str]:
             yield from look(_visible(text)).categories
             if "<" in text:
                 yield from look(_visible(_without_tags(text))).categories
-        elif json.get("resourceType") in _OPAQUE_TYPES and not normal:
+        elif str(json.get("resourceType")) in _OPAQUE_TYPES and not normal:
             yield UNCLASSIFIED
 
 
@@ -161,7 +161,7 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
         item = waiting.pop()
         if isinstance(item, dict):
             yield item
-            waiting += item.values()
+            waiting += [value for value in item.values() if isinstance(value, (dict, list))]
         elif isinstance(item, list):
             waiting += item
 

@@ -40,7 +40,7 @@ def references(json: Any) -> Iterator[tuple[str, str]]:
             reference = item.get("reference")
             if isinstance(reference, str):
                 yield name, reference
-            waiting += item.items()
+            waiting += [row for row in item.items() if isinstance(row[1], (dict, list))]
         elif isinstance(item, list):
             waiting += [(name, each) for each in item]
 

@@ -104,6 +104,8 @@ def survey(
     if len(patients) > 1 and kind != "ndjson":
         raise BadInput(fhir_errors.TWO_PATIENTS)
     if not patients and kind in BUNDLE_KINDS and _is_nobodys(found, known):
+        if any(refusal.type == "Patient" for refusal in refused):  # the reason for all the rest
+            return Survey(found=[], refused=refused, skipped=0, outside=0, not_checked=sorted(not_checked))
         raise BadInput(fhir_errors.NO_PATIENT)
     for patient in sorted(patients):
         if known.is_enrolled(patient):

@@ -204,3 +204,10 @@ def test_references_at_any_depth_with_the_name_of_their_element() -> None:
     assert sorted(references(json)) == [("result", "Observation/b"), ("subject", "Patient/a")]
     assert subject_of(json) == "Patient/a"
     assert subject_of({"beneficiary": {"display": "x"}}) == ""
+
+
+def test_a_line_that_is_not_utf8_is_one_refusal() -> None:
+    found = list(lines(iter([b'{"resourceType":"Condition","t":"\xff"}\n{"resourceType":"Condition"}']), 1000))
+    with pytest.raises(BadInput, match=r"fhir\.01.*line 1 byte 33"):
+        read_entry(found[0])
+    assert read_entry(found[1]).type == "Condition"
