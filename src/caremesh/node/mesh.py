@@ -274,6 +274,7 @@ class LocalMesh:
             copy = self.engine if name == OPERATOR else self._follower(name, opened)
             member = Member(home, _Ledger(self.engine, copy), clock)
             opened.callback(member.log.close)
+            opened.callback(member.directory.close)
             opened.callback(member.ledger.outbox.close)
             self.members[name] = member
             self._upkeep.append(Upkeep(copy, folder / name / LEDGER, folder / name / SNAPSHOTS))
