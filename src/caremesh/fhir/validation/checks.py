@@ -69,7 +69,7 @@ def at(problems: Problems | None, name: str, below: Problems) -> Problems:
     """The problems of a child, under its name."""
     found = problems if problems is not None else []
     if not name:
-        return [*found, *below][:MAX_PROBLEMS]
+        return [*found, *below]
     for path, rule, detail in below[: MAX_PROBLEMS - len(found)]:
         found.append(Problem(f"{name}{path}" if not path or path[0] == "[" else f"{name}.{path}", rule, detail))
     return found
