@@ -210,7 +210,7 @@ class Function:
         code = element.keys[key]
         lines: list[str] = []
         if element.many and element.max != "*":
-            lines.append(f"if q := counted(x, {element.max}): p = at(p, {key!r}, q)")
+            raise CannotCompile(f"{element.path}: at most {element.max}; R4 has no such element")
         if self.types.is_primitive(code):
             if element.many:
                 lines.append(f"if q := whole_array(v, {key!r}): p = at(p, {key!r}, q)")

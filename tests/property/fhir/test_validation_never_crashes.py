@@ -6,6 +6,7 @@ import copy
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from caremesh.fhir.validation.dispatch import types
 from caremesh.fhir.validation.text import parse
 from tools.fhir_examples import kept
 
+pytestmark = pytest.mark.slow
 SMALL = [json.loads(data) for name, data in sorted(kept("r4").items()) if len(data) < 3_000][::7]
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
 JSON = st.recursive(

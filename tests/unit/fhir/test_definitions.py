@@ -55,6 +55,7 @@ def test_generated_functions_are_what_the_generator_writes() -> None:
     assert {path.stem: path.read_text("utf-8") for path in GENERATED.glob("*.py")} == fhir_functions.modules()
 
 
+@pytest.mark.slow
 def test_every_constraint_of_r4_is_accounted_for() -> None:
     """Compiled, written by hand, or left out with a reason: nothing is forgotten."""
     types = Types(definitions.structure())

@@ -61,8 +61,7 @@ def put(problems: Problems | None, path: str, rule: str, detail: str = "") -> Pr
     """One more problem."""
     if problems is None:
         return [Problem(path, rule, detail)]
-    if len(problems) < MAX_PROBLEMS:
-        problems.append(Problem(path, rule, detail))
+    problems.append(Problem(path, rule, detail))
     return problems
 
 
@@ -70,7 +69,7 @@ def at(problems: Problems | None, name: str, below: Problems) -> Problems:
     """The problems of a child, under its name."""
     found = problems if problems is not None else []
     if not name:
-        return [*found, *below][:MAX_PROBLEMS]
+        return [*found, *below]
     for path, rule, detail in below[: MAX_PROBLEMS - len(found)]:
         found.append(Problem(f"{name}{path}" if not path or path[0] == "[" else f"{name}.{path}", rule, detail))
     return found
@@ -89,11 +88,6 @@ def many(check: Check, nodes: list[Any], c: Context) -> Problems | None:
 def bare(v: dict[str, Any]) -> bool:
     """True for an element without value or children (ele-1)."""
     return not v or (len(v) == 1 and "id" in v)
-
-
-def counted(nodes: list[Any], most: int) -> Problems | None:
-    """Not more than a number."""
-    return put(None, "", "max", str(most)) if len(nodes) > most else None
 
 
 def codes(name: str) -> frozenset[str]:

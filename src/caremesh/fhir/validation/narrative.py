@@ -5,7 +5,6 @@ https://hl7.org/fhir/R4/narrative.html
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 from xml.parsers import expat
 
@@ -166,7 +165,6 @@ class _Reader:
             self.said = True
 
 
-@lru_cache(maxsize=512)
 def faults(text: str) -> tuple[str, str, frozenset[str]]:
     """The rule that a narrative breaks ("" for none) and how; and links to what it does not hold itself."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:

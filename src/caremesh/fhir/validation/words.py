@@ -30,7 +30,6 @@ RULES: Final = {
         "incomplete", "Because of the issues of shape, the rules after them were not all checked.", "information"
     ),
     "min": Words("required", "An element that must be there is missing."),
-    "max": Words("structure", "There are more than {} of this element."),
     "choice": Words("structure", "There is more than one form of an element that may have one."),
     "empty-array": Words("structure", "An array may not be empty; leave the element out."),
     "null": Words("structure", "null stands for a value that has extensions, and there are none."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caremesh.fhir.validation.checks import (
-    Bound, Check, Context, Problems, at, bare, codes, counted, is_absolute, is_base64, is_uri, is_whole, known_code,
+    Bound, Check, Context, Problems, at, bare, codes, is_absolute, is_base64, is_uri, is_whole, known_code,
     many, put, real_day, refer, refer_all, values, whole_array,
 )
 from caremesh.fhir.validation.invariants import domain, extension
