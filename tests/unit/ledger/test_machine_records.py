@@ -12,7 +12,7 @@ from caremesh import codec
 from caremesh.errors import BadInput, CareMeshError, WrongLedger
 from caremesh.ledger import history, replays
 from caremesh.ledger.admission import QUOTA, Quota
-from caremesh.ledger.application import Result
+from caremesh.ledger.application import Params, Result
 from caremesh.ledger.execution import Results
 from caremesh.ledger.machine import Machine
 from tests.support.blocks import block, codes, machine
@@ -77,6 +77,18 @@ def test_an_id_is_kept_in_the_last_second_too(ledger: Machine) -> None:
     last = transaction(Put(key=b"a", value=b"1"), expires_at=START_S + 5)
     assert codes(block(ledger, last, time=START_S + 5)) == [""]
     assert codes(block(ledger, last, time=START_S + 5)) == ["ledger.09"]
+
+
+def test_the_index_of_a_kept_block_outlives_older_blocks_that_held_the_same(tmp_path: Path) -> None:
+    ledger = machine(tmp_path, Kv([MEMBER], Params(retain_blocks=2, kept_heights=1)))
+    tx = put(1)
+    found = []
+    for _ in range(6):
+        done = block(ledger, tx)
+        outcome = ledger.outcome(done.results.txs[0])
+        found.append(None if outcome is None else (outcome[0], outcome[1].code))
+    assert found == [(1, ""), (1, ""), None, (4, "ledger.09"), (4, "ledger.09"), None]
+    ledger.store.close()
 
 
 def test_a_leaf_of_the_history_is_an_id_and_its_code(ledger: Machine) -> None:
