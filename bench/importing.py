@@ -39,7 +39,7 @@ FEW: Final = 10
 MANY: Final = 1_000
 END_TO_END: Final = 20
 ROWS_A_PATIENT: Final = 60
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
+_UUID: Final = re.compile(r"(?<!\|)[0-9a-f]{8}(-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 LAYERS: Final = ("validation", "classify", "entries", "text", "references", "sealing", "blobs", "custodian", "ledger",
                  "consensus", "contracts", "source", "crypto")  # fmt: skip
 

@@ -37,12 +37,15 @@ def references(json: Any) -> Iterator[tuple[str, str]]:
     while waiting:
         name, item = waiting.pop()
         if isinstance(item, dict):
-            reference = item.get("reference")
-            if isinstance(reference, str):
-                yield name, reference
-            waiting += [row for row in item.items() if isinstance(row[1], (dict, list))]
+            for key, value in item.items():
+                if isinstance(value, (dict, list)):
+                    waiting.append((key, value))
+                elif key == "reference" and isinstance(value, str):
+                    yield name, value
         elif isinstance(item, list):
-            waiting += [(name, each) for each in item]
+            for value in item:
+                if isinstance(value, (dict, list)):
+                    waiting.append((name, value))  # noqa: PERF401 - the stack is being read
 
 
 def subject_of(json: dict[str, Any]) -> str:

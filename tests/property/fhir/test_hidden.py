@@ -142,3 +142,13 @@ def test_an_attachment_that_cannot_be_read_is_restricted_unless_labelled_as_norm
     assert placed(record | normal) == "documents"
     photo = {"resourceType": "Patient", "photo": [{"contentType": "image/png", "data": "AAAA"}]}
     assert placed(photo) == "demographics"
+
+
+@pytest.mark.parametrize("kind", ["FamilyMemberHistory", "MolecularSequence", "Observation", "Consent", "Bundle"])
+def test_a_resource_that_is_restricted_by_what_it_is(kind: str) -> None:
+    inner = {"resourceType": kind, "status": "final"}
+    for record in OPEN_RECORDS:
+        assert placed(record | {"contained": [inner]}) in SENSITIVE
+        assert placed(record | {"contained": [{"resourceType": "Organization"}]}) in OPEN
+    nested = {"resourceType": "Bundle", "entry": [{"resource": inner}]}
+    assert placed(OPEN_RECORDS[0] | {"contained": [nested]}) in SENSITIVE

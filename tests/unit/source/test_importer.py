@@ -355,7 +355,11 @@ def test_with_too_few_custodians_nothing_is_registered(source: Source, mesh: Loc
 
 
 def test_a_store_that_fails_stops_the_import(source: Source, mesh: LocalMesh, patient: str) -> None:
-    source._stores = [mesh.stores()[0], _Failing(mesh.stores()[1], "put_all", 0)]
+    class Full:
+        def put_all(self, *_: object) -> None:
+            raise StorageFailed(STOPPED)
+
+    source._stores = [mesh.stores()[0], Full()]  # type: ignore[list-item]
     with pytest.raises(StorageFailed):
         source.import_bundle(bundle(patient_entry(patient)))
     assert held(source, mesh, patient) == []
