@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from caremesh.fhir.validation import validate
+from caremesh.fhir.validation import dispatch, validate
 from caremesh.fhir.validation.checks import MAX_PROBLEMS
 from caremesh.fhir.validation.text import MAX_BYTES
 
@@ -138,3 +138,42 @@ def test_what_was_not_checked_is_said() -> None:
 def test_rules_after_a_wrong_shape_are_said_to_be_unchecked() -> None:
     outcome = validate({"resourceType": "Observation", "status": "final", "code": {"coding": 7}})
     assert {issue.rule for issue in outcome.issues} == {"shape-type", "rest-not-checked"}
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        {"resourceType": "Patient", "id": ["p"]},
+        {"resourceType": ["Patient"], "id": "p"},
+        {"resourceType": "Patient", "id": "p", "meta": 7},
+        {"resourceType": "Patient", "id": "p", "contained": 7},
+        {"resourceType": "Patient", "id": {"p": 1}, "meta": [1], "name": [[]]},
+        {"resourceType": "Patient", "id": "p", "name": {"id": ["x"]}},
+    ],
+)
+def test_a_misshapen_resource_inside_another_is_an_error(inside: dict[str, Any]) -> None:
+    """The rules of the outer resource meet it before its own schema has."""
+    div = '<div xmlns="http://www.w3.org/1999/xhtml"><a href="#p">a</a></div>'
+    outer = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "x"},
+        "contained": [inside],
+        "subject": {"reference": "#p"},
+        "text": {"status": "generated", "div": div},
+    }
+    entry = {"fullUrl": "http://example.org/Observation/a", "resource": outer}
+    for resource in (outer, {"resourceType": "Bundle", "type": "document", "entry": [{"resource": inside}, entry]}):
+        outcome = validate(resource)
+        assert not outcome.valid
+        assert any(issue.expression for issue in outcome.issues)
+
+
+def test_what_the_rules_stumble_over_never_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: Any) -> None:
+        raise TypeError
+
+    monkeypatch.setattr(dispatch, "function", lambda _: stumble)
+    outcome = validate(PATIENT + b"}")
+    assert [issue.rule for issue in outcome.issues] == ["shape-inside"]
+    assert not outcome.valid

@@ -255,6 +255,7 @@ def _contained(name: str, c: Context, targets: frozenset[str] | None) -> Problem
         return put(None, "", "ref-1")
     if targets is not None:
         for each in c.root.get("contained", ()) if c.root.get("id") != name else ():
-            if each.get("id") == name and each.get("resourceType") not in targets:
+            kind = each.get("resourceType")
+            if each.get("id") == name and isinstance(kind, str) and kind not in targets:
                 return put(None, "reference", "reference-target", ", ".join(sorted(targets)))
     return None

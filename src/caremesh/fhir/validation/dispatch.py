@@ -15,6 +15,7 @@ from caremesh.fhir.validation.checks import Check, Context, Problem, Problems, a
 PREFIX: Final = "caremesh.fhir.validation.generated"
 FIELD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 SHAPE: Final = "shape"
+STUMBLES: Final = (TypeError, AttributeError, KeyError, ValueError, IndexError)
 
 
 @cache
@@ -53,18 +54,21 @@ def inner(v: dict[str, Any], c: Context) -> Problems | None:
         held = v.get("contained")
         c.ids = _ids(v, held) if held.__class__ is list else frozenset()
     if wrong is None:
-        return function(name)(v, c)
+        try:
+            return function(name)(v, c)
+        except STUMBLES:  # over a resource inside, whose own shape nobody has looked at yet
+            return put(None, "", f"{SHAPE}-inside")
     # The functions count on every element being of its type. Where they stumble, the rest stays unchecked, and is
     # said so.
     try:
         found = function(name)(v, c)
-    except (TypeError, AttributeError, KeyError, ValueError, IndexError):
+    except STUMBLES:
         return put(wrong, "", "rest-not-checked")
     return at(wrong, "", [each for each in found if each.path not in {one.path for one in wrong}]) if found else wrong
 
 
 def _ids(v: dict[str, Any], held: list[Any]) -> frozenset[str]:
-    found = {each.get("id") for each in held if each.__class__ is dict}
+    found = [each.get("id") for each in held if each.__class__ is dict]
     return frozenset(each for each in (*found, v.get("id")) if isinstance(each, str))
 
 

@@ -108,7 +108,8 @@ def narrative(v: Any, c: Context) -> Problems | None:
 
 def _element_ids(resource_: dict[str, Any]) -> set[str]:
     """Every id in a resource."""
-    return {node["id"] for node in (resource_, *descendants([resource_])) if isinstance(node, dict) and "id" in node}
+    nodes = (resource_, *descendants([resource_]))
+    return {node["id"] for node in nodes if isinstance(node, dict) and isinstance(node.get("id"), str)}
 
 
 def one_content(v: Any, _c: Context) -> Problems | None:
@@ -166,7 +167,9 @@ def contained(v: Any, c: Context) -> Problems | None:
     nodes = v["contained"]
     problems = many(lambda node, _: dispatch.inner(node, c.inside(node)), nodes, c)
     for node in nodes:
-        meta = node.get("meta", {})
+        meta = node.get("meta")
+        if not isinstance(meta, dict):
+            meta = {}
         if "contained" in node:
             problems = put(problems, "", "dom-2")
         if "versionId" in meta or "lastUpdated" in meta:
@@ -181,7 +184,7 @@ def contained(v: Any, c: Context) -> Problems | None:
         for node in nodes:
             if "id" in node and f"#{node['id']}" not in used and id(node) not in back:
                 problems = put(problems, "", "dom-3")
-    ids = [node["id"] for node in nodes if "id" in node]
+    ids = [node["id"] for node in nodes if isinstance(node.get("id"), str)]
     return put(problems, "", "contained-twice") if len(set(ids)) != len(ids) else problems
 
 

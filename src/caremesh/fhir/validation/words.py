@@ -25,6 +25,7 @@ RULES: Final = {
     "shape-maximum": Words("value", "The number is larger than its data type allows."),
     "shape-required": Words("structure", "A resource has no resourceType."),
     "shape-constant": Words("structure", "resourceType is not the type that may stand here."),
+    "shape-inside": Words("structure", "A resource inside this one is not of R4's shape; check it alone."),
     "shape-anyOf": Words("structure", "The value is not of the type or form that R4 has here."),
     "rest-not-checked": Words(
         "incomplete", "Because of the issues of shape, the rules after them were not all checked.", "information"
