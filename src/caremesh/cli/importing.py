@@ -132,8 +132,9 @@ def _tell(report: ImportReport, *, as_json: bool) -> None:
         console().print(f"{report.settled} segments of an interrupted import were registered.")
     if report.outside:
         console().print(f"{report.outside} references lead to records that are not here; they stay as they are.")
-    for what in report.not_checked:
-        console().print(f"[dim]Not checked: {what}[/dim]")
+    if report.not_checked:
+        first, count = report.not_checked[0], len(report.not_checked)
+        console().print(f"[dim]{count} kinds of check were not made (--json lists them), the first: {first}[/dim]")
     _tell_refused(report)
 
 

@@ -27,6 +27,9 @@ WRONG_TXS = ErrorCode(
 )
 
 
+TOO_LARGE = ErrorCode("consensus.08", "This block is larger than the ledger allows.", "Ask another node for the block.")
+
+
 class Committed(Struct, frozen=True):
     """What became of a transaction, once it is in a block. ``tx``: its id, 36 bytes."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from caremesh import codec
 from caremesh.consensus import kept
-from caremesh.consensus.interface import DIVERGED, OUT_OF_ORDER, WRONG_TXS, Committed, Status
+from caremesh.consensus.interface import DIVERGED, OUT_OF_ORDER, TOO_LARGE, WRONG_TXS, Committed, Status
 from caremesh.consensus.verification import Verifier
 from caremesh.errors import Refused, Tampered
 from caremesh.ledger.application import Application, Event
@@ -49,12 +49,14 @@ class Replica:
         self._light = LightClient(chain, validators, trusted_at=self.machine.head.time, trust_period_s=FOREVER_S)
 
     def apply(self, block: Block) -> None:
-        """Execute the next block. Raises Refused consensus.02, Tampered consensus.03, .07, light.NN; StorageFailed."""
+        """Execute the next one. Raises Refused consensus.02; Tampered consensus.03, .07, .08, light; StorageFailed."""
         header = block.signed.content()
         head = self.machine.head
         if header.height != head.height + 1 or header.previous != head.header:
             raise Refused(OUT_OF_ORDER, f"height {header.height}")
         self._light.check(LightBlock(block.signed, self._validators), self._clock())
+        if len(block.txs) > 1 and sum(map(len, block.txs)) > self.machine.params.max_block_bytes:
+            raise Tampered(TOO_LARGE, f"height {header.height}")
         if header.txs != txs_root(block.txs):
             raise Tampered(WRONG_TXS, f"height {header.height}")
         txs = self._verifier.decode_or_keep(block.txs)

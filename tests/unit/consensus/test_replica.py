@@ -17,6 +17,7 @@ from caremesh.consensus.replica import Replica
 from caremesh.consensus.verification import Verifier
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, WrongLedger
+from caremesh.ledger.application import Params
 from caremesh.ledger.blocks import HEADER_DOMAIN, Block, HeaderSignature, SignedHeader, txs_root
 from caremesh.ledger.light import check_answer
 from caremesh.ledger.transactions import TransactionCodec
@@ -205,3 +206,21 @@ def test_workers_verify_with_the_same_outcome(tmp_path: Path) -> None:
         assert follower.status() == made.status()
         made.close()
         follower.close()
+
+
+@pytest.mark.promise("P7")
+def test_a_block_larger_than_the_ledger_allows_is_not_applied(tmp_path: Path) -> None:
+    """The engine that made it followed no limit; every replica does."""
+    source = engine(tmp_path / "source", Kv([MEMBER], Params(max_block_bytes=2**20)))
+    source.submit_many([transaction(Put(key=b"%d" % number, value=bytes(30_000))) for number in range(3)])
+    [block] = source.blocks(1)
+    total = sum(map(len, block.txs))
+    for limit, refused in ((total, False), (total - 1, True)):
+        made = replica(tmp_path / str(limit), source, Kv([MEMBER], Params(max_block_bytes=limit)))
+        if refused:
+            with pytest.raises(Tampered, match=r"consensus\.08"):
+                made.apply(block)
+        else:
+            made.apply(block)
+        made.close()
+    source.close()
