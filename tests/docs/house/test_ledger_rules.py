@@ -1,4 +1,4 @@
-"""The page that says where each rule of the ledger is: every place and every test that it names exists."""
+"""Pages that name tests and places in code: where each rule of the ledger is, what an attacker gets. They exist."""
 
 from __future__ import annotations
 
@@ -32,3 +32,11 @@ def test_code_and_test_of_a_rule_exist(rule: str, path: str, symbol: str, test: 
         assert found, f"{rule}: {path} has no {symbol}"
         scope = found[0].body
     assert test in TESTS, f"{rule}: there is no test {test}"
+
+
+def test_every_threat_names_a_test_that_exists() -> None:
+    page = (ROOT / "docs/explanation/threat-model.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| attacker ")]
+    named = [re.search(r"\| `(test_\w+)` \|$", row) for row in rows]
+    assert len(rows) > 20
+    assert [row for row, found in zip(rows, named, strict=True) if found is None or found[1] not in TESTS] == []
