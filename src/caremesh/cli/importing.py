@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from caremesh.cli.output import AsJson, Home, console, error_fields, fail, print_json, print_table, progress
@@ -55,6 +54,8 @@ def import_(
                 report = report.plus(content.into(source, show))
         except NotImported as error:
             if as_json:
+                import msgspec
+
                 print_json(error_fields(error) | {"refused": msgspec.to_builtins(error.report.refused)})
             else:
                 _tell_refused(error.report)
@@ -118,6 +119,8 @@ def _contents(files: list[str]) -> Iterator[_Document | _Lines]:
 
 def _tell(report: ImportReport, *, as_json: bool) -> None:
     if as_json:
+        import msgspec
+
         print_json(msgspec.to_builtins(report))
         return
     if report.records:
