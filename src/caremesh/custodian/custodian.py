@@ -50,7 +50,7 @@ from caremesh.sealing.custody import (
 )
 from caremesh.sealing.descriptor import read_descriptor
 from caremesh.sealing.release_log import link_of
-from caremesh.types import ConsentId, Count, Did, Digest, Height, Seconds, StreamId
+from caremesh.types import ConsentId, Count, Did, Digest, Seconds, StreamId
 
 T = TypeVar("T", SealDeposit, ReleaseRequest, StreamRequest)
 
@@ -112,6 +112,7 @@ class Custodian:
         self._ledger = ledger
         self._clock = clock
         self._answered: dict[bytes, Seconds] = {}
+        self._cursor = ""
 
     def deposit_fragment(self, sealed: bytes) -> bytes:
         """Keep a wallet's fragment; the signed acknowledgement. Raises Tampered, Refused custodian.20."""
@@ -233,7 +234,7 @@ class Custodian:
             )
             for stream, segment in destroyed.segments
         ]
-        self._log.put_cursor(_end_of(header.height))
+        self._cursor = f"{header.height}.{_LAST}"  # after everything of this height
         return [codec.encode(signed) for signed in confirmed]
 
     def seals(self, data: bytes) -> bytes:
@@ -281,13 +282,12 @@ class Custodian:
         self._fellows = fellows
 
     def _sweep(self, reader: Reader, now: Seconds) -> Destroyed:
-        """Look at what the events since the last time name; at everything when some of them have gone."""
-        cursor = self._log.cursor()
+        """Look at what the events since the last time name; at everything after a start, or when some have gone."""
         found = Touched([], [], [])
         try:
-            if not cursor:
+            if not self._cursor:
                 return self._keeping.sweep_all(reader, now)
-            for _, event in self._ledger.subscribe(cursor):
+            for _, event in self._ledger.subscribe(self._cursor):
                 found.add(event)
         except BadInput:
             return self._keeping.sweep_all(reader, now)
@@ -374,11 +374,6 @@ class Touched(NamedTuple):
             self.consents.append(about["consent"])
         elif event.type.startswith("records/"):
             self.streams.append(about["stream"])
-
-
-def _end_of(height: Height) -> str:
-    """The cursor after everything of a height."""
-    return f"{height}.{_LAST}"
 
 
 def _peek(signed: Signed, kind: type[T]) -> T:

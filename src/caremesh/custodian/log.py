@@ -1,7 +1,7 @@
 """The release log as this custodian keeps it: one counted hash chain per stream, in an LMDB environment of its own.
 
 Format and checks are in ``sealing/release_log.py``. An entry is durable before anything is released (``custodian.py``).
-Beside the log are the heads of the last roots that were made to be anchored, and how far the ledger was followed.
+Beside the log are the heads of the last roots that were made to be anchored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from caremesh.types import Digest, ReceiptId, Seconds, StreamId
 _HEAD_PREFIX: Final = b"head/"
 _ENTRY_PREFIX: Final = b"entry/"
 _ANCHORS: Final = (b"anchor/0", b"anchor/1")
-_CURSOR: Final = b"cursor"
 _MAP_SIZE_BYTES: Final = 1 << 34
 """Address space reserved, not disk used."""
 
@@ -103,14 +102,6 @@ class ReleaseLog:
                 self._cached = {root: found}
                 return found
         return None
-
-    def cursor(self) -> str:
-        """How far the ledger's events were followed; empty at first."""
-        return self._stored(_CURSOR).decode()
-
-    def put_cursor(self, cursor: str) -> None:
-        """Remember it. Raises StorageFailed storage.01."""
-        self._put({_CURSOR: cursor.encode()})
 
     def close(self) -> None:
         """Let go of the files."""

@@ -19,6 +19,7 @@ from caremesh.crypto.keys import SigningKey
 from caremesh.custodian.checks import Head, check_fresh
 from caremesh.custodian.keeping import Keeping
 from caremesh.errors import Refused, Tampered
+from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import custody
 from caremesh.sealing.custody import FragmentDeposit, SealDeposit
 from caremesh.types import DAY_S, Did
@@ -250,6 +251,18 @@ def test_a_member_that_the_consent_does_not_name(scene: Scene) -> None:
 
 @pytest.mark.promise("P3")
 def test_expiry_destroys_fragments(scene: Scene) -> None:
+    assert vault_names(scene, "fragment/")
+    scene.clock.advance(31 * DAY_S)
+    scene.mesh.tick()
+    assert not vault_names(scene, "fragment/")
+    assert len(scene.mesh.confirmations) == 3
+
+
+@pytest.mark.promise("P3")
+def test_expiry_destroys_fragments_after_a_restart_too(scene: Scene, tmp_path: Path) -> None:
+    scene.mesh.close()
+    scene.mesh = LocalMesh(tmp_path / "mesh", scene.clock)
+    scene.custodian = scene.mesh.custodians[scene.custodian.did]
     assert vault_names(scene, "fragment/")
     scene.clock.advance(31 * DAY_S)
     scene.mesh.tick()
