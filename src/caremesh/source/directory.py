@@ -51,7 +51,7 @@ class Directory:
             with self._env.begin(write=True) as txn:
                 for entry, data in entries:
                     name = _name("e", entry.type, entry.id)
-                    versions = [self._open(bytes(value)).data for value in _under(txn, name)]
+                    versions = [self._open(value).data for _, value in _under(txn, name)]
                     if entry.data in versions:
                         continue
                     txn.put(name + len(versions).to_bytes(4), data)
@@ -65,7 +65,7 @@ class Directory:
     def versions(self, type_: str, id_: str) -> list[bytes]:
         """All signed versions of a resource, the oldest first; empty when there is none."""
         with self._env.begin() as txn:
-            return [bytes(value) for value in _under(txn, _name("e", type_, id_))]
+            return [value for _, value in _under(txn, _name("e", type_, id_))]
 
     def get(self, type_: str, id_: str) -> DirectoryEntry | None:
         """The newest version of a resource. Raises Tampered custody.NN, fhir.34."""
@@ -78,7 +78,7 @@ class Directory:
             return [condition.id] if self.versions(condition.type, condition.id) else []
         prefix = _name("i", condition.type, condition.identifier)
         with self._env.begin() as txn:
-            ids = [key[len(prefix) :].decode() for key in _keys_under(txn, prefix)]
+            ids = [rest.decode() for rest, _ in _under(txn, prefix)]
         return [
             id_ for id_ in ids if (entry := self.get(condition.type, id_)) and condition.identifier in entry.identifiers
         ]
@@ -87,10 +87,8 @@ class Directory:
         """The newest signed version of everything, in order of type and id."""
         newest: dict[bytes, bytes] = {}
         with self._env.begin() as txn:
-            cursor = txn.cursor()
-            for key, value in cursor.iternext() if cursor.set_range(b"e/") else ():
-                if key.startswith(b"e/"):
-                    newest[bytes(key[:-4])] = bytes(value)
+            for rest, value in _under(txn, b"e/"):
+                newest[rest[:-4]] = value
         yield from newest.values()
 
     def _open(self, data: bytes) -> DirectoryEntry:
@@ -101,21 +99,10 @@ def _name(kind: str, type_: str, rest: str | bytes) -> bytes:
     return f"{kind}/{type_}/".encode() + (rest.encode() if isinstance(rest, str) else rest) + b"/"
 
 
-def _keys_under(txn: lmdb.Transaction, prefix: bytes) -> list[bytes]:
-    found = []
-    cursor = txn.cursor()
-    for key in cursor.iternext(values=False) if cursor.set_range(prefix) else ():
-        if not bytes(key).startswith(prefix):
-            break
-        found.append(bytes(key))
-    return found
-
-
-def _under(txn: lmdb.Transaction, prefix: bytes) -> list[bytes]:
-    found = []
+def _under(txn: lmdb.Transaction, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(rest of the key, value) of everything that begins with a prefix, in order."""
     cursor = txn.cursor()
     for key, value in cursor.iternext() if cursor.set_range(prefix) else ():
         if not bytes(key).startswith(prefix):
             break
-        found.append(bytes(value))
-    return found
+        yield bytes(key[len(prefix) :]), bytes(value)
