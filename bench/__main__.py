@@ -23,6 +23,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from caremesh.node.process import spare_the_collector
+
 HERE: Final = Path(__file__).parent
 RESULTS: Final = Path("build/bench/results.json")
 PAGE: Final = Path("docs/reference/benchmarks.md")
@@ -85,6 +87,7 @@ def check(result: dict[str, Any], module: str) -> dict[str, Any]:
 
 def measure(only: str, console: Console) -> list[dict[str, Any]]:
     """Run the benches whose area starts with ``only``; a module is an area, or lists its own in ``AREAS``."""
+    spare_the_collector()  # as every process of ours does
     facts, at = machine(), commit()
     results: list[dict[str, Any]] = []
     for name in modules():

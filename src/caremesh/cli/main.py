@@ -11,6 +11,7 @@ from caremesh import __version__
 from caremesh.cli import demo, doctor, evidence, importing, ledger, policy, reading, wallet
 from caremesh.cli.output import fail
 from caremesh.errors import CareMeshError
+from caremesh.node.process import spare_the_collector
 
 app = typer.Typer(
     name="caremesh",
@@ -48,6 +49,7 @@ def _options(
 
 def main() -> None:
     """Entry point. Known errors end with their exit code and one clear message; others are faults of ours (1)."""
+    spare_the_collector()
     try:
         app()
     except CareMeshError as error:

@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -130,15 +131,11 @@ class Embedded:
     def submit_many(self, raws: Sequence[bytes]) -> list[Future[Committed]]:
         """Like ``submit_soon`` for each; what that would raise is in the future."""
         futures: list[Future[Committed]] = []
-        for row in self._verifier.decode_all(raws):
-            try:
-                if isinstance(row, CareMeshError):
-                    raise row
-                futures.append(self._enqueue(row))
-            except CareMeshError as error:
-                refused: Future[Committed] = Future()
-                refused.set_exception(error)
-                futures.append(refused)
+        for group, known in self._verifier.verdicts(raws, self._max_block_txs):
+            # A worker has checked these while a block was made. To read them beside the next block would have two
+            # threads hand the interpreter's lock to and fro at every read of the database.
+            with nullcontext() if known is None else self._making:
+                futures += [self._enqueued(row) for row in self._verifier.read(group, known)]
         if self._thread is None:
             while self._waiting:
                 self.make_block()
@@ -220,6 +217,16 @@ class Embedded:
     def seen_s(self) -> float:
         """This process makes the headers itself: it has always just seen the last one."""
         return 0.0
+
+    def _enqueued(self, row: CheckedTx | CareMeshError) -> Future[Committed]:
+        try:
+            if isinstance(row, CareMeshError):
+                raise row
+            return self._enqueue(row)
+        except CareMeshError as error:
+            refused: Future[Committed] = Future()
+            refused.set_exception(error)
+            return refused
 
     def _enqueue(self, checked: CheckedTx) -> Future[Committed]:
         self._still_running()
