@@ -19,7 +19,7 @@ from caremesh.contracts import Contracts, Genesis
 from caremesh.contracts.access.state import GIVEN, OF_CONSENT, OF_REQUESTER, OF_STREAM, RECEIPTS, Receipt
 from caremesh.contracts.consent.messages import FragmentCommitment, Scope
 from caremesh.contracts.consent.queries import consent_id
-from caremesh.contracts.consent.state import CONSENTS, Consent
+from caremesh.contracts.consent.state import CONSENTS, STANDING, Consent
 from caremesh.contracts.consent.state import OF_STREAM as CONSENTS_OF_STREAM
 from caremesh.contracts.identity.state import IDENTITIES, OWNERS, Identity
 from caremesh.contracts.members.messages import Admit, Keys
@@ -170,6 +170,7 @@ class Network:
         consent = self.granted(party, source, grantee, bytes(16))
         CONSENTS.put(view, consent, consent.id)
         CONSENTS_OF_STREAM.append(view, consent.id, party.stream)
+        STANDING.put(view, [consent.id], party.stream)
         requester = self.practitioners[grantee][number % PER_PROVIDER].did
         receipt = self._receipt(consent, requester, number)
         RECEIPTS.put(view, receipt, receipt.id)

@@ -373,6 +373,13 @@ class ConsentRules(Consents):
             assert OF_STREAM.bounds(self.state, stream_id(name))[0] == at.forgotten
 
     @invariant()
+    def those_that_stand_are_those_that_are_not_over(self) -> None:
+        """What a new grant is compared with, a custodian's seat is refused for, and the bound on both."""
+        for name, at in self.facts.streams.items() if self.stirred else ():
+            standing = [known.id for known in queries.standing(self.state, stream_id(name), self.facts.now)]
+            assert standing == [self._id(each) for each in at.consents if not self.is_over(self.facts.consents[each])]
+
+    @invariant()
     def a_revoked_consent_never_permits(self) -> None:
         """Nor one before it begins or after it ends."""
         for name, known in self.facts.consents.items():

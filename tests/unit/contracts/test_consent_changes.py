@@ -340,3 +340,30 @@ def test_who_is_a_grantee(world: World) -> None:
     assert not consents.is_grantee(world.view, world.stream, practice, DAY + 30 * DAY_S)
     world.must(Revoke(consent=consent_id), world.stream_key, world.practice)
     assert not consents.is_grantee(world.view, world.stream, practice, NOW)
+
+
+def for_a_day(number: int) -> dict[str, int]:
+    return {"from_": DAY + number * DAY_S, "until": DAY + (number + 1) * DAY_S}
+
+
+def test_as_many_consents_stand_as_a_grant_can_be_compared_with(world: World) -> None:
+    first, *_ = [world.granted(**for_a_day(number)) for number in range(128)]
+    one_more = world.grant(**for_a_day(128))
+    assert subject(world, one_more) == "consent.35"
+    assert subject(world, Revoke(consent=first)) == ""
+    assert subject(world, one_more) == ""
+    assert subject(world, world.grant(**for_a_day(129))) == "consent.35"
+    world.now = DAY + 2 * DAY_S  # the second is over by itself
+    assert subject(world, world.grant(**for_a_day(129))) == ""
+    assert len(consents.standing(world.view, world.stream, world.now)) == 128
+    assert len(consents.of_stream(world.view, world.stream)) == 130
+
+
+def test_a_stream_with_a_long_past_is_not_read_again_for_a_grant(world: World) -> None:
+    for _ in range(40):
+        assert subject(world, Revoke(consent=world.granted())) == ""
+    asked: list[bytes] = []
+    read = world.view.get
+    world.view.get = lambda key: asked.append(key) or read(key)  # type: ignore[method-assign,func-returns-value]
+    world.granted()
+    assert len({key for key in asked if key.startswith(b"consent/consent/")}) <= 2

@@ -48,3 +48,4 @@ OFFER_OVER = ErrorCode("consent.31", "The offer was answered, or has expired.", 
 BEYOND_OFFER = ErrorCode("consent.32", "This grants another, or more, than the offer asks for.", "Grant as offered.")
 OFFER_WAITING = ErrorCode("consent.33", "An offer of this member is waiting for an answer.", "Wait for it.")
 BAD_OFFER = ErrorCode("consent.34", "An offer expires on a whole day, at most 92 days ahead.", "Change its end.")
+TOO_MANY = ErrorCode("consent.35", "This stream has as many consents in force as there may be.", "Revoke one first.")

@@ -25,9 +25,9 @@ from caremesh.contracts.consent.queries import (
     ended_by,
     is_custodian_of_any,
     is_over,
-    of_stream,
+    standing,
 )
-from caremesh.contracts.consent.state import CONSENTS, OF_STREAM, Consent
+from caremesh.contracts.consent.state import CONSENTS, OF_STREAM, STANDING, Consent
 from caremesh.errors import Refused
 from caremesh.ledger.machine import Context
 from caremesh.types import DAY_S, Code, ConsentId, Count, Did, ReencryptionKey, Seconds, StreamId
@@ -35,6 +35,8 @@ from caremesh.types import DAY_S, Code, ConsentId, Count, Did, ReencryptionKey, 
 MAX_PERIOD_S: Final[dict[Code, Seconds]] = {"TREAT": 3_653 * DAY_S, "HRESCH": 3_653 * DAY_S, "HPAYMT": 731 * DAY_S}
 """How long a purpose may be granted for; ``DEFAULT_MAX_PERIOD_S`` for those not named."""
 DEFAULT_MAX_PERIOD_S: Final[Seconds] = 366 * DAY_S
+MAX_STANDING: Final = 128
+"""Consents of a stream that are neither revoked nor over: each new one is compared with all of them."""
 MAX_AGED: Final = 4
 """How many consents that are over for longer than audits last leave the state with each new one."""
 
@@ -79,10 +81,14 @@ def grant(ctx: Context, msg: Grant, needs: Needs, offer: OfferId | None = None) 
         offer=offer,
     )
     policies = _check_terms(ctx, consent, needs)
+    others = [entry.id for entry in standing(ctx.state, msg.stream, ctx.time)]
+    if len(others) >= MAX_STANDING:
+        raise Refused(errors.TOO_MANY)
 
     _age_out(ctx, msg.stream, needs)
     CONSENTS.put(ctx.state, msgspec.structs.replace(consent, policies=policies), identity)
     OF_STREAM.append(ctx.state, identity, msg.stream)
+    STANDING.put(ctx.state, [*others, identity], msg.stream)
     ctx.emit("consent/granted", consent=identity, stream=msg.stream, grantee=msg.grantee)
 
 
@@ -153,6 +159,8 @@ def revoke(ctx: Context, msg: Revoke, needs: Needs) -> None:
 
     revoked = msgspec.structs.replace(consent, status="revoked", revoked=ctx.time - ctx.time % DAY_S)
     CONSENTS.put(ctx.state, revoked, msg.consent)
+    others = [entry.id for entry in standing(ctx.state, consent.stream, ctx.time)]
+    STANDING.put(ctx.state, others, consent.stream)
     ctx.emit("consent/revoked", consent=msg.consent, stream=consent.stream, grantee=consent.grantee)
 
 
@@ -293,11 +301,10 @@ def _check_terms(ctx: Context, consent: Consent, needs: Needs) -> list[str]:
 
 def _same(ctx: Context, new: Consent) -> Consent | None:
     """Another consent, in force or to come, that overlaps in grantee, purpose, action, time and segments."""
-    for consent in of_stream(ctx.state, new.stream):
+    for consent in standing(ctx.state, new.stream, ctx.time):
         if (
             consent.id != new.id
             and consent.grantee == new.grantee
-            and not is_over(consent, ctx.time)
             and consent.starts < new.ends
             and new.starts < consent.ends
             and set(consent.purposes).intersection(new.purposes)

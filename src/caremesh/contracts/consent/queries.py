@@ -8,7 +8,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from caremesh.contracts.consent.messages import OfferId
-from caremesh.contracts.consent.state import CONSENTS, OF_STREAM, OFFERS, OFFERS_OF_STREAM, OPEN, Asked, Consent
+from caremesh.contracts.consent.state import (
+    CONSENTS,
+    OF_STREAM,
+    OFFERS,
+    OFFERS_OF_STREAM,
+    OPEN,
+    STANDING,
+    Asked,
+    Consent,
+)
 from caremesh.crypto.hashes import tagged_hash
 from caremesh.ledger.state import Reader
 from caremesh.types import Code, ConsentId, Count, Did, Digest, Height, Seconds, StreamId
@@ -32,6 +41,12 @@ def of_stream(reader: Reader, stream: StreamId) -> list[Consent]:
     """All consents of a stream, oldest first."""
     found = [consent(reader, consent_id) for consent_id in OF_STREAM.items(reader, stream)]
     return [entry for entry in found if entry is not None]
+
+
+def standing(reader: Reader, stream: StreamId, at: Seconds) -> list[Consent]:
+    """The consents of a stream that are neither revoked nor over, oldest first; ``at`` is now or later."""
+    found = [consent(reader, consent_id) for consent_id in STANDING.get(reader, stream) or []]
+    return [entry for entry in found if entry is not None and not is_over(entry, at)]
 
 
 def is_active(granted: Consent, at: Seconds) -> bool:
@@ -70,16 +85,12 @@ def allows(granted: Consent, action: Code, purpose: Code) -> bool:
 
 def is_grantee(reader: Reader, stream: StreamId, member: Did, at: Seconds) -> bool:
     """Whether a member has a consent of a stream that is in force at a time, or begins later."""
-    return any(entry.grantee == member and not is_over(entry, at) for entry in of_stream(reader, stream))
+    return any(entry.grantee == member for entry in standing(reader, stream, at))
 
 
 def is_custodian_of_any(reader: Reader, stream: StreamId, member: Did, at: Seconds) -> bool:
     """Whether a member keeps a fragment of a consent of a stream that is not over; of an earlier set too."""
-    return any(
-        member in [fragment.custodian for fragment in entry.fragments]
-        for entry in of_stream(reader, stream)
-        if not is_over(entry, at)
-    )
+    return any(member in [fragment.custodian for fragment in entry.fragments] for entry in standing(reader, stream, at))
 
 
 def offer(reader: Reader, offer_id: OfferId) -> Asked | None:

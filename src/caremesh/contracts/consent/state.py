@@ -58,6 +58,8 @@ CONSENTS: Final = Table(b"consent/consent/", Consent)
 """By id."""
 OF_STREAM: Final = CountedList(b"consent/stream/", bytes)
 """By stream: the ids of its consents, revoked ones too."""
+STANDING: Final[Table[list[ConsentId]]] = Table(b"consent/standing/", list[ConsentId])
+"""By stream: the ids of its consents that were neither revoked nor over when the last one was granted or revoked."""
 OFFERS: Final = Table(b"consent/offer/", Asked)
 """By id."""
 OFFERS_OF_STREAM: Final = CountedList(b"consent/offers/", bytes)
