@@ -1,4 +1,4 @@
-"""``caremesh wallet``: create, restore, share, revoke, audit."""
+"""``caremesh wallet``: create, restore, audit. Other commands of the group are in ``sharing``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ WalletPath = Annotated[
     Path | None,
     typer.Option("--wallet", envvar="CAREMESH_WALLET", help="The wallet's file.", show_default="HOME/patient.wallet"),
 ]
-Member = Annotated[str, typer.Option("--with", help="The member: practice, hospital, laboratory, payer, regulator.")]
 
 
 @app.command("create")
@@ -34,7 +33,7 @@ def create(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> No
     """
     from caremesh.testing.person import Person
 
-    with _mesh(home, quiet=as_json) as mesh:
+    with opened_mesh(home, quiet=as_json) as mesh:
         path = wallet_path(home, wallet)
         _, phrase = Person.create(mesh, path, passphrase(confirm=True))
     if as_json:
@@ -65,7 +64,7 @@ def restore(
     from caremesh.testing.person import Person
 
     words = phrase if phrase is not None else typer.prompt("The 24 words", err=True)
-    with _mesh(home, quiet=as_json) as mesh:
+    with opened_mesh(home, quiet=as_json) as mesh:
         path = wallet_path(home, wallet)
         person = Person.restore(mesh, path, passphrase(confirm=True), words)
     found = {
@@ -79,62 +78,6 @@ def restore(
         console().print(f"Restored to {path}: {found['streams']} streams, {found['shares']} shares.")
 
 
-@app.command("share")
-def share(
-    home: Home,
-    categories: Annotated[list[str], typer.Argument(help="What to share: laboratory, medications, conditions, …")],
-    member: Member = "practice",
-    days: Annotated[int, typer.Option(min=1, max=3650, help="For how many days, today the first.")] = 30,
-    purpose: Annotated[list[str], typer.Option(help="What for: TREAT (treatment), HPAYMT (payment), …")] = ["TREAT"],  # noqa: B006
-    wallet: WalletPath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let a member read these categories for a purpose and a time.
-
-    Example: caremesh wallet share laboratory medications --with practice --days 30
-    """
-    with _mesh(home, quiet=as_json) as mesh:
-        person = open_person(mesh, home, wallet)
-        shared = person.share(member, categories, days=days, purposes=purpose)
-        name = mesh.member(member).home.profile.label
-    answer = {
-        "share": shared.record.id.hex(),
-        "with": name,
-        "categories": [item.category for item in shared.record.items],
-        "consents": [item.consent.hex() for item in shared.record.items],
-        "custodians_missing": len(shared.missing),
-    }
-    if as_json:
-        print_json(answer)
-        return
-    console().print(f"{name} may now read {', '.join(categories)} for {days} days, for {', '.join(purpose)}.")
-    console().print(f"To take it back: caremesh wallet revoke {shared.record.id.hex()}")
-
-
-@app.command("revoke")
-def revoke(
-    home: Home,
-    share_id: Annotated[str, typer.Argument(metavar="SHARE", help="The share's id, as printed by share and audit.")],
-    wallet: WalletPath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Take a share back. From the next block on, no custodian releases anything for it.
-
-    Example: caremesh wallet revoke 3f0c…
-    """
-    try:
-        identity = bytes.fromhex(share_id)
-    except ValueError as error:
-        raise typer.BadParameter("a share's id is hexadecimal") from error
-    with _mesh(home, quiet=as_json) as mesh:
-        open_person(mesh, home, wallet).revoke(identity)
-        confirmations = len(mesh.confirmations)
-    if as_json:
-        print_json({"share": share_id, "fragments_destroyed": confirmations})
-    else:
-        console().print(f"Taken back. Custodians have confirmed that {confirmations} fragments are destroyed.")
-
-
 @app.command("audit")
 def audit(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None:
     """Who looked, when, why, by which rule, and what was released; and whatever is not as it should be.
@@ -145,7 +88,7 @@ def audit(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> Non
     """
     from caremesh.node import evidence
 
-    with _mesh(home, quiet=as_json) as mesh:
+    with opened_mesh(home, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         found = person.audit()
         rows = [
@@ -213,7 +156,8 @@ def open_person(mesh: LocalMesh, home: Path, wallet: Path | None) -> Person:
     return Person.open(mesh, wallet_path(home, wallet), passphrase())
 
 
-def _mesh(home: Path, *, quiet: bool) -> LocalMesh:
+def opened_mesh(home: Path, *, quiet: bool) -> LocalMesh:
+    """The mesh on this machine, made when there is none."""
     from caremesh.node.mesh import LocalMesh
 
     with progress("Opening the mesh", quiet=quiet):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from caremesh.fhir.categories import ALL
 from caremesh.node.founding import CHAIN
 from caremesh.node.member import MemberHome
 from caremesh.node.mesh import THRESHOLD, LocalMesh
-from caremesh.types import DAY_S, Code, Did
+from caremesh.types import DAY_S, Code, Count, Did
 from caremesh.wallet import state as states
 from caremesh.wallet.audit import Audit, own_logs
+from caremesh.wallet.change import Narrower
+from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Custody, Writing
+from caremesh.wallet.overview import Standing, look_at
+from caremesh.wallet.preview import Preview
 from caremesh.wallet.share import Terms
+from caremesh.wallet.templates import period, template
 from caremesh.wallet.wallet import Shared, Wallet
 
 
@@ -39,8 +44,8 @@ class Person:
     def __init__(self, mesh: LocalMesh, wallet: Wallet, sponsor: str = "hospital") -> None:
         self._mesh = mesh
         self.wallet = wallet
-        self._ledger = mesh.subject_ledger()
-        self._sponsor = MemberSponsor(mesh.member(sponsor).home)
+        self.ledger = mesh.subject_ledger()
+        self.sponsor = MemberSponsor(mesh.member(sponsor).home)
 
     @classmethod
     def create(cls, mesh: LocalMesh, path: Path, passphrase: str) -> tuple[Person, str]:
@@ -59,39 +64,96 @@ class Person:
         """A wallet that is there already."""
         return cls(mesh, Wallet.open(path, passphrase, CHAIN, mesh.clock))
 
-    def enrol(self, member: str, patient: str, days: int = 365) -> None:
+    def enrol(self, member: str, patient: str, days: int = 365, categories: Sequence[Code] = ALL) -> None:
         """Let a member write records of ``patient`` (its own id for this person) for so many days."""
         home = self._mesh.member(member).home
         custody = Custody(custodians=sorted(set(self._mesh.custodians) - {home.did}), threshold=THRESHOLD)
         until = (self._mesh.clock() // DAY_S + days) * DAY_S
-        enrolled = self.wallet.enrol(self._ledger.reader(), home.did, ALL, custody, Writing(until=until))
+        enrolled = self.wallet.enrol(self.ledger.reader(), home.did, categories, custody, Writing(until=until))
         self._mesh.member(member).source(self._mesh).enrol(patient, enrolled.sealed)
+
+    def terms(
+        self,
+        member: str,
+        categories: Sequence[Code],
+        *,
+        days: int,
+        purposes: Sequence[Code] = ("TREAT",),
+        actions: Sequence[Code] = ("read",),
+        future: bool = True,
+        listed: Mapping[Code, Sequence[Count]] | None = None,
+    ) -> Terms:
+        """What a share of these categories says: today and for so many days. ``listed``: segments by category."""
+        start, until = period(self._mesh.clock(), days)
+        state = self.wallet.state
+        return Terms(
+            grantee=self._mesh.member(member).home.did,
+            streams=states.choose(state, list(categories)),
+            purposes=list(purposes),
+            actions=list(actions),
+            from_=start,
+            until=until,
+            explicit=True,
+            future=future,
+            listed={
+                stream: list(segments)
+                for category, segments in (listed or {}).items()
+                for stream in states.choose(state, [category])
+            },
+        )
+
+    def template(self, member: str, name: str, categories: Sequence[Code]) -> Terms:
+        """The terms of a template. Raises BadInput wallet.15."""
+        known = template(name)
+        return self.terms(
+            member,
+            categories,
+            days=known.days,
+            purposes=known.purposes,
+            actions=known.actions,
+            future=known.future,
+        )
 
     def share(
         self, member: str, categories: Sequence[Code], *, days: int, purposes: Sequence[Code] = ("TREAT",)
     ) -> Shared:
         """Grant a member these categories, today and for so many days; the member gets the share."""
-        start = self._mesh.clock() // DAY_S * DAY_S
-        terms = Terms(
-            grantee=self._mesh.member(member).home.did,
-            streams=states.choose(self.wallet.state, list(categories)),
-            purposes=list(purposes),
-            actions=["read"],
-            from_=start,
-            until=start + days * DAY_S,
-            explicit=True,
-        )
+        return self.grant(member, self.terms(member, categories, days=days, purposes=purposes))
+
+    def grant(self, member: str, terms: Terms) -> Shared:
+        """Grant a member these terms; the member gets the share."""
         height = self._mesh.engine.status().height
-        shared = self.wallet.share(terms, self._ledger, height, self._sponsor, self._mesh)
+        shared = self.wallet.share(terms, self.ledger, height, self.sponsor, self._mesh)
         self._mesh.member(member).gateway(self._mesh).receive_share(shared.message)
         return shared
 
+    def preview(self, terms: Terms) -> list[Preview]:
+        """What the grantee would see under these terms."""
+        return self.wallet.preview(terms, self.ledger.reader())
+
+    def shares(self) -> list[Standing]:
+        """Every share, and where its consents stand."""
+        return look_at(self.wallet.state, self.ledger.reader(), self._mesh.clock())
+
+    def narrow(self, share: bytes, less: Narrower) -> None:
+        """Let a share allow no more than this."""
+        self.wallet.narrow(share, less, self.ledger, self.sponsor)
+
+    def extend(self, share: bytes, days: int) -> None:
+        """Let a share last for so many days from today on."""
+        _, until = period(self._mesh.clock(), days)
+        self.wallet.extend(share, until, self.ledger, self.sponsor, self._mesh)
+
+    def redelegate(self) -> list[Missing]:
+        """Delegate anew what stands on keys or custodians that the ledger has no more."""
+        return self.wallet.redelegate(self.ledger, self.sponsor, self._mesh)
+
     def revoke(self, share: bytes) -> None:
         """Take a share back."""
-        self.wallet.revoke(share, self._ledger, self._sponsor)
+        self.wallet.revoke(share, self.ledger, self.sponsor)
 
     def audit(self) -> Audit:
         """Who looked, from the ledger and all custodians' logs."""
-        reader = self._ledger.reader()
+        reader = self.ledger.reader()
         logs = own_logs(self.wallet.state, reader, self._mesh, self._mesh.clock())
-        return self.wallet.audit(self._ledger.reader(), logs)
+        return self.wallet.audit(self.ledger.reader(), logs)

@@ -57,3 +57,7 @@ KIND_NOT_ALLOWED = ErrorCode(
     "The law on this kind of records does not let them be shared in this way.",
     "Say yes expressly, choose another purpose, or leave this kind out.",
 )
+NOTHING_TO_CHANGE = ErrorCode("wallet.32", "This share is so already, or is over.", "Look at it with `wallet shares`.")
+NO_SUCH_SEGMENT = ErrorCode(
+    "wallet.33", "There is no such segment, or it is erased.", "List the segments of the stream."
+)

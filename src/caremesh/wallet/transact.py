@@ -65,3 +65,10 @@ def refusal(committed: Committed) -> Refused:
     """The ledger's refusal as an error: its code, its sentence, its place."""
     result = committed.result
     return Refused(ErrorCode(result.code, result.sentence or "The ledger refused this."), result.place)
+
+
+def accepted(outcomes: Sequence[Committed]) -> None:
+    """Return when the ledger took everything. Raises its first refusal."""
+    for outcome in outcomes:
+        if outcome.code:
+            raise refusal(outcome)

@@ -15,21 +15,23 @@ from caremesh.errors import WrongLedger
 from caremesh.ledger.state import Reader
 from caremesh.sealing import channel
 from caremesh.sealing.channel import Share, SharedStream
-from caremesh.types import Code, Did, Height, Seconds
+from caremesh.types import Code, Did, Height, Seconds, StreamId
+from caremesh.wallet import change, delegate, transact
 from caremesh.wallet import enrol as enrolment
 from caremesh.wallet import restore as restoring
 from caremesh.wallet import revoke as revocation
 from caremesh.wallet import share as sharing
 from caremesh.wallet import state as states
-from caremesh.wallet import transact
 from caremesh.wallet.audit import Audit, StreamLog, audit
+from caremesh.wallet.change import Change, Narrower
+from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Custody, Enrolled, Writing
 from caremesh.wallet.errors import OTHER_CHAIN
 from caremesh.wallet.members import active_member
 from caremesh.wallet.phrase import SEED_BYTES, phrase_of, seed_of
 from caremesh.wallet.ports import Custodians, Ledger, Sponsor
 from caremesh.wallet.preview import Preview, preview
-from caremesh.wallet.share import Missing, Terms
+from caremesh.wallet.share import Terms
 from caremesh.wallet.state import ShareRecord, WalletState, read_state
 from caremesh.wallet.store import WalletFile
 
@@ -96,14 +98,13 @@ class Wallet:
         """Grant: fragments to custodians, then consents to the ledger, one transaction a stream.
 
         ``subject``: who this is to the grantee, in the person's own words. All or nothing: when the ledger refuses one
-        consent, those that it took are revoked at once. Raises what ``share.prepare`` and ``share.deposit`` raise, and
-        the ledger's refusal.
+        consent, those that it took are revoked at once. Raises what ``share.prepare`` and ``delegate.deposit`` raise,
+        and the ledger's refusal.
         """
         reader, now = ledger.reader(), self._clock()
         prepared = sharing.prepare(self.state, terms, reader, height, now)
-        missing = sharing.deposit(reader, prepared, custodians)
-        unreached = {(entry.consent, entry.custodian) for entry in missing}
-        pending = [entry for entry in prepared.deposits if (entry.consent, entry.custodian) in unreached]
+        missing = delegate.deposit(reader, prepared.deposits, prepared.thresholds, custodians)
+        pending = delegate.unreached(prepared.deposits, missing)
         self._save(
             replace(
                 self.state,
@@ -141,10 +142,9 @@ class Wallet:
 
         Fragments of consents that are over, or never came to be, are forgotten. Raises StorageFailed.
         """
-        wanted = [entry for entry in self.state.pending if sharing.is_wanted(reader, entry, self._clock())]
-        missing = sharing.leave(reader, wanted, custodians)
-        unreached = {(entry.consent, entry.custodian) for entry in missing}
-        left = [entry for entry in wanted if (entry.consent, entry.custodian) in unreached]
+        wanted = [entry for entry in self.state.pending if delegate.is_wanted(reader, entry, self._clock())]
+        missing = delegate.leave(reader, wanted, custodians)
+        left = delegate.unreached(wanted, missing)
         if left != self.state.pending:
             self._save(replace(self.state, pending=left))
         return missing
@@ -157,14 +157,63 @@ class Wallet:
         """Take back a share, whole. Raises Refused wallet.12, and the ledger's refusal."""
         record = states.share_record(self.state, share)
         txs = revocation.revocations(self.state, record, ledger.reader(), sponsor, self._clock())
-        refusals = [transact.refusal(outcome) for outcome in transact.submit(ledger, txs, urgent=True) if outcome.code]
-        if refusals:
-            raise refusals[0]
+        transact.accepted(transact.submit(ledger, txs, urgent=True))
         return record
+
+    def narrow(self, share: bytes, less: Narrower, ledger: Ledger, sponsor: Sponsor) -> ShareRecord:
+        """Let a share allow no more than this. See ``change.narrowings``. Raises the ledger's refusal, too."""
+        record, reader = states.share_record(self.state, share), ledger.reader()
+        self._send(change.narrowings(self.state, record, reader, self._clock(), less), ledger, sponsor, urgent=True)
+        return record
+
+    def extend(
+        self, share: bytes, until: Seconds, ledger: Ledger, sponsor: Sponsor, custodians: Custodians
+    ) -> list[Missing]:
+        """Let a share last until then (seconds UTC, a whole day); what was to be delegated anew is, first.
+
+        Raises what ``change.extensions`` and ``redelegate`` raise, and the ledger's refusal.
+        """
+        record = states.share_record(self.state, share)
+        longer = change.extensions(self.state, record, ledger.reader(), self._clock(), until)
+        missing = self.redelegate(ledger, sponsor, custodians, share=share)
+        self._send(longer, ledger, sponsor, urgent=False)
+        return missing
+
+    def redelegate(
+        self,
+        ledger: Ledger,
+        sponsor: Sponsor,
+        custodians: Custodians,
+        *,
+        share: bytes | None = None,
+        streams: Sequence[StreamId] | None = None,
+    ) -> list[Missing]:
+        """Delegate anew what stands on keys or custodians that the ledger has no more; again is no error.
+
+        Of one share, of some streams, or of everything. The fragments are acknowledged before the ledger hears of
+        them. Raises what ``change.renewals`` and ``delegate.deposit`` raise, and the ledger's refusal.
+        """
+        reader = ledger.reader()
+        shares = self.state.shares if share is None else [states.share_record(self.state, share)]
+        made = change.renewals(self.state, shares, reader, self._clock(), streams)
+        missing = delegate.deposit(reader, made.deposits, made.thresholds, custodians)
+        others = [entry for entry in self.state.pending if entry.consent not in made.thresholds]
+        pending = [*others, *delegate.unreached(made.deposits, missing)]
+        if pending != self.state.pending:
+            self._save(replace(self.state, pending=pending))
+        self._send(made.changes, ledger, sponsor, urgent=False)
+        return missing
 
     def audit(self, reader: Reader, logs: Sequence[StreamLog]) -> Audit:
         """Who looked. See ``audit.audit``."""
         return audit(self.state, reader, logs)
+
+    def _send(self, changes: Sequence[Change], ledger: Ledger, sponsor: Sponsor, *, urgent: bool) -> None:
+        """Each change in a transaction of its own; those that the ledger takes stand. Raises its first refusal."""
+        reader, now = ledger.reader(), self._clock()
+        txs = [transact.signed(reader, self.state.chain, message, key, sponsor, now) for key, message in changes]
+        if txs:
+            transact.accepted(transact.submit(ledger, txs, urgent=urgent))
 
     def _take_back(self, record: ShareRecord, outcomes: Sequence[Committed], ledger: Ledger, sponsor: Sponsor) -> None:
         """After a refusal: keep what the ledger took on record, so that it can be revoked, and revoke it."""

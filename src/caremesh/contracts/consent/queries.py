@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from caremesh.contracts.consent.messages import OfferId
+from caremesh.contracts.consent.messages import OfferId, Scope
 from caremesh.contracts.consent.state import (
     CONSENTS,
     OF_STREAM,
@@ -21,6 +21,37 @@ from caremesh.contracts.consent.state import (
 from caremesh.crypto.hashes import tagged_hash
 from caremesh.ledger.state import Reader
 from caremesh.types import Code, ConsentId, Count, Did, Digest, Height, Seconds, StreamId
+
+__all__ = [
+    "Asked",
+    "Consent",
+    "allows",
+    "consent",
+    "consent_id",
+    "consent_key",
+    "count_key",
+    "covers",
+    "ended_by",
+    "fragment_commitment",
+    "is_active",
+    "is_custodian_of_any",
+    "is_grantee",
+    "is_open",
+    "is_over",
+    "of_stream",
+    "offer",
+    "offer_id",
+    "offers_to",
+    "open_offer",
+    "standing",
+]
+
+
+class Scoped(Protocol):
+    """A consent, or what is to become one."""
+
+    @property
+    def scope(self) -> Scope: ...
 
 
 class SegmentLike(Protocol):
@@ -64,7 +95,7 @@ def ended_by(granted: Consent, at: Seconds) -> bool:
     return min(granted.ends, granted.ends if granted.revoked is None else granted.revoked) <= at
 
 
-def covers(granted: Consent, index: Count, segment: SegmentLike) -> bool:
+def covers(granted: Scoped, index: Count, segment: SegmentLike) -> bool:
     """Whether a segment, which has this number in its stream, is within the consent's scope.
 
     One that was superseded is readable only where the consent names it; one that was erased, nowhere.
