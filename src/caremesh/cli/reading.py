@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from caremesh.fhir.labs import LabRow
     from caremesh.fhir.selecting import Filter, Selected
-    from caremesh.gateway.gateway import Opened
+    from caremesh.gateway.opening import Opened
     from caremesh.node.mesh import LocalMesh
 
 HELP = """Read what is shared with a member: a receipt from the ledger, two of three custodians, the records.

@@ -19,6 +19,7 @@ Source: D. Nuñez, "Umbral: a threshold proxy re-encryption scheme" (2018); curv
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Annotated, Final, TypeVar
 
 import umbral_pre
@@ -175,15 +176,61 @@ def reencrypt(
     return bytes(umbral_pre.reencrypt(capsule, verified))
 
 
+class Checked:
+    """A re-encryption that verified, with the seal and the keys that it verified for. ``check_reencryption`` makes it.
+
+    Nothing else opens a seal, so checking is done once and cannot be forgotten.
+    """
+
+    __slots__ = ("_capsule", "_delegating", "proven", "seal")
+
+    def __init__(
+        self, seal: Seal, reencryption: bytes, verifying: bytes, delegating: bytes, receiving: bytes, place: str
+    ) -> None:
+        """See ``check_reencryption``."""
+        self.seal: Final = seal
+        self._delegating: Final = _public(delegating)
+        self._capsule: Final = _capsule(seal)
+        parsed = _parse(umbral_pre.CapsuleFrag.from_bytes, reencryption, BAD_REENCRYPTION, place)
+        try:
+            self.proven: Final = parsed.verify(self._capsule, _public(verifying), self._delegating, _public(receiving))
+        except VerificationError as error:
+            raise Tampered(BAD_REENCRYPTION, place) from error
+
+    def __repr__(self) -> str:
+        return "Checked(…)"
+
+    def opens_with(self, others: Sequence[Checked], receiving_key: ReadingKey) -> bytes:
+        """The sealed secret. All are of one seal; the library sees to the rest. Raises Tampered reencryption.08."""
+        if any(each.seal != self.seal for each in others):
+            raise Tampered(TOO_FEW)
+        proven = [each.proven for each in (self, *others)]
+        try:
+            secret = umbral_pre.decrypt_reencrypted(
+                receiving_key.handle, self._delegating, self._capsule, proven, self.seal.ciphertext
+            )
+        except ValueError as error:
+            raise Tampered(TOO_FEW) from error
+        if secret is None:
+            raise Tampered(TOO_FEW)
+        return secret
+
+
 def check_reencryption(
     seal: Seal, reencryption: bytes, verifying: bytes, delegating: bytes, receiving: bytes, place: str
-) -> None:
-    """Return when the re-encryption is a true one of this seal; ``place`` names the custodian.
+) -> Checked:
+    """The re-encryption, when it is a true one of this seal; ``place`` names the custodian.
 
     Raises Tampered reencryption.07 (the custodian's), reencryption.03 (the seal's), BadInput reencryption.02.
     """
-    keys = _public(verifying), _public(delegating), _public(receiving)
-    _verified(_capsule(seal), reencryption, keys, place)
+    return Checked(seal, reencryption, verifying, delegating, receiving, place)
+
+
+def open_checked(receiving_key: ReadingKey, checked: Sequence[Checked]) -> bytes:
+    """The sealed secret, from at least *t* checked re-encryptions of one seal. Raises Tampered reencryption.08."""
+    if not checked:
+        raise Tampered(TOO_FEW)
+    return checked[0].opens_with(checked[1:], receiving_key)
 
 
 def open_with(
@@ -197,23 +244,13 @@ def open_with(
 ) -> bytes:
     """The sealed secret, from at least *t* re-encryptions, each of which is verified here: nobody can forget to.
 
-    ``places``: the custodians' names, in the order of ``reencryptions``, so that a wrong one is named without a
-    second verification. Raises Tampered reencryption.07, reencryption.03, reencryption.08; BadInput reencryption.02.
+    ``places``: the custodians' names, in the order of ``reencryptions``, so that a wrong one is named.
+    Raises Tampered reencryption.07, reencryption.03, reencryption.08; BadInput reencryption.02.
     """
-    delegating = _public(delegating_public)
-    keys = _public(verifying), delegating, _public(receiving_key.public)
-    capsule = _capsule(seal)
-    verified = [
-        _verified(capsule, data, keys, places[i] if i < len(places) else f"re-encryption {i}")
-        for i, data in enumerate(reencryptions)
-    ]
-    try:
-        secret = umbral_pre.decrypt_reencrypted(receiving_key.handle, delegating, capsule, verified, seal.ciphertext)
-    except ValueError as error:
-        raise Tampered(TOO_FEW) from error
-    if secret is None:
-        raise Tampered(TOO_FEW)
-    return secret
+    keys = verifying, delegating_public, receiving_key.public
+    named = [places[i] if i < len(places) else f"re-encryption {i}" for i in range(len(reencryptions))]
+    checked = [check_reencryption(seal, data, *keys, place) for data, place in zip(reencryptions, named, strict=True)]
+    return open_checked(receiving_key, checked)
 
 
 def open_original(reading: ReadingKey, seal: Seal) -> bytes:
@@ -224,6 +261,7 @@ def open_original(reading: ReadingKey, seal: Seal) -> bytes:
         raise Tampered(BAD_SEAL) from error
 
 
+@lru_cache(maxsize=4096)
 def _public(data: bytes) -> umbral_pre.PublicKey:
     try:
         key = umbral_pre.PublicKey.from_compressed_bytes(data)
@@ -260,15 +298,3 @@ def _verifies(
     except VerificationError:
         return False
     return True
-
-
-def _verified(
-    capsule: umbral_pre.Capsule,
-    data: bytes,
-    keys: tuple[umbral_pre.PublicKey, umbral_pre.PublicKey, umbral_pre.PublicKey],
-    place: str,
-) -> umbral_pre.VerifiedCapsuleFrag:
-    try:
-        return _parse(umbral_pre.CapsuleFrag.from_bytes, data, BAD_REENCRYPTION, place).verify(capsule, *keys)
-    except VerificationError as error:
-        raise Tampered(BAD_REENCRYPTION, place) from error

@@ -19,3 +19,13 @@ KIND_NOT_ALLOWED = ErrorCode(
     "The law on this kind of records does not let this member read them for this.",
     "Ask for the patient's express consent to this purpose.",
 )
+SEVERAL_PATIENTS = ErrorCode(
+    "gateway.08", "Several patients share this with this member.", "Say whose records are meant: name the share."
+)
+VISIT_OVER = ErrorCode("gateway.09", "This visit is over, or no longer has this.", "Begin another visit.")
+SHARE_ENDED = ErrorCode("gateway.10", "The patient's consent has ended, or is for less than this.", "Ask the patient.")
+MAY_NOT_ACT = ErrorCode(
+    "gateway.11", "The member or the practitioner may not act any more.", "Ask the member who appointed them."
+)
+RECEIPT_OVER = ErrorCode("gateway.12", "The receipt is over and was not renewed.", "Begin another visit.")
+TOO_LONG = ErrorCode("gateway.13", "A visit's key lasts for at most twelve hours.", "Ask for less.")

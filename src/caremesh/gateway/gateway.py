@@ -8,35 +8,32 @@ from typing import NamedTuple
 from caremesh import codec
 from caremesh.blobs.interface import BlockStore
 from caremesh.blobs.vault import Vault
-from caremesh.codec import CID
-from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.consent import queries as consents
+from caremesh.contracts.consent.state import Consent
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.policy import queries as policies
 from caremesh.contracts.policy.kinds import may_be_read
-from caremesh.contracts.records import queries as records
-from caremesh.contracts.records.state import Segment
-from caremesh.contracts.streams import queries as streams
 from caremesh.crypto.reencryption import ReadingKey
-from caremesh.errors import CareMeshError, Refused, Tampered
+from caremesh.errors import Refused
 from caremesh.gateway import errors
-from caremesh.gateway.ask import Asked, Ledger, Requester, ask
-from caremesh.gateway.gather import Fault, ReleaseCustodian, Wanted, gather
+from caremesh.gateway.ask import Asked, Asker, Ledger, Requester, ask
+from caremesh.gateway.gather import PATIENCE_S, ReleaseCustodian
+from caremesh.gateway.opening import Means, Opened, open_receipt
+from caremesh.gateway.session import sign_in
+from caremesh.gateway.visit import Ended, Purpose, Visit
 from caremesh.ledger.transactions import Signs
 from caremesh.sealing import channel
 from caremesh.sealing.channel import Share, SharedStream
-from caremesh.sealing.segment import OpenedRecord, open_segment
-from caremesh.types import Code, Did, Seconds
+from caremesh.types import Code, Did, Multikey, Seconds
 
 
-class Opened(NamedTuple):
-    """What a receipt opened: records, who released, and whatever was found wrong on the way."""
+class Patient(NamedTuple):
+    """Someone who shares with this member: ``key`` is their pseudonym here, ``subject`` who they say they are."""
 
-    records: list[OpenedRecord]
-    released_by: list[Did]
-    faults: list[Fault]
-    damaged: list[CareMeshError]
+    key: Multikey
+    subject: str
+    shares: list[Share]
 
 
 class Gateway:
@@ -55,22 +52,20 @@ class Gateway:
         custodians: Mapping[Did, ReleaseCustodian],
         ledger: Ledger,
         clock: Callable[[], Seconds],
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        """``member``: its DID and that DID's key; ``stores``: where to look for blocks, in this order."""
-        self._chain = chain
-        self._member = member
-        self._node_key = node_key
+        """``member``: its DID and that DID's key; ``stores``: where to look for blocks, in this order.
+
+        ``patience_s``: how long no custodian may answer before one more is asked.
+        """
         self._hpke_private = hpke_private
-        self._receiving = receiving
         self._vault = vault
-        self._stores = stores
-        self._custodians = custodians
-        self._ledger = ledger
-        self._clock = clock
+        self._means = Means(Asker(chain, member, ledger, clock), node_key, receiving, stores, custodians, patience_s)
+        self._visits: set[Visit] = set()
 
     def receive_share(self, sealed: bytes) -> Share:
         """Keep what a patient has shared. Raises Tampered custody.NN."""
-        share = channel.hear_share(self._chain, self._member.did, self._hpke_private, sealed)
+        share = channel.hear_share(self._means.asker.chain, self._means.asker.member.did, self._hpke_private, sealed)
         self._vault.put({f"share/{share.channel_key.hex()}/{share.id.hex()}": codec.encode(share)})
         return share
 
@@ -79,53 +74,90 @@ class Gateway:
         stored = [self._vault.get(name) for name in self._vault.names("share/")]
         return [codec.decode_as(data, Share) for data in stored if data is not None]
 
-    def shared(self, category: Code) -> SharedStream:
-        """The newest shared stream of a category whose consent is active; of none, the newest. Raises Refused."""
-        found = [item for share in self.shares() for item in share.streams if item.category == category]
-        reader, now = self._ledger.reader(), self._clock()
-        known = [(item, consents.consent(reader, item.consent)) for item in found]
-        active = [item for item, consent in known if consent is not None and consents.is_active(consent, now)]
-        if not found:
+    def shared(self, category: Code, share: bytes | None = None) -> SharedStream:
+        """The newest shared stream of a category whose consent is active; of none, the newest.
+
+        ``share``: which share is meant, when several patients share the category. Raises Refused gateway.01,
+        gateway.08.
+        """
+        known = [each for each in self.shares() if share in (None, each.id)]
+        having = [each for each in known if any(item.category == category for item in each.streams)]
+        if not having:
             raise Refused(errors.NO_SHARE, category)
-        return active[-1] if active else found[-1]
+        living = [each for each in having if any(item.category == category for item, _ in self._active([each]))]
+        meant = living or having
+        if len({each.channel_key for each in meant}) > 1:
+            raise Refused(errors.SEVERAL_PATIENTS, ", ".join(each.id.hex() for each in meant))
+        active = [item for item, _ in self._active(meant) if item.category == category]
+        return (active or [item for each in meant for item in each.streams if item.category == category])[-1]
 
     def ask(self, asked: Asked, requester: Requester | None) -> Receipt:
         """A receipt from the ledger. Raises Refused access.NN, gateway.05, gateway.07."""
         self._check_kind(asked, requester)
-        return ask(self._chain, self._member, requester, asked, self._ledger, self._clock)
+        return ask(self._means.asker, requester, asked)
 
     def open(self, receipt: Receipt, requester: Requester | None) -> Opened:
         """All records that a receipt is for. Raises Unavailable gateway.02, Tampered, Refused gateway.01."""
-        reader = self._ledger.reader()
-        consent = consents.consent(reader, receipt.consent)
-        stream = streams.stream(reader, receipt.stream)
-        if consent is None or stream is None:
+        return open_receipt(self._means, receipt, requester)
+
+    def patients(self) -> list[Patient]:
+        """Those who share with this member now, in the order in which they first did."""
+        found: dict[Multikey, list[Share]] = {}
+        for share in self.shares():
+            found.setdefault(share.channel_key, []).append(share)
+        return [Patient(key, shares[-1].subject, shares) for key, shares in found.items() if self._active(shares)]
+
+    def visit(
+        self, patient: Multikey, why: Purpose, requester: Requester | None, categories: Sequence[Code] = ()
+    ) -> Visit:
+        """Begin a visit: receipts for all that this patient shares for such a purpose, or for some categories of it.
+
+        ``patient``: the channel key of their shares. Raises Refused gateway.01 when there is nothing, whatever the
+        reason; gateway.07 when the law lets none of it be read; otherwise what ``Visit`` raises.
+        """
+        shares = [share for share in self.shares() if share.channel_key == patient]
+        wanted = {
+            item.stream: item
+            for item, consent in self._active(shares)
+            if consents.allows(consent, why.action, why.purpose) and (not categories or item.category in categories)
+        }
+        if not wanted:
             raise Refused(errors.NO_SHARE)
-        covered: list[Segment] = []
-        for index, segment in enumerate(records.segments(reader, stream.id)):
-            known = segment.status != "erased" and segment.epoch == consent.epoch
-            asked = access.covers(receipt, index, segment.registered)
-            if known and asked and consents.covers(consent, index, segment):
-                covered.append(segment)
-        if not covered:
-            return Opened([], [], [], [])
-        key = self._node_key if requester is None else requester.key
-        wanted = Wanted(receipt, consent, stream, covered)
-        gathered = gather(wanted, self._receiving, key, self._custodians, reader, self._clock)
-        damaged: list[CareMeshError] = []
-        opened: list[OpenedRecord] = []
-        for secret, segment in zip(gathered.keys, covered, strict=True):
-            if segment.descriptor is not None:
-                descriptor = self._fetch(segment.descriptor, damaged)
-                opened += open_segment(secret, descriptor, lambda cid: self._fetch(cid, damaged))
-        return Opened(opened, gathered.released_by, gathered.faults, damaged)
+        lawful, refused = [], []
+        for item in wanted.values():
+            try:
+                self._check_kind(Asked(item.consent, why.action, why.purpose, why.legal_basis), requester)
+                lawful.append(item)
+            except Refused as error:
+                refused.append(Ended(item.category, error))
+        if not lawful:
+            raise refused[0].error
+        visit = Visit(self._means, patient, requester, why, lawful, refused, self._visits.discard)
+        self._visits.add(visit)
+        return visit
+
+    def follow(self) -> None:
+        """After a block: every open visit lets go of what the ledger has ended."""
+        for visit in list(self._visits):
+            visit.follow()
+
+    def sign_in(self, person: Requester) -> Requester:
+        """A practitioner under a key for the next twelve hours. See ``session.sign_in``."""
+        asker = self._means.asker
+        return sign_in(asker.chain, person, asker.member.did, asker.clock())
+
+    def _active(self, shares: Sequence[Share]) -> list[tuple[SharedStream, Consent]]:
+        reader, now = self._means.asker.ledger.reader(), self._means.asker.clock()
+        known = [(item, consents.consent(reader, item.consent)) for share in shares for item in share.streams]
+        return [(item, consent) for item, consent in known if consent and consents.is_active(consent, now)]
 
     def _check_kind(self, asked: Asked, requester: Requester | None) -> None:
         """The rules about kinds of records, which the ledger cannot know. Raises Refused gateway.07, with policies."""
-        reader = self._ledger.reader()
+        asker = self._means.asker
+        reader = asker.ledger.reader()
         consent = consents.consent(reader, asked.consent)
         kinds = {item.category for share in self.shares() for item in share.streams if item.consent == asked.consent}
-        me = members.member(reader, self._member.did)
+        me = members.member(reader, asker.member.did)
         source = None if consent is None else members.member(reader, consent.source)
         if consent is None or me is None or source is None:
             return  # the ledger refuses it
@@ -135,7 +167,7 @@ class Gateway:
                 action=asked.action,
                 purpose=asked.purpose,
                 roles=me.roles,
-                approvals=policies.approvals(reader, me.did, self._clock()),
+                approvals=policies.approvals(reader, me.did, asker.clock()),
                 places=(source.jurisdiction, me.jurisdiction),
                 explicit=consent.explicit,
                 originator=source.did == me.did,
@@ -143,15 +175,3 @@ class Gateway:
             )
             if not decision.permit:
                 raise Refused(errors.KIND_NOT_ALLOWED, f"{kind}: {', '.join(decision.policies)}")
-
-    def _fetch(self, cid: CID, damaged: list[CareMeshError]) -> bytes:
-        """A block from the first store that has it undamaged; what was damaged is noted. Raises Tampered gateway.03."""
-        last: CareMeshError | None = None
-        for store in self._stores:
-            try:
-                return store.get(cid)
-            except CareMeshError as error:
-                last = error
-                if isinstance(error, Tampered):
-                    damaged.append(error)
-        raise Tampered(errors.NO_BLOCK, cid.encode()) from last

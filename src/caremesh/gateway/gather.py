@@ -1,14 +1,19 @@
 """Gather *t* re-encryptions for each segment, believing no custodian: a wrong answer names its maker.
 
-*t* custodians are asked at once; for each that refuses, fails or lies, the next one is.
+*t* custodians are asked at once. For each that refuses, fails or lies, the next one is; and one more whenever nothing
+came for a while: who is slow delays nobody, and whose answer is not needed any more is not waited for.
+Threads wait for custodians side by side. They do not make the checks faster: the library of the re-encryptions keeps
+the interpreter's lock.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from caremesh import codec
 from caremesh.codec import CID
@@ -17,7 +22,7 @@ from caremesh.contracts.consent.state import Consent
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.records.state import Segment
 from caremesh.contracts.streams.state import Stream
-from caremesh.crypto.reencryption import ReadingKey, Seal, check_reencryption, open_with, seal_hash
+from caremesh.crypto.reencryption import Checked, ReadingKey, Seal, check_reencryption, open_checked, seal_hash
 from caremesh.errors import CareMeshError, Tampered, Unavailable
 from caremesh.gateway import errors
 from caremesh.ledger.state import Reader
@@ -26,6 +31,9 @@ from caremesh.sealing import custody
 from caremesh.sealing.custody import FragmentKeys, Release, ReleaseRequest, Signed
 from caremesh.sealing.evidence import Claim
 from caremesh.types import Did, Seconds
+
+PATIENCE_S: Final = 0.5
+"""How long nothing may come before one custodian more is asked."""
 
 
 class ReleaseCustodian(Protocol):
@@ -48,11 +56,12 @@ class Fault(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """Segment keys in the order of the segments, who released, and who did not."""
+    """Segment keys in the order of the segments, who released, who did not, and who was not waited for."""
 
     keys: list[bytes]
     released_by: list[Did]
     faults: list[Fault]
+    slow: list[Did]
 
 
 class Wanted(NamedTuple):
@@ -64,6 +73,10 @@ class Wanted(NamedTuple):
     segments: Sequence[Segment]
 
 
+_Answer: TypeAlias = list[Checked] | Fault
+"""What one custodian released, in the order of the segments, each checked; or why that is not so."""
+
+
 def gather(
     wanted: Wanted,
     receiving: ReadingKey,
@@ -71,41 +84,55 @@ def gather(
     custodians: Mapping[Did, ReleaseCustodian],
     reader: Reader,
     clock: Callable[[], Seconds],
+    patience_s: float = PATIENCE_S,
 ) -> Gathered:
     """The segment keys. Raises Unavailable gateway.02 with what each custodian said; Tampered gateway.06."""
-    waiting = [entry.custodian for entry in wanted.consent.fragments if entry.custodian in custodians]
-    good: dict[Did, list[Release]] = {}
+    waiting = deque(entry.custodian for entry in wanted.consent.fragments if entry.custodian in custodians)
+    answers: SimpleQueue[tuple[Did, _Answer | BaseException]] = SimpleQueue()
+    asked: list[Did] = []
+    good: dict[Did, list[Checked]] = {}
     faults: list[Fault] = []
-    while waiting and len(good) < wanted.consent.threshold:
-        batch = [waiting.pop(0) for _ in range(min(wanted.consent.threshold - len(good), len(waiting)))]
-        with ThreadPoolExecutor(len(batch)) as pool:
-            answers = pool.map(
-                lambda did: _one(wanted, did, receiving, request_key, custodians[did], reader, clock()), batch
-            )
-            for did, answer in zip(batch, answers, strict=True):
-                if isinstance(answer, Fault):
-                    faults.append(answer)
-                else:
-                    good[did] = answer
-    if len(good) < wanted.consent.threshold:
+
+    def ask(did: Did) -> None:
+        def run() -> None:
+            try:
+                answers.put((did, _one(wanted, did, receiving, request_key, custodians[did], reader, clock())))
+            except BaseException as error:  # noqa: BLE001 - raised again by the one who waits
+                answers.put((did, error))
+
+        asked.append(did)
+        Thread(target=run, name="release", daemon=True).start()
+
+    threshold = wanted.consent.threshold
+    while True:
+        silent = len(asked) - len(good) - len(faults)
+        while waiting and len(good) + silent < threshold:
+            ask(waiting.popleft())
+            silent += 1
+        if len(good) >= threshold or not silent:
+            break
+        try:
+            did, answer = answers.get(timeout=patience_s if waiting else None)
+        except Empty:
+            ask(waiting.popleft())
+            continue
+        if isinstance(answer, BaseException):
+            raise answer
+        if isinstance(answer, Fault):
+            faults.append(answer)
+        else:
+            good[did] = answer
+    if len(good) < threshold:
         said = "; ".join(f"{fault.custodian} {fault.error.code}" for fault in faults)
         raise Unavailable(errors.TOO_FEW_RELEASES, said)
     keys = []
     for index, segment in enumerate(wanted.segments):
-        releases = [answers[index] for answers in good.values()]
         try:
-            keys.append(
-                open_with(
-                    receiving,
-                    wanted.stream.reading_key,
-                    releases[0].seal,
-                    [release.reencryption for release in releases],
-                    wanted.consent.verifying_key,
-                )
-            )
+            keys.append(open_checked(receiving, [checked[index] for checked in good.values()]))
         except Tampered as error:
             raise Tampered(errors.SEAL_DOES_NOT_OPEN, str(segment.descriptor)) from error
-    return Gathered(keys, list(good), faults)
+    heard = [*good, *(fault.custodian for fault in faults)]
+    return Gathered(keys, list(good), faults, [did for did in asked if did not in heard])
 
 
 def _one(
@@ -116,8 +143,8 @@ def _one(
     custodian: ReleaseCustodian,
     reader: Reader,
     now: Seconds,
-) -> list[Release] | Fault:
-    """One custodian's releases, verified; or what was wrong with them."""
+) -> _Answer:
+    """One custodian's releases, checked; or what was wrong with them."""
     descriptors = [segment.descriptor for segment in wanted.segments if segment.descriptor is not None]
     request = ReleaseRequest(
         receipt=wanted.receipt.id,
@@ -137,7 +164,7 @@ def _one(
 
 def _checked(
     wanted: Wanted, did: Did, receiving: ReadingKey, descriptors: list[CID], answers: list[Signed], reader: Reader
-) -> list[Release] | Fault:
+) -> _Answer:
     member = members.member(reader, did)
     if member is None or len(answers) != len(descriptors):
         return Fault(did, Tampered(errors.OTHER_RELEASE, did))
@@ -155,10 +182,10 @@ def _checked(
         except Tampered as error:
             return Fault(did, error)
         try:
-            check_reencryption(release.seal, release.reencryption, keys.verifying, keys.delegating, keys.receiving, did)
+            named = (keys.verifying, keys.delegating, keys.receiving)
+            checked.append(check_reencryption(release.seal, release.reencryption, *named, did))
         except Tampered as error:
             return Fault(did, error, Claim(kind="false-release", custodian=did, signed=[signed]))
-        checked.append(release)
     return checked
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Final
+from weakref import WeakSet
 
 from caremesh import codec
 from caremesh.blobs.durable import write_durably
@@ -66,8 +67,12 @@ class _Ledger:
         self.outbox = Outbox(engine.submit_many, self._batching)
 
     def submit(self, raw: bytes) -> Committed:
-        """See ``gateway.ask.Ledger``."""
+        """See ``source.importer.Ledger``."""
         return self._engine.submit(raw)
+
+    def submit_many(self, raws: Sequence[bytes]) -> list[Committed]:
+        """See ``gateway.ask.Ledger``."""
+        return [future.result() for future in self._engine.submit_many(raws)]
 
     def submit_batch(self, subject: bytes, transactions: Sequence[bytes]) -> list[Committed]:
         """See ``source.importer.Ledger``."""
@@ -140,7 +145,7 @@ class Member:
 
     def gateway(self, mesh: LocalMesh, custodians: Mapping[Did, ReleaseCustodian] | None = None) -> Gateway:
         """The member as a recipient. ``custodians``: the way to each; those of the mesh when not given."""
-        return Gateway(
+        made = Gateway(
             chain=CHAIN,
             member=self.home.requester,
             node_key=self.home.node_key,
@@ -152,6 +157,8 @@ class Member:
             ledger=self.ledger,
             clock=mesh.clock,
         )
+        mesh.follow_with(made)
+        return made
 
 
 class LocalMesh:
@@ -165,6 +172,7 @@ class LocalMesh:
         self.members: dict[str, Member] = {}
         self.replicas: list[Replica] = []
         self._upkeep: list[Upkeep] = []
+        self._gateways: WeakSet[Gateway] = WeakSet()
         with ExitStack() as opened:
             opened.enter_context(hold(folder))
             self._open(opened, params)
@@ -227,6 +235,10 @@ class LocalMesh:
     def light_client(self) -> LightClient:
         """A client that trusts the founding validators, and nobody else."""
         return self.founding.light_client()
+
+    def follow_with(self, gateway: Gateway) -> None:
+        """Tell a gateway of every block, while someone uses it: its open visits end with what they stand on."""
+        self._gateways.add(gateway)
 
     def tick(self) -> None:
         """A block of its own, so that the newest header is fresh."""
@@ -303,6 +315,8 @@ class LocalMesh:
             replica.apply(block)
         for custodian in self.custodians.values():
             self.confirmations += custodian.follow()
+        for gateway in list(self._gateways):
+            gateway.follow()
         for upkeep in self._upkeep:
             upkeep.after(block.signed.content().height)
 

@@ -27,8 +27,9 @@ from caremesh.fhir import samples
 from caremesh.fhir.bundle import read_bundle
 from caremesh.fhir.labs import lab_rows
 from caremesh.gateway.ask import Asked
-from caremesh.gateway.gateway import Gateway, Opened
+from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import ReleaseCustodian, Wanted, gather
+from caremesh.gateway.opening import Opened
 from caremesh.ledger.light import check_answer
 from caremesh.node.founding import CHAIN
 from caremesh.node.mesh import LocalMesh

@@ -14,6 +14,7 @@ from caremesh.crypto.reencryption import (
     check_public_key,
     check_reencryption,
     make_fragments,
+    open_checked,
     open_original,
     open_with,
     reencrypt,
@@ -237,3 +238,18 @@ def test_garbage_never_crashes() -> None:
         ):
             with pytest.raises(CareMeshError):
                 action()
+
+
+def test_checked_re_encryptions_open_only_together_with_those_of_the_same_seal() -> None:
+    other = seal_to(PATIENT.public, b"o" * 32)
+    mixed = Seal(SEAL.capsule, other.ciphertext)
+    mine = [check_reencryption(SEAL, REENCRYPTIONS[i], *KEYS, "") for i in range(2)]
+    assert open_checked(GRANTEE, mine) == SECRET
+    same_capsule = check_reencryption(mixed, REENCRYPTIONS[1], *KEYS, "")
+    elsewhere = check_reencryption(other, reencrypt(other, FRAGMENTS[1], *KEYS), *KEYS, "")
+    for checked in ([mine[0], same_capsule], [same_capsule, mine[0]], [mine[0], elsewhere], [mine[0]], []):
+        with pytest.raises(Tampered, match=r"reencryption\.08"):
+            open_checked(GRANTEE, checked)
+    with pytest.raises(Tampered, match=r"reencryption\.08"):
+        open_checked(STRANGER, mine)
+    assert repr(mine[0]) == "Checked(…)"

@@ -1,0 +1,108 @@
+"""Open what one receipt is for: choose segments, gather their keys, fetch blocks from wherever they are undamaged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from caremesh.blobs.interface import BlockStore
+from caremesh.codec import CID
+from caremesh.contracts.access import queries as access
+from caremesh.contracts.access.state import Receipt
+from caremesh.contracts.consent import queries as consents
+from caremesh.contracts.consent.state import Consent
+from caremesh.contracts.records import queries as records
+from caremesh.contracts.records.state import Segment
+from caremesh.contracts.streams import queries as streams
+from caremesh.crypto.reencryption import ReadingKey
+from caremesh.errors import CareMeshError, Refused, Tampered
+from caremesh.gateway import errors
+from caremesh.gateway.ask import Asker, Requester
+from caremesh.gateway.gather import PATIENCE_S, Fault, ReleaseCustodian, Wanted, gather
+from caremesh.ledger.state import Reader
+from caremesh.ledger.transactions import Signs
+from caremesh.sealing.segment import OpenedRecord, open_segment
+from caremesh.types import Count, Did, StreamId
+
+
+class Means(NamedTuple):
+    """What a member opens with. ``stores``: where to look for blocks, in this order."""
+
+    asker: Asker
+    node_key: Signs
+    receiving: ReadingKey
+    stores: Sequence[BlockStore]
+    custodians: Mapping[Did, ReleaseCustodian]
+    patience_s: float = PATIENCE_S
+
+
+class Part(NamedTuple):
+    """The records of one segment, by its number in the stream."""
+
+    segment: Count
+    records: list[OpenedRecord]
+
+
+class Opened(NamedTuple):
+    """What a receipt opened, who released, and whatever was found wrong on the way."""
+
+    parts: list[Part]
+    released_by: list[Did]
+    faults: list[Fault]
+    slow: list[Did]
+    """Custodians whose answer was not waited for."""
+    damaged: list[CareMeshError]
+
+    @property
+    def records(self) -> list[OpenedRecord]:
+        """All records, segment after segment."""
+        return [record for part in self.parts for record in part.records]
+
+
+def covered(reader: Reader, stream: StreamId, consent: Consent, receipt: Receipt) -> list[tuple[Count, Segment]]:
+    """The segments that a receipt opens under its consent."""
+    return [
+        (index, segment)
+        for index, segment in enumerate(records.segments(reader, stream))
+        if segment.epoch == consent.epoch
+        and access.covers(receipt, index, segment.registered)
+        and consents.covers(consent, index, segment)
+    ]
+
+
+def open_receipt(means: Means, receipt: Receipt, requester: Requester | None) -> Opened:
+    """All that a receipt is for. Raises Unavailable gateway.02, Tampered, Refused gateway.01."""
+    reader = means.asker.ledger.reader()
+    consent = consents.consent(reader, receipt.consent)
+    stream = streams.stream(reader, receipt.stream)
+    if consent is None or stream is None:
+        raise Refused(errors.NO_SHARE)
+    chosen = covered(reader, stream.id, consent, receipt)
+    if not chosen:
+        return Opened([], [], [], [], [])
+    key = means.node_key if requester is None else requester.key
+    wanted = Wanted(receipt, consent, stream, [segment for _, segment in chosen])
+    gathered = gather(
+        wanted, means.receiving, key, means.custodians, reader, means.asker.clock, patience_s=means.patience_s
+    )
+    damaged: list[CareMeshError] = []
+    parts = []
+    for secret, (index, segment) in zip(gathered.keys, chosen, strict=True):
+        if segment.descriptor is not None:
+            descriptor = _fetch(means.stores, segment.descriptor, damaged)
+            opened = open_segment(secret, descriptor, lambda cid: _fetch(means.stores, cid, damaged))
+            parts.append(Part(index, opened))
+    return Opened(parts, gathered.released_by, gathered.faults, gathered.slow, damaged)
+
+
+def _fetch(stores: Sequence[BlockStore], cid: CID, damaged: list[CareMeshError]) -> bytes:
+    """A block from the first store that has it undamaged; what was damaged is noted. Raises Tampered gateway.03."""
+    last: CareMeshError | None = None
+    for store in stores:
+        try:
+            return store.get(cid)
+        except CareMeshError as error:
+            last = error
+            if isinstance(error, Tampered):
+                damaged.append(error)
+    raise Tampered(errors.NO_BLOCK, cid.encode()) from last
