@@ -368,4 +368,4 @@ class Access(AccessRules, ConsentRules, RecordsRules, MembersRules, IdentityRule
 
 
 TestAccess = Access.TestCase
-TestAccess.settings = profile(150, 50)
+TestAccess.settings = profile(400, 50)

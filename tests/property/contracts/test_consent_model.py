@@ -448,4 +448,4 @@ class ConsentMachine(ConsentRules, RecordsRules, MembersRules):
 
 
 TestConsent = ConsentMachine.TestCase
-TestConsent.settings = profile(150, 50)
+TestConsent.settings = profile(400, 50)

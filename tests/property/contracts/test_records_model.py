@@ -282,4 +282,4 @@ class Records(RecordsRules):
 
 
 TestRecords = Records.TestCase
-TestRecords.settings = profile(120, 50)
+TestRecords.settings = profile(400, 50)

@@ -347,4 +347,4 @@ class Streams(StreamsRules, MembersRules):
 
 
 TestStreams = Streams.TestCase
-TestStreams.settings = profile(120, 50)
+TestStreams.settings = profile(400, 50)

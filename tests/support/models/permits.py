@@ -140,6 +140,7 @@ class Permits(Ground):
         if at is None:
             return why | broken(
                 (permit.rotation == 0 and permit.key == permit.stream, "streams.04"),
+                (permit.epoch == 0, "streams.07"),
                 (permit.reading != BAD_POINT, "streams.18"),
                 (permit.key not in facts.stream_keys and permit.key not in facts.owners, "streams.19"),
                 (self.may_keep(list(permit.custodians), permit.threshold, revoking=revoking), "streams.11"),
