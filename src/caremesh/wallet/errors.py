@@ -61,3 +61,8 @@ NOTHING_TO_CHANGE = ErrorCode("wallet.32", "This share is so already, or is over
 NO_SUCH_SEGMENT = ErrorCode(
     "wallet.33", "There is no such segment, or it is erased.", "List the segments of the stream."
 )
+NOT_MY_INQUIRY = ErrorCode(
+    "wallet.34", "The words of this request are not those that its member put on the ledger.", "Do not answer it."
+)
+UNKNOWN_OFFER = ErrorCode("wallet.35", "There is no such request to this wallet.", "List them: `wallet requests`.")
+OFFER_ANSWERED = ErrorCode("wallet.36", "This request was answered, or has expired.", "Wait to be asked again.")

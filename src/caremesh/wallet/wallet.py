@@ -16,7 +16,7 @@ from caremesh.ledger.state import Reader
 from caremesh.sealing import channel
 from caremesh.sealing.channel import Share, SharedStream
 from caremesh.types import Code, Did, Height, Seconds, StreamId
-from caremesh.wallet import change, delegate, transact
+from caremesh.wallet import change, delegate, requests, transact
 from caremesh.wallet import enrol as enrolment
 from caremesh.wallet import restore as restoring
 from caremesh.wallet import revoke as revocation
@@ -31,6 +31,7 @@ from caremesh.wallet.members import active_member
 from caremesh.wallet.phrase import SEED_BYTES, phrase_of, seed_of
 from caremesh.wallet.ports import Custodians, Ledger, Sponsor
 from caremesh.wallet.preview import Preview, preview
+from caremesh.wallet.requests import Request
 from caremesh.wallet.share import Terms
 from caremesh.wallet.state import ShareRecord, WalletState, read_state
 from caremesh.wallet.store import WalletFile
@@ -159,6 +160,19 @@ class Wallet:
         txs = revocation.revocations(self.state, record, ledger.reader(), sponsor, self._clock())
         transact.accepted(transact.submit(ledger, txs, urgent=True))
         return record
+
+    def hear(self, sealed: bytes, reader: Reader) -> None:
+        """Keep the words of a request. See ``requests.hear``."""
+        self._save(requests.hear(self.state, reader, sealed))
+
+    def requests(self, reader: Reader) -> list[Request]:
+        """Who asks for what, and why. See ``requests.requests``."""
+        return requests.requests(self.state, reader, self._clock())
+
+    def decline(self, offer: bytes, ledger: Ledger, sponsor: Sponsor) -> None:
+        """Say no, on the ledger. Raises what ``requests.declining`` raises, and the ledger's refusal."""
+        declined = requests.declining(self.state, ledger.reader(), self._clock(), offer)
+        self._send([declined], ledger, sponsor, urgent=False)
 
     def narrow(self, share: bytes, less: Narrower, ledger: Ledger, sponsor: Sponsor) -> ShareRecord:
         """Let a share allow no more than this. See ``change.narrowings``. Raises the ledger's refusal, too."""
