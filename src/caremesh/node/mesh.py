@@ -17,6 +17,7 @@ from typing import IO, Final
 from caremesh import codec
 from caremesh.blobs.durable import write_durably
 from caremesh.blobs.interface import BlockStore
+from caremesh.codec import CID
 from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.interface import Committed
 from caremesh.consensus.outbox import Batching, Outbox
@@ -30,7 +31,7 @@ from caremesh.contracts.policy.library import shipped
 from caremesh.crypto.hashes import sha256
 from caremesh.custodian.custodian import Custodian
 from caremesh.custodian.log import ReleaseLog
-from caremesh.errors import BadInput, Refused, StorageFailed, Unavailable
+from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Unavailable
 from caremesh.gateway.ask import Requester
 from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import ReleaseCustodian
@@ -231,6 +232,25 @@ class LocalMesh:
         found = [vault.get(name) for name in names]
         vault.destroy(names)
         return [sealed for sealed in found if sealed is not None]
+
+    def deposit_reseal(self, custodian: Did, sealed: bytes) -> bytes:
+        """The way of a wallet to the custodians, with a seal made anew. Raises Unavailable node.04."""
+        return self._custodian(custodian).deposit_reseal(sealed)
+
+    def put_blocks(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
+        """The way of a wallet to the block stores: every one of them. Raises StorageFailed, Tampered."""
+        for store in self.stores():
+            store.put_all(stream, blocks)
+
+    def get_block(self, cid: CID) -> bytes:
+        """A block from the first store that has it whole. Raises Unavailable blobs.02, Tampered blobs.01."""
+        found: CareMeshError | None = None
+        for store in self.stores():
+            try:
+                return store.get(cid)
+            except CareMeshError as error:
+                found = error
+        raise found or Unavailable(errors.UNKNOWN_MEMBER)
 
     def own_seals(self, custodian: Did, request: bytes) -> bytes:
         """The way of a wallet to the seals of its streams. Raises Unavailable node.04."""

@@ -21,6 +21,7 @@ from caremesh.wallet.overview import Standing, look_at
 from caremesh.wallet.preview import Preview
 from caremesh.wallet.requests import Request
 from caremesh.wallet.requests import terms as terms_of
+from caremesh.wallet.reseal import Record
 from caremesh.wallet.share import Terms
 from caremesh.wallet.templates import period, template
 from caremesh.wallet.wallet import Shared, Wallet
@@ -171,6 +172,22 @@ class Person:
     def redelegate(self) -> list[Missing]:
         """Delegate anew what stands on keys or custodians that the ledger has no more."""
         return self.wallet.redelegate(self.ledger, self.sponsor, self._mesh)
+
+    def new_epoch(self, category: Code, days: int = 365) -> None:
+        """A new reading key for the streams of a category; their sources get their profiles anew."""
+        writing = Writing(until=period(self._mesh.clock(), days)[1])
+        for stream in states.choose(self.wallet.state, [category]):
+            self.wallet.new_epoch(stream, writing, self.ledger, self.sponsor, self._mesh)
+            self._tell_profile(states.locate(self.wallet.state, stream).member)
+
+    def drop(self, category: Code, segment: Count, records: Sequence[Record]) -> None:
+        """Seal a segment of a category anew without some records."""
+        [stream] = states.choose(self.wallet.state, [category])
+        self.wallet.drop(stream, segment, records, self.ledger, self.sponsor, self._mesh)
+
+    def _tell_profile(self, source: Did) -> None:
+        [member] = [member for member in self._mesh.members.values() if member.home.did == source]
+        member.source(self._mesh).renew_profile(self.wallet.profile(source, self.ledger.reader()))
 
     def revoke(self, share: bytes) -> None:
         """Take a share back."""

@@ -66,3 +66,6 @@ NOT_MY_INQUIRY = ErrorCode(
 )
 UNKNOWN_OFFER = ErrorCode("wallet.35", "There is no such request to this wallet.", "List them: `wallet requests`.")
 OFFER_ANSWERED = ErrorCode("wallet.36", "This request was answered, or has expired.", "Wait to be asked again.")
+NOT_BEGUN = ErrorCode("wallet.37", "Nothing was written to this stream or granted of it yet.", "It needs no new key.")
+NO_SUCH_RECORD = ErrorCode("wallet.38", "This segment has no such record.", "List the records of the segment.")
+NOTHING_LEFT = ErrorCode("wallet.39", "No record would be left in this segment.", "Erase the segment.")
