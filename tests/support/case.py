@@ -96,7 +96,7 @@ class Case:
         return self.mesh.member("hospital").source(self.mesh).import_bundle(json.dumps(bundle).encode())
 
     def share(self, *, days: int = 30, categories: Sequence[str] = ("conditions",), **changes: Any) -> Shared:
-        return self.person.grant("practice", self.person.terms("practice", categories, days=days, **changes))
+        return self.person.grant(self.person.terms("practice", categories, days=days, **changes))
 
     def consent(self, shared: Shared) -> Consent:
         found = consents.consent(self.reader, shared.record.items[0].consent)

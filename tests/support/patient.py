@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import cast
 
 from caremesh import codec
+from caremesh.codec import CID
 from caremesh.crypto.reencryption import Seal
 from caremesh.errors import ErrorCode, Unavailable
 from caremesh.fhir import samples
@@ -96,6 +98,15 @@ class Way:
             said = custody.Acknowledgement(custodian=custodian, what=bytes(32))
             return codec.encode(custody.sign_payload(custody.ACKNOWLEDGEMENT, said, self._homes()[custodian]))
         return answer
+
+    def deposit_reseal(self, custodian: Did, sealed: bytes) -> bytes:
+        return self.mesh.deposit_reseal(custodian, sealed)
+
+    def put_blocks(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
+        self.mesh.put_blocks(stream, blocks)
+
+    def get_block(self, cid: CID) -> bytes:
+        return self.mesh.get_block(cid)
 
     def own_seals(self, custodian: Did, request: bytes) -> bytes:
         fault = self.faults.get(custodian, "")

@@ -78,7 +78,7 @@ def share(
         person = open_person(mesh, home, wallet)
         terms = _terms(person, member, categories, template, days, purpose, existing=existing, segments=segments)
         rows = _seen(mesh, person.preview(terms))
-        shared = person.grant(member, terms)
+        shared = person.grant(terms)
         name = mesh.member(member).home.profile.label
     answer = {
         "share": shared.record.id.hex(),

@@ -10,23 +10,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol
 
 from caremesh import codec
 from caremesh.blobs.vault import Vault
 from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
-from caremesh.contracts.members import queries as members
 from caremesh.contracts.records import queries as records
 from caremesh.contracts.streams import queries as streams
-from caremesh.contracts.streams.messages import PERMIT_DOMAIN, Permit
-from caremesh.crypto import signatures
-from caremesh.crypto.reencryption import check_fragment, reencrypt, seal_hash
-from caremesh.custodian import checks, errors
+from caremesh.crypto.reencryption import reencrypt, seal_hash
+from caremesh.custodian import checks, deposits, errors
 from caremesh.custodian.checks import Head
+from caremesh.custodian.deposits import peek
 from caremesh.custodian.keeping import Destroyed, Keeping
 from caremesh.custodian.log import ReleaseLog
-from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
+from caremesh.errors import BadInput, CareMeshError, Refused
 from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Header
 from caremesh.ledger.state import Reader
@@ -36,7 +34,6 @@ from caremesh.sealing.custody import (
     Acknowledgement,
     DestroyConfirmation,
     ErasureConfirmation,
-    FragmentDeposit,
     FragmentKeys,
     HeldSeal,
     LogAnswer,
@@ -48,11 +45,8 @@ from caremesh.sealing.custody import (
     Signed,
     StreamRequest,
 )
-from caremesh.sealing.descriptor import read_descriptor
 from caremesh.sealing.release_log import link_of
 from caremesh.types import ConsentId, Count, Did, Digest, Seconds, StreamId
-
-T = TypeVar("T", SealDeposit, ReleaseRequest, StreamRequest)
 
 REQUEST_WINDOW_S: Final[Seconds] = 60
 _REMEMBERED_S: Final = 2 * REQUEST_WINDOW_S
@@ -115,37 +109,20 @@ class Custodian:
         self._cursor = ""
 
     def deposit_fragment(self, sealed: bytes) -> bytes:
-        """Keep a wallet's fragment; the signed acknowledgement. Raises Tampered, Refused custodian.20."""
-        signed = custody.open_by_custodian(custody.FRAGMENT_DEPOSIT, self._hpke_private, self.did, sealed)
-        deposit = custody.open_signed(custody.FRAGMENT_DEPOSIT, signed, FragmentDeposit, signed.key)
-        stream = streams.stream(self._ledger.reader(), deposit.stream)
-        owner = signatures.stream_of(signed.key) == deposit.stream if stream is None else signed.key == stream.key
-        if not owner or deposit.custodian != self.did:
-            raise Refused(errors.NOT_DEPOSITABLE)
-        check_fragment(deposit.fragment, deposit.verifying, deposit.delegating, deposit.receiving)
+        """Keep a wallet's fragment; the signed acknowledgement. See ``deposits.fragment``."""
+        signed, deposit = deposits.fragment(self._ledger.reader(), self.did, self._hpke_private, sealed)
         self._keeping.put_fragment(deposit, self._clock())
         return self._acknowledge(signed)
 
     def deposit_seal(self, data: bytes) -> bytes:
-        """Keep a source's seal and descriptor; the signed acknowledgement. Raises Tampered, Refused custodian.20."""
-        signed = custody.read_signed(data)
-        claimed = _peek(signed, SealDeposit)
-        source = members.member(self._ledger.reader(), claimed.source)
-        if source is None or source.status != "active":
-            raise Refused(errors.NOT_DEPOSITABLE)
-        deposit = custody.open_signed(custody.SEAL_DEPOSIT, signed, SealDeposit, source.keys.node)
-        permit = _peek_permit(deposit)
-        signatures.verify(permit.key, PERMIT_DOMAIN + deposit.permit, deposit.permit_signature)
-        if (
-            permit.stream != deposit.stream
-            or permit.source != deposit.source
-            or self.did not in permit.custodians
-            or (permit.rotation == 0 and signatures.stream_of(permit.key) != permit.stream)
-        ):
-            raise Refused(errors.NOT_DEPOSITABLE)
-        descriptor = read_descriptor(deposit.descriptor)
-        if descriptor.stream != deposit.stream or descriptor.seal != seal_hash(deposit.seal):
-            raise Refused(errors.SEAL_MISMATCH)
+        """Keep a source's seal and descriptor; the signed acknowledgement. See ``deposits.seal``."""
+        signed, deposit = deposits.seal(self._ledger.reader(), self.did, data)
+        self._keeping.put_seal(deposit, self._clock())
+        return self._acknowledge(signed)
+
+    def deposit_reseal(self, sealed: bytes) -> bytes:
+        """Keep a seal that the stream's owner made anew; the signed acknowledgement. See ``deposits.reseal``."""
+        signed, deposit = deposits.reseal(self._ledger.reader(), self.did, self._hpke_private, sealed)
         self._keeping.put_seal(deposit, self._clock())
         return self._acknowledge(signed)
 
@@ -155,7 +132,7 @@ class Custodian:
         All or nothing. Raises Refused custodian.01 to custodian.19, Tampered custody.NN, StorageFailed.
         """
         signed = custody.read_signed(data, "release request")
-        request = _peek(signed, ReleaseRequest)
+        request = peek(signed, ReleaseRequest)
         now = self._clock()
         header = self._ledger.header()
         head = Head(self._ledger.reader(), header.time, self._ledger.seen_s())
@@ -333,7 +310,7 @@ class Custodian:
     def _asked(self, domain: str, data: bytes, *, fellows: bool) -> tuple[StreamRequest, Reader]:
         """A request of the stream's key (or of a custodian of the stream), on a fresh copy of the ledger, once."""
         signed = custody.read_signed(data, "request")
-        asked = _peek(signed, StreamRequest)
+        asked = peek(signed, StreamRequest)
         now, header, reader = self._clock(), self._ledger.header(), self._ledger.reader()
         checks.check_fresh(Head(reader, header.time, self._ledger.seen_s()), now)
         checks.check_stream_request(reader, asked, signed.key, self.did, fellows=fellows)
@@ -374,18 +351,3 @@ class Touched(NamedTuple):
             self.consents.append(about["consent"])
         elif event.type.startswith("records/"):
             self.streams.append(about["stream"])
-
-
-def _peek(signed: Signed, kind: type[T]) -> T:
-    """What a signed object claims, to find out whose signature to ask for."""
-    try:
-        return codec.decode_as(signed.payload, kind)
-    except BadInput as error:
-        raise Tampered(custody.NOT_SIGNED, kind.__name__) from error
-
-
-def _peek_permit(deposit: SealDeposit) -> Permit:
-    try:
-        return codec.decode_as(deposit.permit, Permit)
-    except BadInput as error:
-        raise Refused(errors.NOT_DEPOSITABLE) from error

@@ -18,6 +18,7 @@ from weakref import WeakSet
 from caremesh import codec
 from caremesh.blobs.durable import write_durably
 from caremesh.blobs.interface import BlockStore
+from caremesh.codec import CID
 from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.interface import Committed
 from caremesh.consensus.outbox import Batching, Outbox
@@ -28,9 +29,10 @@ from caremesh.contracts.members.messages import Appoint
 from caremesh.contracts.network import queries as network
 from caremesh.contracts.network.messages import Authorities, Params
 from caremesh.contracts.policy.library import shipped
+from caremesh.crypto.hashes import sha256
 from caremesh.custodian.custodian import Custodian
 from caremesh.custodian.log import ReleaseLog
-from caremesh.errors import BadInput, Refused, StorageFailed, Unavailable
+from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Unavailable
 from caremesh.gateway.ask import Requester
 from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import ReleaseCustodian
@@ -48,6 +50,8 @@ from caremesh.source.survey import valid_r4
 from caremesh.types import DAY_S, Did, Seconds
 
 OPERATOR: Final = "regulator"
+RELAY: Final = "hospital"
+"""Who relays for wallets."""
 LEDGER: Final = "ledger"
 SNAPSHOTS: Final = "snapshots"
 REGULATIONS: Final = ("gdpr", "hipaa", "house", "iso22600")
@@ -218,11 +222,43 @@ class LocalMesh:
 
     def subject_ledger(self) -> SubjectLedger:
         """The ledger for a wallet, which reads the hospital's copy."""
-        return SubjectLedger(self.engine, self.members["hospital"].ledger)
+        return SubjectLedger(self.engine, self.members[RELAY].ledger)
 
     def deposit(self, custodian: Did, sealed: bytes) -> bytes:
         """The way of a wallet to the custodians. Raises Unavailable node.04."""
         return self._custodian(custodian).deposit_fragment(sealed)
+
+    def leave_message(self, channel_key: bytes, sealed: bytes) -> None:
+        """Leave a sealed message for whoever has this channel key, at the member that relays for wallets."""
+        name = f"inbox/{channel_key.hex()}/{sha256(sealed).hex()}"
+        self.members[RELAY].home.vault.put({name: sealed})
+
+    def take_messages(self, channel_key: bytes) -> list[bytes]:
+        """The messages for a channel key; they are gone then."""
+        vault = self.members[RELAY].home.vault
+        names = vault.names(f"inbox/{channel_key.hex()}/")
+        found = [vault.get(name) for name in names]
+        vault.destroy(names)
+        return [sealed for sealed in found if sealed is not None]
+
+    def deposit_reseal(self, custodian: Did, sealed: bytes) -> bytes:
+        """The way of a wallet to the custodians, with a seal made anew. Raises Unavailable node.04."""
+        return self._custodian(custodian).deposit_reseal(sealed)
+
+    def put_blocks(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
+        """The way of a wallet to the block stores: every one of them. Raises StorageFailed, Tampered."""
+        for store in self.stores():
+            store.put_all(stream, blocks)
+
+    def get_block(self, cid: CID) -> bytes:
+        """A block from the first store that has it whole. Raises Unavailable blobs.02, Tampered blobs.01."""
+        found: CareMeshError | None = None
+        for store in self.stores():
+            try:
+                return store.get(cid)
+            except CareMeshError as error:
+                found = error
+        raise found or Unavailable(errors.UNKNOWN_MEMBER)
 
     def own_seals(self, custodian: Did, request: bytes) -> bytes:
         """The way of a wallet to the seals of its streams. Raises Unavailable node.04."""

@@ -6,6 +6,7 @@
 
     FragmentDeposit     wallet → custodian     by the stream's current key
     SealDeposit         source → custodian     by the source's node key
+    ResealDeposit       wallet → custodian     by the stream's current key
     Acknowledgement     custodian → depositor  by the custodian's node key
     ReleaseRequest      requester → custodian  by the receipt's requester or visit key (asserted: the member's node key)
     Release             custodian → requester  by the custodian's node key
@@ -51,6 +52,7 @@ T = TypeVar("T", bound=Struct)
 
 FRAGMENT_DEPOSIT: Final = "caremesh/fragment-deposit/v1"
 SEAL_DEPOSIT: Final = "caremesh/seal-deposit/v1"
+RESEAL_DEPOSIT: Final = "caremesh/reseal-deposit/v1"
 ACKNOWLEDGEMENT: Final = "caremesh/acknowledgement/v1"
 RELEASE_REQUEST: Final = "caremesh/release-request/v1"
 RELEASE: Final = "caremesh/release/v1"
@@ -110,6 +112,18 @@ class SealDeposit(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"SealDeposit({self.stream.hex()})"
+
+
+class ResealDeposit(Struct, frozen=True, kw_only=True):
+    """A segment's descriptor and seal as its owner made them anew, before ``records/reseal`` puts them in place."""
+
+    stream: StreamId
+    custodian: Did
+    descriptor: Annotated[bytes, Meta(max_length=MAX_DESCRIPTOR_BYTES)]
+    seal: Seal
+
+    def __repr__(self) -> str:
+        return f"ResealDeposit({self.stream.hex()})"
 
 
 class Acknowledgement(Struct, frozen=True, kw_only=True):

@@ -142,6 +142,7 @@ class Source:
             node_key=node_key,
             vault=vault,
             custodians=custodians,
+            stores=stores,
             ledger=ledger,
             clock=clock,
         )
@@ -150,6 +151,16 @@ class Source:
         """Keep a patient's sealing profile under the id that the patient has here. Raises Tampered custody.NN."""
         profile = channel.hear_profile(self._chain, self.did, self._hpke_private, sealed_profile)
         self._vault.put({_profile_name(patient): codec.encode(profile)})
+
+    def renew_profile(self, sealed_profile: bytes) -> None:
+        """A patient, known by the channel key, sends a profile again. Raises Tampered custody.NN, Refused source.01."""
+        profile = channel.hear_profile(self._chain, self.did, self._hpke_private, sealed_profile)
+        for name in self._vault.names(_profile_name("")):
+            stored = self._vault.get(name)
+            if stored is not None and codec.decode_as(stored, SealingProfile).channel_key == profile.channel_key:
+                self._vault.put({name: codec.encode(profile)})
+                return
+        raise Refused(errors.NO_PROFILE)
 
     def is_enrolled(self, patient: str) -> bool:
         """Whether a patient has given a sealing profile."""
@@ -245,6 +256,7 @@ class Source:
                         segment.seal,
                         segment.seal_hash,
                         segment.size_class,
+                        entry.reading_key,
                     )
                 )
                 indexed.append(_indexed(entry, category, segment, part))

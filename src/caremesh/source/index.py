@@ -53,6 +53,19 @@ class SourceIndex:
         """What to put into the vault to remember segments."""
         return {_name(patient, entry): codec.encode(entry) for entry in segments}
 
+    def segment(self, patient: str, stream: StreamId, descriptor: CID) -> IndexedSegment | None:
+        """One segment, registered or not, or None."""
+        stored = self._vault.get(f"{_PREFIX}{patient}/{stream.hex()}/{descriptor.encode()}")
+        return None if stored is None else codec.decode_as(stored, IndexedSegment)
+
+    def put(self, patient: str, entry: IndexedSegment) -> None:
+        """Remember one segment. Raises StorageFailed."""
+        self._vault.put({_name(patient, entry): codec.encode(entry)})
+
+    def forget(self, patient: str, stream: StreamId, descriptor: CID) -> None:
+        """Destroy what is remembered of one segment, its key with it. Raises StorageFailed."""
+        self._vault.destroy([f"{_PREFIX}{patient}/{stream.hex()}/{descriptor.encode()}"])
+
     def segments(self, patient: str, reader: Reader) -> list[IndexedSegment]:
         """A patient's registered segments, by stream and in the order of the ledger."""
         found = []

@@ -15,8 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.blobs.interface import BlockStore
 from caremesh.blobs.vault import Vault
 from caremesh.codec import CID
 from caremesh.consensus.interface import Committed
@@ -25,15 +27,17 @@ from caremesh.contracts.records import queries as records
 from caremesh.contracts.records.messages import Register
 from caremesh.contracts.streams import queries as streams
 from caremesh.contracts.streams.messages import Permit
-from caremesh.crypto.reencryption import Seal
+from caremesh.crypto.reencryption import Seal, seal_hash
 from caremesh.errors import BadInput, CareMeshError, Refused, Unavailable
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Signer, Signs, Tx, encode, sign
 from caremesh.sealing import custody
 from caremesh.sealing.channel import ProfileEntry, SealingProfile
 from caremesh.sealing.custody import Acknowledgement, SealDeposit
+from caremesh.sealing.segment import seal_anew
 from caremesh.source import errors
-from caremesh.types import Code, Count, Did, Digest, Seconds
+from caremesh.source.index import SourceIndex
+from caremesh.types import Code, Count, Did, Digest, ReencryptionKey, Seconds
 
 _TX_LIFE_S: Final[Seconds] = 300
 _PREFIX: Final = "journal/"
@@ -71,6 +75,8 @@ class Ready(Struct, frozen=True):
     seal: Seal
     seal_hash: Digest
     size_class: Count
+    reading_key: ReencryptionKey
+    """What it is sealed to."""
 
 
 class _Journal(Struct, frozen=True):
@@ -89,6 +95,7 @@ class Registrar:
         node_key: Signs,
         vault: Vault,
         custodians: Mapping[Did, SealCustodian],
+        stores: Sequence[BlockStore],
         ledger: Ledger,
         clock: Callable[[], Seconds],
     ) -> None:
@@ -98,7 +105,9 @@ class Registrar:
         self._key = key
         self._node_key = node_key
         self._vault = vault
+        self._index = SourceIndex(vault)
         self._custodians = custodians
+        self._stores = stores
         self._ledger = ledger
         self._clock = clock
 
@@ -133,17 +142,45 @@ class Registrar:
             if stored is None:
                 continue
             reader = self._ledger.reader()
-            left = [
+            begun = [
                 segment
                 for segment in codec.decode_as(stored, _Journal).segments
                 if records.index_of(reader, _entry(profile, segment).stream, segment.descriptor_cid) is None
             ]
+            left = [self._for_epoch(patient, profile, segment) for segment in begun]
+            if left != begun:
+                self._vault.put({name: codec.encode(_Journal(left))})
+                kept = {segment.descriptor_cid for segment in left}
+                for segment in begun:
+                    if segment.descriptor_cid not in kept:
+                        self._index.forget(patient, _entry(profile, segment).stream, segment.descriptor_cid)
             for segment in left:
                 self._deposit(_entry(profile, segment), segment)
             self._submit(patient, profile, left)
             self._vault.destroy([name])
             done += len(left)
         return done
+
+    def _for_epoch(self, patient: str, profile: SealingProfile, segment: Ready) -> Ready:
+        """The segment, sealed to the reading key that the patient last named: an epoch may have begun since."""
+        entry = _entry(profile, segment)
+        if segment.reading_key == entry.reading_key:
+            return segment
+        known = self._index.segment(patient, entry.stream, segment.descriptor_cid)
+        if known is None:
+            raise Refused(errors.NOT_REGISTERED, segment.descriptor_cid.encode())
+        descriptor, cid, seal = seal_anew(known.key, segment.descriptor, entry.reading_key)
+        for store in self._stores:
+            store.put(entry.stream, cid, descriptor)
+        self._index.put(patient, replace(known, descriptor=cid))
+        return replace(
+            segment,
+            descriptor=descriptor,
+            descriptor_cid=cid,
+            seal=seal,
+            seal_hash=seal_hash(seal),
+            reading_key=entry.reading_key,
+        )
 
     def _submit(self, patient: str, profile: SealingProfile, segments: list[Ready]) -> None:
         """In one batch; each carries the permit while the ledger has not seen it, since a batch has no order."""

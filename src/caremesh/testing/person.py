@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from caremesh.errors import Tampered
 from caremesh.fhir.categories import ALL
 from caremesh.node.founding import CHAIN
 from caremesh.node.member import MemberHome
@@ -17,6 +19,9 @@ from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Custody, Writing
 from caremesh.wallet.overview import Standing, look_at
 from caremesh.wallet.preview import Preview
+from caremesh.wallet.requests import Request
+from caremesh.wallet.requests import terms as terms_of
+from caremesh.wallet.reseal import Record
 from caremesh.wallet.share import Terms
 from caremesh.wallet.templates import period, template
 from caremesh.wallet.wallet import Shared, Wallet
@@ -118,13 +123,14 @@ class Person:
         self, member: str, categories: Sequence[Code], *, days: int, purposes: Sequence[Code] = ("TREAT",)
     ) -> Shared:
         """Grant a member these categories, today and for so many days; the member gets the share."""
-        return self.grant(member, self.terms(member, categories, days=days, purposes=purposes))
+        return self.grant(self.terms(member, categories, days=days, purposes=purposes))
 
-    def grant(self, member: str, terms: Terms) -> Shared:
-        """Grant a member these terms; the member gets the share."""
+    def grant(self, terms: Terms) -> Shared:
+        """Grant these terms; the member gets the share."""
         height = self._mesh.engine.status().height
         shared = self.wallet.share(terms, self.ledger, height, self.sponsor, self._mesh)
-        self._mesh.member(member).gateway(self._mesh).receive_share(shared.message)
+        [grantee] = [member for member in self._mesh.members.values() if member.home.did == terms.grantee]
+        grantee.gateway(self._mesh).receive_share(shared.message)
         return shared
 
     def preview(self, terms: Terms) -> list[Preview]:
@@ -134,6 +140,25 @@ class Person:
     def shares(self) -> list[Standing]:
         """Every share, and where its consents stand."""
         return look_at(self.wallet.state, self.ledger.reader(), self._mesh.clock())
+
+    def requests(self) -> list[Request]:
+        """Who asks for what, with the words that have come since. What is not from who it says is dropped."""
+        known = {entry.member for entry in self.wallet.state.relationships}
+        known |= {record.grantee for record in self.wallet.state.shares}
+        for member in sorted(known):
+            for sealed in self._mesh.take_messages(states.keys_of(self.wallet.state, member).channel().signing.public):
+                with suppress(Tampered):
+                    self.wallet.hear(sealed, self.ledger.reader())
+        return self.wallet.requests(self.ledger.reader())
+
+    def accepting(self, offer: bytes, *, days: int | None = None, future: bool = True) -> Terms:
+        """What accepting a request would grant."""
+        reader, now = self.ledger.reader(), self._mesh.clock()
+        return terms_of(self.wallet.state, reader, now, offer, future=future, days=days)
+
+    def decline(self, offer: bytes) -> None:
+        """Say no to a request."""
+        self.wallet.decline(offer, self.ledger, self.sponsor)
 
     def narrow(self, share: bytes, less: Narrower) -> None:
         """Let a share allow no more than this."""
@@ -147,6 +172,22 @@ class Person:
     def redelegate(self) -> list[Missing]:
         """Delegate anew what stands on keys or custodians that the ledger has no more."""
         return self.wallet.redelegate(self.ledger, self.sponsor, self._mesh)
+
+    def new_epoch(self, category: Code, days: int = 365) -> None:
+        """A new reading key for the streams of a category; their sources get their profiles anew."""
+        writing = Writing(until=period(self._mesh.clock(), days)[1])
+        for stream in states.choose(self.wallet.state, [category]):
+            self.wallet.new_epoch(stream, writing, self.ledger, self.sponsor, self._mesh)
+            self._tell_profile(states.locate(self.wallet.state, stream).member)
+
+    def drop(self, category: Code, segment: Count, records: Sequence[Record]) -> None:
+        """Seal a segment of a category anew without some records."""
+        [stream] = states.choose(self.wallet.state, [category])
+        self.wallet.drop(stream, segment, records, self.ledger, self.sponsor, self._mesh)
+
+    def _tell_profile(self, source: Did) -> None:
+        [member] = [member for member in self._mesh.members.values() if member.home.did == source]
+        member.source(self._mesh).renew_profile(self.wallet.profile(source, self.ledger.reader()))
 
     def revoke(self, share: bytes) -> None:
         """Take a share back."""

@@ -13,17 +13,19 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.contracts.streams import queries as streams
 from caremesh.contracts.streams.messages import PERMIT_DOMAIN, Permit
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import BadInput
+from caremesh.errors import BadInput, Refused
 from caremesh.ledger.state import Reader
 from caremesh.sealing import channel
 from caremesh.sealing.channel import ProfileEntry, SealingProfile
 from caremesh.types import DAY_S, Code, Count, Did, Seconds, SignedPermit
 from caremesh.wallet import state as states
 from caremesh.wallet.derive import StreamKeys
-from caremesh.wallet.errors import BAD_CATEGORIES, BAD_THRESHOLD, NOT_WHOLE_DAYS
+from caremesh.wallet.errors import BAD_CATEGORIES, BAD_THRESHOLD, NOT_OPEN, NOT_WHOLE_DAYS
 from caremesh.wallet.members import active_member
+from caremesh.wallet.standing import caught_up
 from caremesh.wallet.state import Relationship, Stream, WalletState
 
 DEFAULT_THRESHOLD = 2
@@ -67,8 +69,10 @@ def enrol(
     known = {stream.category: stream for stream in entry.streams}
     for category in categories:
         stream_keys = keys.stream(category)
-        stream = known.get(category) or Stream(category=category, id=stream_keys.id)
-        known[category] = permitted(state.chain, member, stream, stream_keys, custody, writing)
+        stream = caught_up(reader, known.get(category) or Stream(category=category, id=stream_keys.id))
+        opened = streams.stream(reader, stream.id)  # its custodians are changed by a message of their own
+        kept = custody if opened is None else Custody(custodians=opened.custodians, threshold=opened.threshold)
+        known[category] = permitted(state.chain, member, stream, stream_keys, kept, writing)
     entry = replace(entry, streams=list(known.values()))
     channel_keys = keys.channel()
     profile = SealingProfile(
@@ -80,6 +84,28 @@ def enrol(
     )
     sealed = channel.tell(channel.SEALING_PROFILE, member, admitted[0].keys.channel, profile, channel_keys.signing)
     return Enrolled(state=states.with_relationship(state, entry), profile=profile, sealed=sealed)
+
+
+def profile_of(state: WalletState, reader: Reader, member: Did) -> bytes:
+    """The sealing profile as it stands, with every stream that has a permit, sealed to the member; to be sent again.
+
+    Raises Refused wallet.13, wallet.14, wallet.21.
+    """
+    entry = states.relationship_with(state, member)
+    known = [] if entry is None else [stream for stream in entry.streams if stream.permit]
+    if not known:
+        raise Refused(NOT_OPEN, member)
+    keys = states.keys_of(state, member)
+    channel_keys = keys.channel()
+    profile = SealingProfile(
+        chain=state.chain,
+        member=member,
+        channel_key=channel_keys.signing.public,
+        channel_hpke=channel_keys.hpke_public,
+        entries=[_entry(stream, keys.stream(stream.category, stream.counter)) for stream in known],
+    )
+    to = active_member(reader, member).keys.channel
+    return channel.tell(channel.SEALING_PROFILE, member, to, profile, channel_keys.signing)
 
 
 def permitted(chain: str, member: Did, stream: Stream, keys: StreamKeys, custody: Custody, writing: Writing) -> Stream:

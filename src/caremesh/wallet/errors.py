@@ -61,3 +61,11 @@ NOTHING_TO_CHANGE = ErrorCode("wallet.32", "This share is so already, or is over
 NO_SUCH_SEGMENT = ErrorCode(
     "wallet.33", "There is no such segment, or it is erased.", "List the segments of the stream."
 )
+NOT_MY_INQUIRY = ErrorCode(
+    "wallet.34", "The words of this request are not those that its member put on the ledger.", "Do not answer it."
+)
+UNKNOWN_OFFER = ErrorCode("wallet.35", "There is no such request to this wallet.", "List them: `wallet requests`.")
+OFFER_ANSWERED = ErrorCode("wallet.36", "This request was answered, or has expired.", "Wait to be asked again.")
+NOT_BEGUN = ErrorCode("wallet.37", "Nothing was written to this stream or granted of it yet.", "It needs no new key.")
+NO_SUCH_RECORD = ErrorCode("wallet.38", "This segment has no such record.", "List the records of the segment.")
+NOTHING_LEFT = ErrorCode("wallet.39", "No record would be left in this segment.", "Erase the segment.")

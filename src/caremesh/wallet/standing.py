@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.contracts.streams import queries as streams
@@ -11,7 +12,7 @@ from caremesh.errors import Refused
 from caremesh.ledger.state import Reader
 from caremesh.types import Count, Did, ReencryptionKey, SignedPermit
 from caremesh.wallet.errors import FOREIGN_KEYS, NOT_OPEN
-from caremesh.wallet.state import Located
+from caremesh.wallet.state import Located, Stream
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -52,3 +53,11 @@ def standing(reader: Reader, located: Located) -> Standing:
         threshold=permit.threshold,
         permit=signed,
     )
+
+
+def caught_up(reader: Reader, stream: Stream) -> Stream:
+    """The stream with the ledger's rotation and epoch, and a serial that is no lower than the ledger's."""
+    opened = streams.stream(reader, stream.id)
+    if opened is None:
+        return stream
+    return replace(stream, rotation=opened.rotation, epoch=opened.epoch, serial=max(stream.serial, opened.serial))

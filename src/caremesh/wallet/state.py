@@ -75,6 +75,16 @@ class PendingDeposit(Struct, frozen=True, kw_only=True):
         return f"PendingDeposit({self.consent.hex()}, {self.custodian})"
 
 
+class Heard(Struct, frozen=True, kw_only=True):
+    """Why a member asks, in its own words, for one offer on the ledger."""
+
+    offer: Bytes32
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Heard({self.offer.hex()})"
+
+
 class WalletState(Struct, frozen=True, kw_only=True):
     """All that a wallet file holds."""
 
@@ -84,6 +94,7 @@ class WalletState(Struct, frozen=True, kw_only=True):
     relationships: list[Relationship] = []
     shares: list[ShareRecord] = []
     pending: list[PendingDeposit] = []
+    heard: list[Heard] = []
 
     def __repr__(self) -> str:
         return f"WalletState({self.chain})"

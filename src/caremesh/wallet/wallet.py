@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.consensus.interface import Committed
-from caremesh.errors import WrongLedger
+from caremesh.errors import Refused, WrongLedger
 from caremesh.ledger.state import Reader
 from caremesh.sealing import channel
 from caremesh.sealing.channel import Share, SharedStream
-from caremesh.types import Code, Did, Height, Seconds, StreamId
-from caremesh.wallet import change, delegate, transact
+from caremesh.types import Code, Count, Did, Height, Seconds, StreamId
+from caremesh.wallet import change, delegate, requests, reseal, transact
 from caremesh.wallet import enrol as enrolment
+from caremesh.wallet import epoch as epochs
 from caremesh.wallet import restore as restoring
 from caremesh.wallet import revoke as revocation
 from caremesh.wallet import share as sharing
@@ -26,16 +27,24 @@ from caremesh.wallet.audit import Audit, StreamLog, audit
 from caremesh.wallet.change import Change, Narrower
 from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Custody, Enrolled, Writing
-from caremesh.wallet.errors import OTHER_CHAIN
+from caremesh.wallet.errors import NO_SUCH_SEGMENT, OTHER_CHAIN
 from caremesh.wallet.members import active_member
 from caremesh.wallet.phrase import SEED_BYTES, phrase_of, seed_of
 from caremesh.wallet.ports import Custodians, Ledger, Sponsor
 from caremesh.wallet.preview import Preview, preview
+from caremesh.wallet.records import own_seals
+from caremesh.wallet.requests import Request
+from caremesh.wallet.reseal import Record, SealedAnew, SealKeepers
 from caremesh.wallet.share import Terms
-from caremesh.wallet.state import ShareRecord, WalletState, read_state
+from caremesh.wallet.standing import standing
+from caremesh.wallet.state import Located, ShareRecord, WalletState, read_state
 from caremesh.wallet.store import WalletFile
 
 Clock = Callable[[], Seconds]
+
+
+class Keepers(SealKeepers, Custodians, Protocol):
+    """The way to all who keep something of a stream."""
 
 
 class Shared(NamedTuple):
@@ -160,6 +169,19 @@ class Wallet:
         transact.accepted(transact.submit(ledger, txs, urgent=True))
         return record
 
+    def hear(self, sealed: bytes, reader: Reader) -> None:
+        """Keep the words of a request. See ``requests.hear``."""
+        self._save(requests.hear(self.state, reader, sealed))
+
+    def requests(self, reader: Reader) -> list[Request]:
+        """Who asks for what, and why. See ``requests.requests``."""
+        return requests.requests(self.state, reader, self._clock())
+
+    def decline(self, offer: bytes, ledger: Ledger, sponsor: Sponsor) -> None:
+        """Say no, on the ledger. Raises what ``requests.declining`` raises, and the ledger's refusal."""
+        declined = requests.declining(self.state, ledger.reader(), self._clock(), offer)
+        self._send([declined], ledger, sponsor, urgent=False)
+
     def narrow(self, share: bytes, less: Narrower, ledger: Ledger, sponsor: Sponsor) -> ShareRecord:
         """Let a share allow no more than this. See ``change.narrowings``. Raises the ledger's refusal, too."""
         record, reader = states.share_record(self.state, share), ledger.reader()
@@ -204,9 +226,68 @@ class Wallet:
         self._send(made.changes, ledger, sponsor, urgent=False)
         return missing
 
+    def new_epoch(self, stream: StreamId, writing: Writing, ledger: Ledger, sponsor: Sponsor, keepers: Keepers) -> None:
+        """A new reading key for a stream: old delegations are dead. What is there is sealed to it, and consents in
+        force are delegated anew; ``bring_up`` finishes what a crash or a custodian left undone.
+
+        The source needs its profile again (``profile``): its permit ends with the epoch. Raises Refused wallet.37,
+        what ``bring_up`` raises, and the ledger's refusal.
+        """
+        begun, message = epochs.beginning(self.state, ledger.reader(), stream, writing)
+        self._save(states.with_stream(self.state, begun.stream))
+        self._send([(begun.keys.signing(begun.stream.rotation), message)], ledger, sponsor, urgent=True)
+        self.bring_up(stream, ledger, sponsor, keepers)
+
+    def bring_up(self, stream: StreamId, ledger: Ledger, sponsor: Sponsor, keepers: Keepers) -> list[Missing]:
+        """Seal to the reading key of now what is sealed to an older one, and delegate anew; again is no error.
+
+        Raises what ``records.own_seals``, ``reseal.deposit`` and ``redelegate`` raise, and the ledger's refusal.
+        """
+        reader, located = ledger.reader(), states.locate(self.state, stream)
+        where = standing(reader, located)
+        own = own_seals(reader, located, keepers, self._clock())
+        stale = [segment for segment in own.segments if segment.epoch != where.epoch]
+        self._reseal(
+            located, [reseal.for_epoch(located, where, segment) for segment in stale], ledger, sponsor, keepers
+        )
+        return self.redelegate(ledger, sponsor, keepers, streams=[stream])
+
+    def drop(
+        self,
+        stream: StreamId,
+        segment: Count,
+        records: Sequence[Record],
+        ledger: Ledger,
+        sponsor: Sponsor,
+        keepers: Keepers,
+    ) -> None:
+        """Seal a segment anew without some of its records.
+
+        Raises Refused wallet.33, wallet.38, wallet.39, and what ``bring_up`` raises.
+        """
+        reader, located = ledger.reader(), states.locate(self.state, stream)
+        own = [entry for entry in own_seals(reader, located, keepers, self._clock()).segments if entry.index == segment]
+        if not own:
+            raise Refused(NO_SUCH_SEGMENT, f"segment {segment}")
+        made = reseal.without(located, standing(reader, located), own[0], records, keepers.get_block)
+        self._reseal(located, [made], ledger, sponsor, keepers)
+
+    def profile(self, member: Did, reader: Reader) -> bytes:
+        """The sealing profile for a member, as it stands. See ``enrol.profile_of``."""
+        return enrolment.profile_of(self.state, reader, member)
+
     def audit(self, reader: Reader, logs: Sequence[StreamLog]) -> Audit:
         """Who looked. See ``audit.audit``."""
         return audit(self.state, reader, logs)
+
+    def _reseal(
+        self, located: Located, made: Sequence[SealedAnew], ledger: Ledger, sponsor: Sponsor, keepers: Keepers
+    ) -> None:
+        if made:
+            where = standing(ledger.reader(), located)
+            reseal.deposit(ledger.reader(), located, where, made, keepers)
+            key = located.keys.signing(where.rotation)
+            self._send([(key, entry.message) for entry in made], ledger, sponsor, urgent=False)
 
     def _send(self, changes: Sequence[Change], ledger: Ledger, sponsor: Sponsor, *, urgent: bool) -> None:
         """Each change in a transaction of its own; those that the ledger takes stand. Raises its first refusal."""

@@ -68,7 +68,7 @@ def test_every_template_can_be_granted_and_shows_before_what_it_opens(case: Case
     assert seen.future == (name in {"my-practice", "one-visit", "study"})
     if name == "study":
         assert terms.actions == ["compute"], "only results leave"
-    shared = case.person.grant("practice", terms)
+    shared = case.person.grant(terms)
     consent = case.consent(shared)
     assert consent.scope.kind == ("future" if seen.future else "existing")
     start, until = period(case.clock(), known.days)  # type: ignore[attr-defined]

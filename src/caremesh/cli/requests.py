@@ -1,0 +1,129 @@
+"""``caremesh ask`` for a member, and ``caremesh wallet requests | accept | decline`` for whom it asks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from caremesh.cli.output import AsJson, Home, console, print_json, print_table
+from caremesh.cli.sharing import Days, Existing, share_bytes
+from caremesh.cli.wallet import WalletPath, open_person, opened_mesh
+
+HELP = """Ask a patient for more than they shared: another purpose, or longer. Only the patient gets the words.
+
+Example: [bold]caremesh ask laboratory --purpose HPAYMT --why "To settle the bill of your visit."[/bold]
+"""
+Offer = Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id, as `wallet requests` prints it.")]
+
+
+def ask(
+    home: Home,
+    categories: Annotated[list[str], typer.Argument(help="laboratory, medications, …: shared with the member before")],
+    why: Annotated[str, typer.Option(help="Why, in words that the patient understands.")],
+    member: Annotated[str, typer.Option("--as", help="The member that asks.")] = "practice",
+    purpose: Annotated[list[str], typer.Option(help="What for: TREAT, HPAYMT, …")] = ["TREAT"],  # noqa: B006
+    days: Annotated[int, typer.Option(min=1, max=3650, help="For how many days, today the first.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a patient."""
+    from caremesh.errors import Refused
+    from caremesh.gateway.errors import NO_SHARE
+    from caremesh.gateway.inquiring import Wish, inquire
+    from caremesh.node.founding import CHAIN
+    from caremesh.wallet.templates import period
+
+    with opened_mesh(home, quiet=as_json) as mesh:
+        asking = mesh.member(member)
+        known = [
+            share for share in asking.gateway(mesh).shares() if {i.category for i in share.streams} & {*categories}
+        ]
+        if not known:
+            raise Refused(NO_SHARE, ", ".join(categories))
+        streams = {item.stream: item for item in known[-1].streams if item.category in categories}
+        until, expires = period(mesh.clock(), days)[1], period(mesh.clock(), 30)[1]
+        wish = Wish(purpose, ["read"], until, expires, why)
+        offers, sealed = inquire(
+            CHAIN, asking.home.requester, asking.home.node_key, known[-1], [*streams.values()], wish, asking.ledger,
+            mesh.clock(),
+        )  # fmt: skip
+        mesh.leave_message(known[-1].channel_key, sealed)
+    if as_json:
+        print_json({"requests": [offer.hex() for offer in offers]})
+    else:
+        console().print(f"Asked for {', '.join(categories)}. The patient decides.")
+
+
+def requests(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None:
+    """Who asks for what, and why.
+
+    Example: caremesh wallet requests
+    """
+    with opened_mesh(home, quiet=as_json) as mesh:
+        rows = [
+            {
+                "request": request.offer.hex(),
+                "who": mesh.name_of(request.member),
+                "category": request.category,
+                "purposes": request.purposes,
+                "until": datetime.fromtimestamp(request.until - 1, UTC).date().isoformat(),
+                "why": request.text or "(no words have come)",
+                "status": request.status,
+            }
+            for request in open_person(mesh, home, wallet).requests()
+        ]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ["request", "who asks", "what", "for", "to the end of", "why", "status"]
+    cells = [[", ".join(cell) if isinstance(cell, list) else str(cell) for cell in row.values()] for row in rows]
+    print_table("Requests", columns, cells)
+
+
+def accept(
+    home: Home,
+    offer: Offer,
+    days: Days = None,
+    existing: Existing = False,
+    wallet: WalletPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Grant what was asked, or for fewer days, or only what is there now. Shows first what the member will see.
+
+    Example: caremesh wallet accept 3f0c… --days 7
+    """
+    with opened_mesh(home, quiet=as_json) as mesh:
+        person = open_person(mesh, home, wallet)
+        person.requests()
+        terms = person.accepting(share_bytes(offer), days=days, future=not existing)
+        [seen] = person.preview(terms)
+        shared = person.grant(terms)
+        name = mesh.name_of(terms.grantee)
+    if as_json:
+        print_json({"share": shared.record.id.hex(), "with": name, "segments": seen.segments, "future": seen.future})
+        return
+    what = "what is there and what comes" if seen.future else "what is there"
+    console().print(f"{name} may now read {seen.category} ({what}), for {', '.join(terms.purposes)}.")
+    console().print(f"To take it back: caremesh wallet revoke {shared.record.id.hex()}")
+
+
+def decline(home: Home, offer: Offer, wallet: WalletPath = None, as_json: AsJson = False) -> None:
+    """Say no. The member learns that, and nothing else.
+
+    Example: caremesh wallet decline 3f0c…
+    """
+    with opened_mesh(home, quiet=as_json) as mesh:
+        person = open_person(mesh, home, wallet)
+        person.requests()
+        person.decline(share_bytes(offer))
+    if as_json:
+        print_json({"request": offer, "status": "declined"})
+    else:
+        console().print("Declined.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give the group these commands."""
+    for command in (requests, accept, decline):
+        app.command(command.__name__)(command)
