@@ -15,6 +15,7 @@ from caremesh.errors import WrongLedger
 from caremesh.ledger.state import Reader
 from caremesh.sealing import channel
 from caremesh.sealing.channel import Share, SharedStream
+from caremesh.sealing.custody import Signed
 from caremesh.types import Code, Did, Height, Seconds, StreamId
 from caremesh.wallet import change, delegate, transact
 from caremesh.wallet import enrol as enrolment
@@ -22,11 +23,12 @@ from caremesh.wallet import restore as restoring
 from caremesh.wallet import revoke as revocation
 from caremesh.wallet import share as sharing
 from caremesh.wallet import state as states
-from caremesh.wallet.audit import Audit, StreamLog, audit
+from caremesh.wallet.audit import Audit, audit
 from caremesh.wallet.change import Change, Narrower
 from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Custody, Enrolled, Writing
 from caremesh.wallet.errors import OTHER_CHAIN
+from caremesh.wallet.logs import StreamLog
 from caremesh.wallet.members import active_member
 from caremesh.wallet.phrase import SEED_BYTES, phrase_of, seed_of
 from caremesh.wallet.ports import Custodians, Ledger, Sponsor
@@ -204,9 +206,9 @@ class Wallet:
         self._send(made.changes, ledger, sponsor, urgent=False)
         return missing
 
-    def audit(self, reader: Reader, logs: Sequence[StreamLog]) -> Audit:
+    def audit(self, reader: Reader, logs: Sequence[StreamLog], releases: Sequence[Signed] = ()) -> Audit:
         """Who looked. See ``audit.audit``."""
-        return audit(self.state, reader, logs)
+        return audit(self.state, reader, logs, releases)
 
     def _send(self, changes: Sequence[Change], ledger: Ledger, sponsor: Sponsor, *, urgent: bool) -> None:
         """Each change in a transaction of its own; those that the ledger takes stand. Raises its first refusal."""
