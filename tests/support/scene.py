@@ -25,7 +25,7 @@ from caremesh.sealing.custody import ReleaseRequest
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import Person
 from caremesh.wallet import state as states
-from caremesh.wallet.audit import StreamLog, own_log
+from caremesh.wallet.logs import StreamLog, own_log
 
 
 class Scene:

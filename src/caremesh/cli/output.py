@@ -93,6 +93,14 @@ def passphrase(*, confirm: bool = False) -> str:
     return answer
 
 
+def identity(text: str, what: str) -> bytes:
+    """An id that someone typed. Raises a usage error naming ``what`` it is of."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"a {what}'s id is hexadecimal") from error
+
+
 def fail(error: CareMeshError, *, as_json: bool) -> None:
     """Tell an error: code, sentence, place, cure, and the page that explains its exit code."""
     if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from caremesh.cli.output import AsJson, Home, console, print_table, progress
+from caremesh.cli.output import AsJson, Home, console, identity, print_table, progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +48,7 @@ def read(
     until: Annotated[str, typer.Option(help="Up to and including this day.")] = "",
     history: Annotated[bool, typer.Option("--history", help="Older versions too.")] = False,
     shape: Annotated[Shape, typer.Option("--show", help="How to show them.")] = Shape.TABLE,
+    share: Annotated[str, typer.Option(help="Which share is meant, when several patients share this.")] = "",
     member: Annotated[str, typer.Option("--as", help="The member that reads.")] = "practice",
     purpose: Annotated[str, typer.Option(help="What for: TREAT, HPAYMT, …")] = "TREAT",
     basis: Annotated[list[str], typer.Option(help="Legal basis relied on.")] = ["HIPAA:164.506.c.2"],  # noqa: B006
@@ -63,12 +64,13 @@ def read(
     wanted = Filter(types=type_, codes=code, since=_day(since), until=_day(until), history=history)
     shape = Shape.BUNDLE if as_json else shape
     opened: list[tuple[bytes, Opened]] = []
+    named = identity(share, "share") if share else None
     files: list[Path] = []
     with LocalMesh(home / "mesh") as mesh, progress("Asking, gathering, opening", quiet=shape is not Shape.TABLE):
         gateway = mesh.member(member).gateway(mesh)
         who = mesh.member(member).home.practitioner(CHAIN)
         for category in categories:
-            receipt = gateway.ask(Asked(gateway.shared(category).consent, "read", purpose, basis), who)
+            receipt = gateway.ask(Asked(gateway.shared(category, named).consent, "read", purpose, basis), who)
             opened.append((receipt.id, gateway.open(receipt, who)))
         mesh.anchor_logs()
         claims = [fault.claim for _, each in opened for fault in each.faults if fault.claim is not None]

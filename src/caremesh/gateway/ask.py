@@ -28,6 +28,10 @@ _SHUFFLE: Final = SystemRandom()
 class Ledger(Protocol):
     """The way to the ledger."""
 
+    def submit(self, raw: bytes) -> Committed:
+        """Put a transaction into a block and wait until it is durable."""
+        ...
+
     def submit_many(self, raws: Sequence[bytes]) -> list[Committed]:
         """Put transactions into blocks, at once; what became of each, in order, when the blocks are durable."""
         ...

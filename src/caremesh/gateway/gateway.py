@@ -116,15 +116,15 @@ class Gateway:
         reason; gateway.07 when the law lets none of it be read; otherwise what ``Visit`` raises.
         """
         shares = [share for share in self.shares() if share.channel_key == patient]
-        wanted = {
-            item.stream: item
+        wanted = [
+            item
             for item, consent in self._active(shares)
             if consents.allows(consent, why.action, why.purpose) and (not categories or item.category in categories)
-        }
+        ]
         if not wanted:
             raise Refused(errors.NO_SHARE)
         lawful, refused = [], []
-        for item in wanted.values():
+        for item in wanted:
             try:
                 self._check_kind(Asked(item.consent, why.action, why.purpose, why.legal_basis), requester)
                 lawful.append(item)

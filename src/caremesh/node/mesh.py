@@ -35,7 +35,7 @@ from caremesh.custodian.log import ReleaseLog
 from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Unavailable
 from caremesh.gateway.ask import Requester
 from caremesh.gateway.gateway import Gateway
-from caremesh.gateway.gather import ReleaseCustodian
+from caremesh.gateway.gather import PATIENCE_S, ReleaseCustodian
 from caremesh.ledger.blocks import Block, Validator
 from caremesh.ledger.light import LightClient
 from caremesh.ledger.state import Reader
@@ -147,8 +147,16 @@ class Member:
             clock=mesh.clock,
         )
 
-    def gateway(self, mesh: LocalMesh, custodians: Mapping[Did, ReleaseCustodian] | None = None) -> Gateway:
-        """The member as a recipient. ``custodians``: the way to each; those of the mesh when not given."""
+    def gateway(
+        self,
+        mesh: LocalMesh,
+        custodians: Mapping[Did, ReleaseCustodian] | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> Gateway:
+        """The member as a recipient. ``custodians``: the way to each; those of the mesh when not given.
+
+        ``patience_s``: see ``Gateway``.
+        """
         made = Gateway(
             chain=CHAIN,
             member=self.home.requester,
@@ -160,6 +168,7 @@ class Member:
             custodians=mesh.custodians if custodians is None else custodians,
             ledger=self.ledger,
             clock=mesh.clock,
+            patience_s=patience_s,
         )
         mesh.follow_with(made)
         return made

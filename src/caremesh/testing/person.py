@@ -13,10 +13,11 @@ from caremesh.node.member import MemberHome
 from caremesh.node.mesh import THRESHOLD, LocalMesh
 from caremesh.types import DAY_S, Code, Count, Did
 from caremesh.wallet import state as states
-from caremesh.wallet.audit import Audit, own_logs
+from caremesh.wallet.audit import Audit
 from caremesh.wallet.change import Narrower
 from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Custody, Writing
+from caremesh.wallet.logs import own_logs
 from caremesh.wallet.overview import Standing, look_at
 from caremesh.wallet.preview import Preview
 from caremesh.wallet.requests import Request

@@ -5,7 +5,9 @@ The ledger says what was allowed and refused; each custodian's log says what it 
   shows it: no entry in any of *n* true logs means that nothing was opened;
 - a log that is missing, or does not hold together, is *unknown*, never *fine*;
 - what a custodian has anchored on the ledger must still be in its log;
-- an entry without a receipt of this stream, or outside its receipt's life, is a finding against its custodian.
+- an entry without a receipt of this stream, or outside its receipt's life, is a finding against its custodian;
+- a release that a custodian signed, and that its own log does not have, is an opening without an entry.
+Whoever ever kept a fragment that is still good is asked, not only those who would get one today.
 """
 
 from __future__ import annotations
@@ -16,48 +18,31 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
+from caremesh import codec
 from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
-from caremesh.contracts.access.queries import Anchor, Receipt
+from caremesh.contracts.access.queries import Anchor, Emergency, Receipt, Record, Refusal
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.streams import queries as streams
-from caremesh.errors import CareMeshError, Tampered
+from caremesh.errors import Tampered
 from caremesh.ledger.state import Reader
-from caremesh.sealing import custody
-from caremesh.sealing.custody import LogAnswer, Signed
-from caremesh.sealing.evidence import Claim, Kind, why_not
+from caremesh.sealing.custody import Release, Signed
+from caremesh.sealing.evidence import Claim, Kind, judge, why_not
 from caremesh.sealing.release_log import (
     NOT_ANCHORED,
-    HeadProof,
-    LogEntry,
-    LogHead,
     check_anchored,
     check_chain,
 )
 from caremesh.types import Code, ConsentId, Count, Did, ReceiptId, Seconds, StreamId
 from caremesh.wallet import state as states
-from caremesh.wallet.asking import LogKeepers, ask
+from caremesh.wallet.logs import StreamLog, keepers
 from caremesh.wallet.state import Located, WalletState
 
 Released: TypeAlias = Literal["yes", "partly", "no", "unknown"]
 """``yes``: at least *t* logs show the release of a segment. ``partly``: fewer do, and with the missing ones they would
 still be fewer; it opened nothing unless custodians hide it. ``no``: all *n* logs are there and none does. ``unknown``:
 a log is missing or broken, and may hold what would make it *yes*, or the only trace."""
-FindingKind: TypeAlias = Literal["log-missing", "log-broken", "not-anchored", "no-receipt", "outside"]
-
-
-class StreamLog(Struct, frozen=True, kw_only=True):
-    """What one custodian hands out of its log: all entries of one stream, and the head that it stands by.
-
-    ``anchor``: the stream's head under the root that the ledger has. ``signed``: all that, by the custodian.
-    """
-
-    custodian: Did
-    stream: StreamId
-    entries: list[LogEntry]
-    head: LogHead
-    anchor: HeadProof | None = None
-    signed: Signed | None = None
+FindingKind: TypeAlias = Literal["log-missing", "log-broken", "not-anchored", "no-receipt", "outside", "no-entry"]
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -69,15 +54,43 @@ class Seen(Struct, frozen=True, kw_only=True):
     at: Seconds
 
 
+class Questioned(Struct, frozen=True, kw_only=True):
+    """A dispute of an access: when it was raised, by when the member has to answer, and when it did."""
+
+    raised: Seconds
+    due: Seconds
+    answered: Seconds | None
+
+    def standing(self, now: Seconds) -> Literal["waiting", "overdue", "answered", "answered late"]:
+        """Where it stands at a time."""
+        if self.answered is None:
+            return "overdue" if now > self.due else "waiting"
+        return "answered late" if self.answered > self.due else "answered"
+
+
+class Allowed(Struct, frozen=True, kw_only=True):
+    """What the patient allows by a consent: the access permission, which is not the legal basis."""
+
+    purposes: list[Code]
+    starts: Seconds
+    ends: Seconds
+    revoked: Seconds | None
+
+
 class Access(Struct, frozen=True, kw_only=True):
-    """One access, allowed or refused. ``share``: the share that its consent belongs to, empty when it is not known."""
+    """One access, allowed or refused. ``share``: the share that its consent belongs to, empty when it is not known.
+
+    ``consent`` and ``permission`` are empty for emergency access, which needs none.
+    """
 
     at: Seconds
     outcome: Literal["permitted", "refused"]
     category: Code
     stream: StreamId
     source: Did
-    consent: ConsentId
+    emergency: bool
+    consent: ConsentId | None
+    permission: Allowed | None
     share: bytes
     member: Did
     requester: Did | None
@@ -88,6 +101,12 @@ class Access(Struct, frozen=True, kw_only=True):
     rules: list[str]
     """Policies that decided, or the codes of the checks that failed."""
     receipt: ReceiptId | None
+    visit: ReceiptId | None
+    """The first receipt of the visit that this one continues; itself when it began one."""
+    ends: Seconds
+    closed: bool
+    """Ended by the member before its time."""
+    dispute: Questioned | None
     released: Released
     releases: list[Seen]
 
@@ -106,54 +125,57 @@ class Finding(Struct, frozen=True, kw_only=True):
     claim: Claim | None = None
 
 
+class Coverage(Struct, frozen=True, kw_only=True):
+    """How much of one stream's story was heard: the logs that there are, and those that can be believed."""
+
+    category: Code
+    stream: StreamId
+    logs: Count
+    believed: Count
+
+
 class Audit(Struct, frozen=True, kw_only=True):
-    """Accesses, newest first, and findings."""
+    """Accesses, newest first, findings, and how complete that is."""
 
     accesses: list[Access]
     findings: list[Finding]
+    coverage: list[Coverage]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all *n* logs of every stream are there and hold together."""
+        return all(each.logs == each.believed for each in self.coverage)
 
 
-def own_log(reader: Reader, located: Located, custodian: Did, keepers: LogKeepers, now: Seconds) -> StreamLog:
-    """One custodian's log of one stream, under its signature. Raises what ``asking.ask`` raises."""
-    domains = custody.LOG_REQUEST, custody.LOG_ANSWER
-    said, signed = ask(reader, located, custodian, domains, LogAnswer, keepers.own_log, now)
-    return StreamLog(
-        custodian=custodian,
-        stream=said.stream,
-        entries=said.entries,
-        head=said.head,
-        anchor=said.anchor,
-        signed=signed,
-    )
-
-
-def own_logs(state: WalletState, reader: Reader, keepers: LogKeepers, now: Seconds) -> list[StreamLog]:
-    """The logs of all streams from all their custodians; those that are not to be had are left out."""
-    found = []
-    for located in states.streams(state):
-        stream = streams.stream(reader, located.stream.id)
-        for custodian in [] if stream is None else stream.custodians:
-            with suppress(CareMeshError):
-                found.append(own_log(reader, located, custodian, keepers, now))
-    return found
-
-
-def audit(state: WalletState, reader: Reader, logs: Sequence[StreamLog]) -> Audit:
+def audit(state: WalletState, reader: Reader, logs: Sequence[StreamLog], releases: Sequence[Signed] = ()) -> Audit:
     """Every access to this wallet's streams that the ledger knows of, with what the logs say, newest first.
 
     ``logs``: what custodians handed out, at most one for each custodian and stream; one that is not there is shown as
-    missing. Nothing is asked of anybody here: reader and logs decide alone.
+    missing. ``releases``: what custodians signed to a recipient, where the patient has come by it. Nothing is asked of
+    anybody here: reader and logs decide alone.
     """
     accesses: list[Access] = []
     findings: list[Finding] = []
+    coverage: list[Coverage] = []
     for located in states.streams(state):
         stream = located.stream.id
         mine = [log for log in logs if log.stream == stream]
         judged = _judge_logs(reader, located, mine)
         findings += judged.findings
+        findings += _without_entry(reader, located, mine, releases)
+        coverage.append(
+            Coverage(
+                category=located.stream.category,
+                stream=stream,
+                logs=judged.logs,
+                believed=judged.logs - judged.silent,
+            )
+        )
         accesses += _accesses(state, reader, located, judged)
     return Audit(
-        accesses=sorted(accesses, key=lambda entry: (-entry.at, entry.stream, entry.receipt or b"")), findings=findings
+        accesses=sorted(accesses, key=lambda entry: (-entry.at, entry.stream, entry.receipt or b"")),
+        findings=findings,
+        coverage=coverage,
     )
 
 
@@ -162,6 +184,7 @@ class _Judged(Struct, frozen=True, kw_only=True):
 
     findings: list[Finding]
     seen: list[tuple[ReceiptId, Seen]]
+    logs: Count
     silent: Count
     """How many logs are missing or broken: then *no* cannot be said."""
     threshold: Count
@@ -169,7 +192,7 @@ class _Judged(Struct, frozen=True, kw_only=True):
 
 def _judge_logs(reader: Reader, located: Located, logs: list[StreamLog]) -> _Judged:
     stream = streams.stream(reader, located.stream.id)
-    custodians = [] if stream is None else stream.custodians
+    custodians = keepers(reader, located.stream.id)
     by_custodian = {log.custodian: log for log in logs}
     findings: list[Finding] = []
     seen: list[tuple[ReceiptId, Seen]] = []
@@ -197,7 +220,41 @@ def _judge_logs(reader: Reader, located: Located, logs: list[StreamLog]) -> _Jud
             found = Seen(custodian=custodian, descriptor=entry.descriptor, index=entry.index, at=entry.at)
             seen.append((entry.receipt, found))
     silent = sum(finding.kind in ("log-missing", "log-broken", "not-anchored") for finding in findings)
-    return _Judged(findings=findings, seen=seen, silent=silent, threshold=0 if stream is None else stream.threshold)
+    return _Judged(
+        findings=findings,
+        seen=seen,
+        logs=len(custodians),
+        silent=silent,
+        threshold=0 if stream is None else stream.threshold,
+    )
+
+
+def _without_entry(
+    reader: Reader, located: Located, logs: Sequence[StreamLog], releases: Sequence[Signed]
+) -> list[Finding]:
+    """Releases that their custodian signed and that its log, as it hands it out, does not have."""
+    found = []
+    by_custodian = {log.custodian: log for log in logs}
+    for signed in releases:
+        release = codec.decode_as(signed.payload, Release)
+        log = by_custodian.get(release.custodian)
+        if release.stream != located.stream.id or log is None or log.signed is None:
+            continue
+        claim = Claim(kind="omitted", custodian=release.custodian, signed=[signed, log.signed])
+        with suppress(Tampered):  # it is there, or another has signed this
+            judge(reader, 0, claim)
+            place = f"entry {release.log.index}"
+            found.append(
+                Finding(
+                    kind="no-entry",
+                    custodian=release.custodian,
+                    category=located.stream.category,
+                    stream=release.stream,
+                    place=place,
+                    claim=claim,
+                )
+            )
+    return found
 
 
 def _check_anchor(log: StreamLog, reported: Anchor | None) -> None:
@@ -211,32 +268,53 @@ def _check_anchor(log: StreamLog, reported: Anchor | None) -> None:
 def _accesses(state: WalletState, reader: Reader, located: Located, judged: _Judged) -> list[Access]:
     shares = {item.consent: record.id for record in state.shares for item in record.items}
     found = []
-    for consent in consents.of_stream(reader, located.stream.id):
-        for record in access.of_consent(reader, consent.id):
-            permitted = isinstance(record, Receipt)
-            releases = [seen for receipt, seen in judged.seen if permitted and receipt == record.id]
-            found.append(
-                Access(
-                    at=record.at,
-                    outcome="permitted" if permitted else "refused",
-                    category=located.stream.category,
-                    stream=located.stream.id,
-                    source=located.member,
-                    consent=consent.id,
-                    share=shares.get(consent.id, b""),
-                    member=record.member,
-                    requester=None if record.asserted else record.requester,
-                    asserted=record.asserted,
-                    action=record.action,
-                    purpose=record.purpose,
-                    legal_basis=record.legal_basis,
-                    rules=record.policies if isinstance(record, Receipt) else [record.why, *record.policies],
-                    receipt=record.id if permitted else None,
-                    released=_released(releases, judged) if permitted else "no",
-                    releases=releases,
-                )
+    for record in access.of_stream(reader, located.stream.id):
+        permitted = isinstance(record, Receipt) or (isinstance(record, Emergency) and record.why is None)
+        releases = [seen for receipt, seen in judged.seen if permitted and receipt == record.id]
+        consent_id = None if isinstance(record, Emergency) else record.consent
+        consent = None if consent_id is None else consents.consent(reader, consent_id)
+        dispute = access.dispute(reader, record.id)
+        asserted = not isinstance(record, Emergency) and record.asserted
+        found.append(
+            Access(
+                at=record.at,
+                outcome="permitted" if permitted else "refused",
+                category=located.stream.category,
+                stream=located.stream.id,
+                source=located.member,
+                emergency=isinstance(record, Emergency),
+                consent=consent_id,
+                permission=None
+                if consent is None
+                else Allowed(
+                    purposes=consent.purposes, starts=consent.starts, ends=consent.ends, revoked=consent.revoked
+                ),
+                share=b"" if consent_id is None else shares.get(consent_id, b""),
+                member=record.member,
+                requester=None if asserted else record.requester,
+                asserted=asserted,
+                action="read" if isinstance(record, Emergency) else record.action,
+                purpose=record.purpose,
+                legal_basis=record.legal_basis,
+                rules=[*_why(record), *record.policies],
+                receipt=record.id if permitted else None,
+                visit=record.first if isinstance(record, Receipt) else None,
+                ends=0 if isinstance(record, Refusal) else record.expires,
+                closed=isinstance(record, Receipt) and record.closed,
+                dispute=None
+                if dispute is None
+                else Questioned(raised=dispute.raised, due=dispute.due, answered=dispute.answered),
+                released=_released(releases, judged) if permitted else "no",
+                releases=releases,
             )
+        )
     return found
+
+
+def _why(record: Record) -> list[Code]:
+    """The code of the check that failed."""
+    why = None if isinstance(record, Receipt) else record.why
+    return [] if why is None else [why]
 
 
 def _released(releases: list[Seen], judged: _Judged) -> Released:

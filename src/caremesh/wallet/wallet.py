@@ -15,6 +15,7 @@ from caremesh.errors import Refused, WrongLedger
 from caremesh.ledger.state import Reader
 from caremesh.sealing import channel
 from caremesh.sealing.channel import Share, SharedStream
+from caremesh.sealing.custody import Signed
 from caremesh.types import Code, Count, Did, Height, Seconds, StreamId
 from caremesh.wallet import change, delegate, requests, reseal, transact
 from caremesh.wallet import enrol as enrolment
@@ -23,11 +24,12 @@ from caremesh.wallet import restore as restoring
 from caremesh.wallet import revoke as revocation
 from caremesh.wallet import share as sharing
 from caremesh.wallet import state as states
-from caremesh.wallet.audit import Audit, StreamLog, audit
+from caremesh.wallet.audit import Audit, audit
 from caremesh.wallet.change import Change, Narrower
 from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Custody, Enrolled, Writing
 from caremesh.wallet.errors import NO_SUCH_SEGMENT, OTHER_CHAIN
+from caremesh.wallet.logs import StreamLog
 from caremesh.wallet.members import active_member
 from caremesh.wallet.phrase import SEED_BYTES, phrase_of, seed_of
 from caremesh.wallet.ports import Custodians, Ledger, Sponsor
@@ -276,9 +278,9 @@ class Wallet:
         """The sealing profile for a member, as it stands. See ``enrol.profile_of``."""
         return enrolment.profile_of(self.state, reader, member)
 
-    def audit(self, reader: Reader, logs: Sequence[StreamLog]) -> Audit:
+    def audit(self, reader: Reader, logs: Sequence[StreamLog], releases: Sequence[Signed] = ()) -> Audit:
         """Who looked. See ``audit.audit``."""
-        return audit(self.state, reader, logs)
+        return audit(self.state, reader, logs, releases)
 
     def _reseal(
         self, located: Located, made: Sequence[SealedAnew], ledger: Ledger, sponsor: Sponsor, keepers: Keepers

@@ -14,7 +14,8 @@ from caremesh.sealing.release_log import START, LogEntry, LogHead, link_of
 from caremesh.types import Did
 from caremesh.wallet import audit as audits
 from caremesh.wallet import state as states
-from caremesh.wallet.audit import Audit, StreamLog
+from caremesh.wallet.audit import Audit
+from caremesh.wallet.logs import StreamLog, own_log
 from caremesh.wallet.wallet import Shared
 from tests.support.patient import Patient, Way
 
@@ -54,12 +55,12 @@ class Read:
         """The laboratory stream's true logs."""
         reader, mesh = self.patient.ledger.reader(), self.patient.mesh
         located = states.locate(self.patient.wallet.state, self.item.stream)
-        return {did: audits.own_log(reader, located, did, mesh, mesh.clock()) for did in mesh.custodians}
+        return {did: own_log(reader, located, did, mesh, mesh.clock()) for did in mesh.custodians}
 
     def audit(self, logs: dict[Did, StreamLog]) -> Audit:
         found = self.patient.wallet.audit(self.patient.ledger.reader(), list(logs.values()))
         mine = [finding for finding in found.findings if finding.stream == self.item.stream]
-        return Audit(accesses=found.accesses, findings=mine)
+        return Audit(accesses=found.accesses, findings=mine, coverage=found.coverage)
 
 
 @pytest.fixture(scope="module")
