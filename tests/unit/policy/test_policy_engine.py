@@ -189,3 +189,20 @@ def test_every_action_can_be_asked() -> None:
     for action in ("read", "copy", "compute", "decide"):
         assert anything.evaluate(question(changed(HOUSE.access, {"action": action}))).permit
         assert anything.evaluate(question(changed(HOUSE.grant, {"action": action}))).permit
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("permit (principal, action, resource);", "@id"),
+        ('@legal("l") @sentence("s") permit (principal, action, resource);', "@id"),
+        ('@id("p") @sentence("s") permit (principal, action, resource);', "p @legal"),
+        ('@id("p") @legal("") @sentence("s") permit (principal, action, resource);', "p @legal"),
+        ('@id("p") @legal("l") permit (principal, action, resource);', "p @sentence"),
+        ('@note("n") ' + policy(""), "p"),
+    ],
+)
+def test_a_bad_annotation_is_named(text: str, place: str) -> None:
+    with pytest.raises(Refused) as caught:
+        LEDGER.parse(text)
+    assert (caught.value.error, caught.value.place) == (errors.BAD_ANNOTATION, place)
