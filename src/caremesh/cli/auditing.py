@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import textwrap
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ _FOUND: Final = {
     "outside": "It released outside a receipt: too early, too late, or another segment.",
     "no-entry": "It released, and its log has no entry of that: an opening without an entry.",
 }
+_INDENT: Final = "    "
 Names = Callable[[str], str]
 
 
@@ -194,12 +196,13 @@ def _feed(row: dict[str, Any], entry: Access) -> None:
         lines.append("[red]emergency access, without your permission[/red]")
     if entry.receipt is not None:
         who = f" by {' and '.join(row['released_by'])}" if row["released_by"] else ""
-        lines.append(f"{_OPENED[entry.released]}{who}; receipt {entry.receipt.hex()}")
+        lines += [f"{_OPENED[entry.released]}{who}", f"receipt {entry.receipt.hex()}"]
     else:
         lines.append("refused: nothing was opened")
     if entry.dispute is not None:
         lines.append(f"you questioned this: {row['dispute']}")
-    console().print("\n".join(f"                     {line}" for line in lines))
+    for line in lines:
+        console().print(textwrap.fill(line, console().width, initial_indent=_INDENT, subsequent_indent=_INDENT))
 
 
 def days(found: Audit) -> dict[str, dict[str, int]]:
