@@ -96,6 +96,20 @@ def test_from_wallet_to_revocation_and_back_from_the_phrase(run: Run, tmp_path: 
     assert run("ledger", "verify", proof).returncode == 5
     assert told(run("ledger", "verify", "--json"))["verified"]
 
+    saved = str(tmp_path / "mine.audit")
+    assert told(run("wallet", "dispute", receipt, "I was not there.", "--json"))["receipt"] == receipt
+    told(run("wallet", "audit", "--save", saved, "--json"))
+    verified = told(run("wallet", "audit", "--verify", saved, "--calendar", "--json"))
+    assert [row["receipt"] for row in verified["accesses"]] == [None, receipt]
+    assert [row["dispute"] for row in verified["accesses"]] == [None, "waiting"]
+    assert (verified["complete"], verified["logs"]) == (True, {"expected": 48, "believed": 48})
+    assert list(verified["days"].values()) == [{"refused": 1, "permitted": 1, "opened": 1}]
+    assert "you questioned this: waiting" in run("wallet", "audit", "--verify", saved).stdout
+    assert "Day: number of accesses" in run("wallet", "audit", "--calendar").stdout
+    Path(saved).write_bytes(Path(saved).read_bytes()[:-1])
+    assert run("wallet", "audit", "--verify", saved).returncode == 5
+    assert run("wallet", "audit", "--verify", "nothing").returncode == 3
+
     other = str(tmp_path / "again.wallet")
     found = told(run("wallet", "restore", "--wallet", other, "--json", CAREMESH_PHRASE=" ".join(phrase)))
     assert (found["streams"], found["shares"]) == (16, 1)
@@ -181,7 +195,7 @@ def test_demo_tells_programs_too(run: Run) -> None:
 def test_every_command_has_help_with_an_example(run: Run) -> None:
     for words in (
         ["demo"], ["import"], ["read"], ["doctor"], ["wallet"], ["ledger"], ["policy"],
-        *(["wallet", name] for name in ("create", "restore", "share", "revoke", "audit")),
+        *(["wallet", name] for name in ("create", "restore", "share", "revoke", "audit", "dispute")),
         *(["ledger", name] for name in ("show", "prove", "verify", "snapshot", "restore")),
         ["evidence"], ["evidence", "verify"],
         *(["policy", name] for name in ("example", "explain")),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from caremesh import __version__
-from caremesh.cli import demo, doctor, evidence, importing, ledger, policy, reading, requests, sharing, wallet
+from caremesh.cli import auditing, demo, doctor, evidence, importing, ledger, policy, reading, requests, sharing, wallet
 from caremesh.cli.output import fail
 from caremesh.errors import CareMeshError
 from caremesh.node.process import spare_the_collector
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("demo", help=demo.HELP)(demo.demo)
 sharing.add_to(wallet.app)
 requests.add_to(wallet.app)
+auditing.add_to(wallet.app)
 app.add_typer(wallet.app, name="wallet")
 app.command("import", help=importing.HELP)(importing.import_)
 app.command("read", help=reading.HELP)(reading.read)

@@ -1,8 +1,7 @@
-"""``caremesh wallet``: create, restore, audit. Other commands of the group are in ``sharing``."""
+"""``caremesh wallet``: create, restore. Other commands of the group are in ``sharing`` and ``auditing``."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,72 +75,6 @@ def restore(
         print_json(found)
     else:
         console().print(f"Restored to {path}: {found['streams']} streams, {found['shares']} shares.")
-
-
-@app.command("audit")
-def audit(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None:
-    """Who looked, when, why, by which rule, and what was released; and whatever is not as it should be.
-
-    What a custodian can be shown to have done is written to files that `caremesh evidence verify` checks.
-
-    Example: caremesh wallet audit
-    """
-    from caremesh.node import evidence
-
-    with opened_mesh(home, quiet=as_json) as mesh:
-        person = open_person(mesh, home, wallet)
-        found = person.audit()
-        rows = [
-            {
-                "at": datetime.fromtimestamp(entry.at, UTC).isoformat(),
-                "who": mesh.name_of(entry.requester or entry.member),
-                "member": mesh.name_of(entry.member),
-                "category": entry.category,
-                "purpose": entry.purpose,
-                "outcome": entry.outcome,
-                "released": entry.released,
-                "rules": entry.rules,
-                "share": entry.share.hex(),
-                "receipt": entry.receipt.hex() if entry.receipt is not None else None,
-            }
-            for entry in found.accesses
-        ]
-        findings = [
-            {"kind": f.kind, "custodian": mesh.name_of(f.custodian), "category": f.category, "place": f.place}
-            for f in found.findings
-        ]
-        claims = [finding.claim for finding in found.findings if finding.claim is not None]
-        files = [str(path) for path in evidence.write(mesh, claims, home / "evidence")]
-    if as_json:
-        print_json({"accesses": rows, "findings": findings, "evidence": files})
-        return
-    columns = ["when (UTC)", "who", "what", "why", "answer", "released", "rules"]
-    print_table(
-        "Who looked",
-        columns,
-        [
-            [
-                str(row["at"])[:19].replace("T", " "),
-                str(row["who"]),
-                str(row["category"]),
-                str(row["purpose"]),
-                str(row["outcome"]),
-                str(row["released"]),
-                ", ".join(entry.rules),
-            ]
-            for row, entry in zip(rows, found.accesses, strict=True)
-        ],
-    )
-    if findings:
-        print_table(
-            "Not as it should be",
-            ["what", "custodian", "category"],
-            [[f["kind"], f["custodian"], f["category"]] for f in findings],
-        )
-        for path in files:
-            console().print(f"{path} shows it to others.")
-    else:
-        console().print("Nothing is missing: every custodian's log is there and holds together.")
 
 
 def wallet_path(home: Path, wallet: Path | None) -> Path:

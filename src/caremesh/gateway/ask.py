@@ -108,6 +108,11 @@ def close_all(asker: Asker, receipts: Sequence[ReceiptId]) -> None:
     _send(asker, None, [Close(receipt=receipt) for receipt in receipts], None)
 
 
+def send_one(asker: Asker, message: Message) -> Committed:
+    """A message of the member's own; what became of it. Raises Unavailable."""
+    return _send(asker, None, [message], None)[0]
+
+
 def _request(member: Requester, requester: Requester | None, asked: Asked) -> Request:
     return Request(
         consent=asked.consent,

@@ -16,8 +16,9 @@ from caremesh.contracts.policy import queries as policies
 from caremesh.contracts.policy.kinds import may_be_read
 from caremesh.crypto.reencryption import ReadingKey
 from caremesh.errors import Refused
-from caremesh.gateway import errors
+from caremesh.gateway import disputes, errors
 from caremesh.gateway.ask import Asked, Asker, Ledger, Requester, ask
+from caremesh.gateway.disputes import Question
 from caremesh.gateway.gather import PATIENCE_S, ReleaseCustodian
 from caremesh.gateway.opening import Means, Opened, open_receipt
 from caremesh.gateway.session import sign_in
@@ -25,7 +26,7 @@ from caremesh.gateway.visit import Ended, Purpose, Visit
 from caremesh.ledger.transactions import Signs
 from caremesh.sealing import channel
 from caremesh.sealing.channel import Share, SharedStream
-from caremesh.types import Code, Did, Multikey, Seconds
+from caremesh.types import Code, Did, Multikey, ReceiptId, Seconds
 
 
 class Patient(NamedTuple):
@@ -140,6 +141,14 @@ class Gateway:
         """After a block: every open visit lets go of what the ledger has ended."""
         for visit in list(self._visits):
             visit.follow()
+
+    def hear_dispute(self, receipt: ReceiptId, sealed: bytes) -> Question:
+        """What a patient asks about an access. See ``disputes.hear``."""
+        return disputes.hear(self._means.asker, self._vault, self._hpke_private, self.shares(), receipt, sealed)
+
+    def answer_dispute(self, receipt: ReceiptId, text: str) -> bytes:
+        """Answer it; the words, sealed for the patient. See ``disputes.answer``."""
+        return disputes.answer(self._means.asker, self._means.node_key, self.shares(), receipt, text)
 
     def sign_in(self, person: Requester) -> Requester:
         """A practitioner under a key for the next twelve hours. See ``session.sign_in``."""

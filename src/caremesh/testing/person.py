@@ -11,13 +11,13 @@ from caremesh.fhir.categories import ALL
 from caremesh.node.founding import CHAIN
 from caremesh.node.member import MemberHome
 from caremesh.node.mesh import THRESHOLD, LocalMesh
-from caremesh.types import DAY_S, Code, Count, Did
+from caremesh.types import DAY_S, Code, Count, Did, Seconds
 from caremesh.wallet import state as states
 from caremesh.wallet.audit import Audit
 from caremesh.wallet.change import Narrower
 from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Custody, Writing
-from caremesh.wallet.logs import own_logs
+from caremesh.wallet.logs import StreamLog, own_logs
 from caremesh.wallet.overview import Standing, look_at
 from caremesh.wallet.preview import Preview
 from caremesh.wallet.requests import Request
@@ -196,6 +196,14 @@ class Person:
 
     def audit(self) -> Audit:
         """Who looked, from the ledger and all custodians' logs."""
-        reader = self.ledger.reader()
-        logs = own_logs(self.wallet.state, reader, self._mesh, self._mesh.clock())
-        return self.wallet.audit(self.ledger.reader(), logs)
+        return self.wallet.audit(self.ledger.reader(), self.logs())
+
+    def logs(self) -> list[StreamLog]:
+        """The logs of all streams that are to be had."""
+        return own_logs(self.wallet.state, self.ledger.reader(), self._mesh, self._mesh.clock())
+
+    def dispute(self, receipt: bytes, words: str) -> Seconds:
+        """Question an access; the member hears the words. By when it has to answer."""
+        member, sealed = self.wallet.dispute(receipt, words, self.ledger, self.sponsor)
+        found = next(each for each in self._mesh.members.values() if each.home.did == member)
+        return found.gateway(self._mesh).hear_dispute(receipt, sealed).dispute.due

@@ -69,3 +69,8 @@ OFFER_ANSWERED = ErrorCode("wallet.36", "This request was answered, or has expir
 NOT_BEGUN = ErrorCode("wallet.37", "Nothing was written to this stream or granted of it yet.", "It needs no new key.")
 NO_SUCH_RECORD = ErrorCode("wallet.38", "This segment has no such record.", "List the records of the segment.")
 NOTHING_LEFT = ErrorCode("wallet.39", "No record would be left in this segment.", "Erase the segment.")
+NOT_AN_AUDIT = ErrorCode("wallet.50", "This file is not a saved audit.", "Save one: `wallet audit --save`.")
+NOT_MY_ACCESS = ErrorCode(
+    "wallet.51", "The ledger knows no such access to this wallet's records.", "List them: `wallet audit`."
+)
+NOT_MY_DISPUTE = ErrorCode("wallet.52", "This access was not disputed, or not answered yet.", "Wait until it is due.")

@@ -18,6 +18,7 @@ from caremesh.sealing.channel import Share, SharedStream
 from caremesh.sealing.custody import Signed
 from caremesh.types import Code, Count, Did, Height, Seconds, StreamId
 from caremesh.wallet import change, delegate, requests, reseal, transact
+from caremesh.wallet import dispute as disputes
 from caremesh.wallet import enrol as enrolment
 from caremesh.wallet import epoch as epochs
 from caremesh.wallet import restore as restoring
@@ -277,6 +278,15 @@ class Wallet:
     def profile(self, member: Did, reader: Reader) -> bytes:
         """The sealing profile for a member, as it stands. See ``enrol.profile_of``."""
         return enrolment.profile_of(self.state, reader, member)
+
+    def dispute(self, receipt: bytes, text: str, ledger: Ledger, sponsor: Sponsor) -> tuple[Did, bytes]:
+        """Question an access: (the member that has to answer, the words, for it alone).
+
+        Raises what ``disputes.prepare`` raises, and the ledger's refusal.
+        """
+        raised = disputes.prepare(self.state, ledger.reader(), receipt, text)
+        self._send([(raised.key, raised.message)], ledger, sponsor, urgent=True)
+        return raised.member, raised.sealed
 
     def audit(self, reader: Reader, logs: Sequence[StreamLog], releases: Sequence[Signed] = ()) -> Audit:
         """Who looked. See ``audit.audit``."""
