@@ -25,7 +25,8 @@ from caremesh.fhir.categories import ALL
 from caremesh.fhir.entries import lines, split
 from caremesh.fhir.references import Condition
 from caremesh.node.mesh import LocalMesh
-from caremesh.source.importer import LINES_AT_ONCE, MAX_LINE_BYTES
+from caremesh.source.importer import MAX_LINE_BYTES
+from caremesh.source.parting import LINES_AT_ONCE
 from caremesh.source.survey import survey, valid_r4
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import Person

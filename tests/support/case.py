@@ -19,7 +19,8 @@ from caremesh.errors import CareMeshError
 from caremesh.gateway.ask import Asked
 from caremesh.ledger.state import Reader
 from caremesh.node.founding import CHAIN
-from caremesh.node.mesh import LocalMesh, SubjectLedger
+from caremesh.node.mesh import LocalMesh
+from caremesh.node.relay import SubjectLedger
 from caremesh.source.importer import ImportReport
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import MemberSponsor, Person

@@ -9,13 +9,14 @@ What it promises:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from caremesh import codec
 from caremesh.blobs.vault import Vault
 from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
+from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.records import queries as records
 from caremesh.contracts.streams import queries as streams
 from caremesh.crypto.reencryption import reencrypt, seal_hash
@@ -203,16 +204,21 @@ class Custodian:
             )
             for ended in destroyed.consents
         ]
-        confirmed += [
-            custody.sign_payload(
-                custody.ERASURE_CONFIRMATION,
-                ErasureConfirmation(stream=stream, segment=segment, custodian=self.did, at=now),
-                self._key,
-            )
-            for stream, segment in destroyed.segments
-        ]
+        confirmed += [self._confirm(reader, stream, segment, now) for stream, segment in destroyed.segments]
         self._cursor = f"{header.height}.{_LAST}"  # after everything of this height
         return [codec.encode(signed) for signed in confirmed]
+
+    def confirm_erased(self, stream: StreamId, segment: Count) -> bytes:
+        """The signed ``ErasureConfirmation`` that no seal of an erased segment is here. Anybody may ask.
+
+        Raises Refused custodian.23 when the ledger does not say that it is erased; StorageFailed.
+        """
+        reader, now = self._ledger.reader(), max(self._clock(), self._ledger.header().time)
+        known = records.segment(reader, stream, segment)
+        if known is None or known.status != "erased":
+            raise Refused(errors.NOT_ERASED)
+        self._keeping.sweep(reader, now, changed=(), redelegated=(), streams=[stream])
+        return codec.encode(self._confirm(reader, stream, segment, now))
 
     def seals(self, data: bytes) -> bytes:
         """The signed ``SealAnswer`` to a stream's own key, or to a fellow custodian of the stream.
@@ -260,7 +266,7 @@ class Custodian:
 
     def _sweep(self, reader: Reader, now: Seconds) -> Destroyed:
         """Look at what the events since the last time name; at everything after a start, or when some have gone."""
-        found = Touched([], [], [])
+        found = Touched([], [], [], [])
         try:
             if not self._cursor:
                 return self._keeping.sweep_all(reader, now)
@@ -274,8 +280,17 @@ class Custodian:
                 named = [segment.descriptor for segment in records.segments(reader, stream)]
                 self._wanted |= {(stream, cid) for cid in named if cid and self._keeping.seal(stream, cid) is None}
         return self._keeping.sweep(
-            reader, now, changed=found.consents, redelegated=found.redelegated, streams=found.streams
+            reader,
+            now,
+            changed=[*found.consents, *self._of_erased(reader, found.erased)],
+            redelegated=found.redelegated,
+            streams=found.streams,
         )
+
+    def _of_erased(self, reader: Reader, erased: Iterable[StreamId]) -> Iterator[ConsentId]:
+        """Consents of streams of which something was erased: of a list there may be nothing left."""
+        for stream in sorted(set(erased)):
+            yield from (consent.id for consent in consents.of_stream(reader, stream))
 
     def _from_fellows(self, reader: Reader, stream: StreamId, cid: CID) -> SealDeposit | None:
         """A seal that this custodian lacks, kept from now on; checked against the ledger, whoever hands it over."""
@@ -307,6 +322,19 @@ class Custodian:
                     return deposit
         return None
 
+    def _confirm(self, reader: Reader, stream: StreamId, segment: Count, now: Seconds) -> Signed:
+        known = records.segment(reader, stream, segment)
+        said = ErasureConfirmation(
+            stream=stream,
+            segment=segment,
+            version=0 if known is None else known.version,
+            erased=known is not None and known.status == "erased",
+            member=self.did,
+            kept="seals",
+            at=now,
+        )
+        return custody.sign_payload(custody.ERASURE_CONFIRMATION, said, self._key)
+
     def _asked(self, domain: str, data: bytes, *, fellows: bool) -> tuple[StreamRequest, Reader]:
         """A request of the stream's key (or of a custodian of the stream), on a fresh copy of the ledger, once."""
         signed = custody.read_signed(data, "request")
@@ -336,6 +364,7 @@ class Touched(NamedTuple):
     consents: list[ConsentId]
     redelegated: list[ConsentId]
     streams: list[StreamId]
+    erased: list[StreamId]
 
     @property
     def registered(self) -> list[StreamId]:
@@ -351,3 +380,5 @@ class Touched(NamedTuple):
             self.consents.append(about["consent"])
         elif event.type.startswith("records/"):
             self.streams.append(about["stream"])
+            if event.type == "records/erased":
+                self.erased.append(about["stream"])

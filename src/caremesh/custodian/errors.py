@@ -50,3 +50,4 @@ LOG_BROKEN = ErrorCode("custodian.21", "The release log does not hold together."
 NOT_THE_STREAM = ErrorCode(
     "custodian.22", "The request is not signed by the key of this stream.", "Sign with the stream's current key."
 )
+NOT_ERASED = ErrorCode("custodian.23", "The ledger does not say that this segment is erased.", "Erase it first.")

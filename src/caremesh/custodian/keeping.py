@@ -1,8 +1,8 @@
 """What a custodian keeps, and for how long: fragments by consent and commitment, seals by stream and descriptor.
 
-A fragment goes when its consent is over, or delegates anew; a seal goes when its segment is erased or sealed anew, and
-when nothing was registered under it in time. The ledger's events say what to look at, so that a block costs what it
-changes; after a start, and whenever events were missed, everything is looked at once.
+A fragment goes when its consent is over, covers nothing any more, or delegates anew; a seal goes when its segment is
+erased or sealed anew, and when nothing was registered under it in time. The ledger's events say what to look at, so
+that a block costs what it changes; after a start, and whenever events were missed, everything is looked at once.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Keeping:
         """The names of a consent's fragments that are of no more use; notes when to look at the others again."""
         names = sorted(self._fragments[consent_id])
         consent = consents.consent(reader, consent_id)
-        if consent is not None and consents.is_over(consent, now):
+        if consent is not None and (consents.is_over(consent, now) or _is_empty(reader, consent)):
             return names
         over, again = [], [] if consent is None else [consent.ends]
         for name in names:
@@ -171,6 +171,14 @@ class Keeping:
 
     def _seal(self, name: str) -> _KeptSeal:
         return codec.decode_as(self._vault.get(name) or b"", _KeptSeal)
+
+
+def _is_empty(reader: Reader, consent: Consent) -> bool:
+    """Whether all that a consent lists is erased: a list never grows, so it covers nothing again."""
+    if consent.scope.kind != "listed":
+        return False
+    listed = [(index, records.segment(reader, consent.stream, index)) for index in consent.scope.segments]
+    return not any(segment is not None and consents.covers(consent, index, segment) for index, segment in listed)
 
 
 def _owner_in(name: str) -> bytes:

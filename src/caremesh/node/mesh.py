@@ -21,12 +21,10 @@ from caremesh.blobs.interface import BlockStore
 from caremesh.codec import CID
 from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.interface import Committed
-from caremesh.consensus.outbox import Batching, Outbox
 from caremesh.consensus.replica import Replica
 from caremesh.contracts import Contracts, Genesis
 from caremesh.contracts.identity.messages import Register
 from caremesh.contracts.members.messages import Appoint
-from caremesh.contracts.network import queries as network
 from caremesh.contracts.network.messages import Authorities, Params
 from caremesh.contracts.policy.library import shipped
 from caremesh.crypto.hashes import sha256
@@ -38,16 +36,18 @@ from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import PATIENCE_S, ReleaseCustodian
 from caremesh.ledger.blocks import Block, Validator
 from caremesh.ledger.light import LightClient
-from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Message, Signer, Tx, encode, sign
 from caremesh.node import errors
+from caremesh.node.forgetting import Forgetting
 from caremesh.node.founding import CHAIN, FILE, Clock, Founding, load
 from caremesh.node.member import FOUNDERS, MemberHome
+from caremesh.node.relay import MemberLedger, SubjectLedger
 from caremesh.node.upkeep import Upkeep
 from caremesh.source.directory import Directory
 from caremesh.source.importer import Source
+from caremesh.source.index import SourceIndex
 from caremesh.source.survey import valid_r4
-from caremesh.types import DAY_S, Did, Seconds
+from caremesh.types import DAY_S, Did, Seconds, StreamId
 
 OPERATOR: Final = "regulator"
 RELAY: Final = "hospital"
@@ -62,60 +62,10 @@ _TX_LIFE_S: Final[Seconds] = 300
 _YEAR_S: Final[Seconds] = 365 * DAY_S
 
 
-class _Ledger:
-    """The ledger as one member sees it: submits to the engine, reads its own copy."""
-
-    def __init__(self, engine: Embedded, copy: Embedded | Replica) -> None:
-        self._engine = engine
-        self.copy = copy
-        self.outbox = Outbox(engine.submit_many, self._batching)
-
-    def submit(self, raw: bytes) -> Committed:
-        """See ``source.importer.Ledger``."""
-        return self._engine.submit(raw)
-
-    def submit_many(self, raws: Sequence[bytes]) -> list[Committed]:
-        """See ``gateway.ask.Ledger``."""
-        return [future.result() for future in self._engine.submit_many(raws)]
-
-    def submit_batch(self, subject: bytes, transactions: Sequence[bytes]) -> list[Committed]:
-        """See ``source.importer.Ledger``."""
-        return [future.result() for future in self.outbox.put(subject, transactions)]
-
-    def reader(self) -> Reader:
-        """The state that this member has verified."""
-        return self.copy.reader()
-
-    def _batching(self) -> Batching:
-        params = network.params(self.copy.reader())
-        return Batching(params.batch_min, params.batch_wait_s)
-
-
-class SubjectLedger:
-    """The ledger as one wallet sees it, through the member that relays for it."""
-
-    def __init__(self, engine: Embedded, relay: _Ledger) -> None:
-        self._engine = engine
-        self._relay = relay
-        self._subject = os.urandom(16)
-
-    def submit(self, transactions: Sequence[bytes]) -> list[Committed]:
-        """See ``wallet.ports.Ledger``."""
-        return [future.result() for future in self._engine.submit_many(transactions)]
-
-    def submit_batch(self, transactions: Sequence[bytes]) -> list[Committed]:
-        """See ``wallet.ports.Ledger``."""
-        return self._relay.submit_batch(self._subject, transactions)
-
-    def reader(self) -> Reader:
-        """See ``wallet.ports.Ledger``."""
-        return self._relay.reader()
-
-
 class Member:
     """A running member."""
 
-    def __init__(self, home: MemberHome, ledger: _Ledger, clock: Clock) -> None:
+    def __init__(self, home: MemberHome, ledger: MemberLedger, clock: Clock) -> None:
         self.home = home
         self.ledger = ledger
         self.log = ReleaseLog(home.folder / "releases")
@@ -126,6 +76,16 @@ class Member:
             hpke_private=home.hpke_private,
             vault=home.vault,
             log=self.log,
+            ledger=ledger.copy,
+            clock=clock,
+        )
+
+        self.forgetting = Forgetting(
+            folder=home.folder / "holdings",
+            did=home.did,
+            key=home.node_key,
+            blocks=home.blocks if home.profile.holds_blocks else None,
+            index=SourceIndex(home.vault),
             ledger=ledger.copy,
             clock=clock,
         )
@@ -273,6 +233,14 @@ class LocalMesh:
         """The way of a wallet to the seals of its streams. Raises Unavailable node.04."""
         return self._custodian(custodian).seals(request)
 
+    def confirm_erased(self, member: Did, stream: StreamId, segment: int) -> list[bytes]:
+        """What a member confirms of an erased segment: all that it might have kept. Raises Unavailable, Refused."""
+        found = [entry for entry in self.members.values() if entry.home.did == member]
+        if not found:
+            raise Unavailable(errors.UNKNOWN_MEMBER, member)
+        seals = [self.custodians[member].confirm_erased(stream, segment)] if member in self.custodians else []
+        return seals + found[0].forgetting.confirm_erased(stream, segment)
+
     def own_log(self, custodian: Did, request: bytes) -> bytes:
         """The way of a wallet to what was released of its streams. Raises Unavailable node.04."""
         return self._custodian(custodian).stream_log(request)
@@ -329,8 +297,9 @@ class LocalMesh:
         opened.callback(self.engine.close)
         for name, home in homes.items():
             copy = self.engine if name == OPERATOR else self._follower(name, opened)
-            member = Member(home, _Ledger(self.engine, copy), clock)
+            member = Member(home, MemberLedger(self.engine, copy), clock)
             opened.callback(member.log.close)
+            opened.callback(member.forgetting.close)
             opened.callback(member.directory.close)
             opened.callback(member.ledger.outbox.close)
             self.members[name] = member
@@ -362,6 +331,8 @@ class LocalMesh:
             self.confirmations += custodian.follow()
         for gateway in list(self._gateways):
             gateway.follow()
+        for member in self.members.values():
+            self.confirmations += member.forgetting.follow()
         for upkeep in self._upkeep:
             upkeep.after(block.signed.content().height)
 

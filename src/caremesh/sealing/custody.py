@@ -11,7 +11,7 @@
     ReleaseRequest      requester → custodian  by the receipt's requester or visit key (asserted: the member's node key)
     Release             custodian → requester  by the custodian's node key
     DestroyConfirmation custodian → anybody    by the custodian's node key
-    ErasureConfirmation custodian → anybody    by the custodian's node key
+    ErasureConfirmation member → anybody       by the member's node key
     StreamRequest       wallet → custodian     by the stream's current key
                         custodian → custodian  by a node key, for seals of a stream that both keep
     SealAnswer          custodian → either     by the custodian's node key
@@ -22,7 +22,7 @@ Whether the key is the one that the ledger names is for the reader to say, by ``
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -49,6 +49,8 @@ from caremesh.types import (
 )
 
 T = TypeVar("T", bound=Struct)
+Kept: TypeAlias = Literal["seals", "blocks", "keys"]
+"""What a member may keep of a segment."""
 
 FRAGMENT_DEPOSIT: Final = "caremesh/fragment-deposit/v1"
 SEAL_DEPOSIT: Final = "caremesh/seal-deposit/v1"
@@ -189,11 +191,16 @@ class DestroyConfirmation(Struct, frozen=True, kw_only=True):
 
 
 class ErasureConfirmation(Struct, frozen=True, kw_only=True):
-    """The custodian destroyed what it kept of a segment's erased or replaced seal at this time (seconds UTC)."""
+    """This member keeps nothing of a kind any more of a segment: of an erased one, of no version; of another, of none
+    before ``version``. ``kept``: custodians keep seals, block stores blocks, sources keys. ``at``: seconds UTC.
+    """
 
     stream: StreamId
     segment: Count
-    custodian: Did
+    version: Count
+    erased: bool
+    member: Did
+    kept: Kept
     at: Seconds
 
 

@@ -21,3 +21,11 @@ CONFLICT = ErrorCode(
     "Give corrected content a version of its own.",
 )
 UNREADABLE = ErrorCode("source.07", "The file cannot be read.", "Check its path and permissions.")
+NOTHING_TO_CORRECT = ErrorCode(
+    "source.08", "No segment that is in force here, and readable here, has this.", "Import it as a new record."
+)
+OTHER_CATEGORY = ErrorCode(
+    "source.09",
+    "The corrected record belongs to another category than the one that it corrects.",
+    "Retract the old one and import the new.",
+)

@@ -28,18 +28,16 @@ from caremesh.sealing import channel
 from caremesh.sealing.channel import ProfileEntry, SealingProfile
 from caremesh.sealing.segment import RecordToSeal, SealedSegment, seal_segment
 from caremesh.source import errors
+from caremesh.source.correcting import Corrections
 from caremesh.source.directory import Directory
 from caremesh.source.index import HeldRecords, IndexedRecord, IndexedSegment, SourceIndex
+from caremesh.source.parting import batch, parts
 from caremesh.source.registering import Ledger, Ready, Registrar, SealCustodian
 from caremesh.source.resolving import Found
 from caremesh.source.storing import Stored
 from caremesh.source.survey import Check, Refusal, Survey, survey
-from caremesh.types import Code, Count, Did, Digest, Seconds
+from caremesh.types import Code, Count, Did, Digest, Multikey, Seconds
 
-MAX_RECORDS_PER_SEGMENT: Final = 2_000
-MAX_SEGMENT_BYTES: Final = 8 * 1024 * 1024
-"""Original bytes of one segment, unless a single record is larger."""
-LINES_AT_ONCE: Final = 2_000
 MAX_LINE_BYTES: Final = 32 * 1024 * 1024
 _NAMED: Final = 3
 
@@ -147,6 +145,10 @@ class Source:
             clock=clock,
         )
 
+        self.corrections = Corrections(
+            did=did, index=self.index, stores=stores, registrar=self._registrar, reader=ledger.reader
+        )
+
     def enrol(self, patient: str, sealed_profile: bytes) -> None:
         """Keep a patient's sealing profile under the id that the patient has here. Raises Tampered custody.NN."""
         profile = channel.hear_profile(self._chain, self.did, self._hpke_private, sealed_profile)
@@ -155,12 +157,11 @@ class Source:
     def renew_profile(self, sealed_profile: bytes) -> None:
         """A patient, known by the channel key, sends a profile again. Raises Tampered custody.NN, Refused source.01."""
         profile = channel.hear_profile(self._chain, self.did, self._hpke_private, sealed_profile)
-        for name in self._vault.names(_profile_name("")):
-            stored = self._vault.get(name)
-            if stored is not None and codec.decode_as(stored, SealingProfile).channel_key == profile.channel_key:
-                self._vault.put({name: codec.encode(profile)})
-                return
-        raise Refused(errors.NO_PROFILE)
+        kept = {name: self._vault.get(name) or b"" for name in self._vault.names(_profile_name(""))}
+        mine = [name for name, old in kept.items() if _channel(old) == profile.channel_key]
+        if not mine:
+            raise Refused(errors.NO_PROFILE)
+        self._vault.put({mine[0]: codec.encode(profile)})
 
     def is_enrolled(self, patient: str) -> bool:
         """Whether a patient has given a sealing profile."""
@@ -180,9 +181,23 @@ class Source:
         """Import NDJSON, a few thousand lines at a time; each line stands for itself. Raises as ``import_bundle``."""
         report = ImportReport()
         rest = lines(chunks, MAX_LINE_BYTES)
-        while batch := list(_batch(rest)):
-            report = report.plus(self._import(batch, "ndjson", progress, 0))
+        while looked := list(batch(rest)):
+            report = report.plus(self._import(looked, "ndjson", progress, 0))
         return report
+
+    def correct(self, data: bytes | bytearray) -> Count:
+        """Import one resource in the place of an earlier version of it; the number of the new segment.
+
+        Raises as ``import_bundle``, and Refused source.08, source.09.
+        """
+        file, known = split(data), _Here(self, _Patients(self))
+        looked = survey(file.entries, known, self._check, kind=SINGLE, step=lambda: None)
+        if looked.refused:
+            raise NotImported(ImportReport(refused=looked.refused))
+        mine = [item for item in looked.found if item.patient]
+        if file.kind != SINGLE or len(mine) != 1:
+            raise Refused(errors.NOTHING_TO_CORRECT)
+        return self.corrections.correct(mine[0], known.patients.profile(mine[0].patient))
 
     def _import(self, entries: Sequence[Entry], kind: str, progress: Progress, total: Count) -> ImportReport:
         counted = itertools.count(1)
@@ -245,7 +260,7 @@ class Source:
         stored = Stored(self._stores)
         for category, items in sorted(by_category.items()):
             entry = entries[category]
-            for part in _parts(items):
+            for part in parts(items):
                 segment = _seal(entry, self.did, part)
                 stored.put(entry.stream, {**segment.blocks, segment.descriptor_cid: segment.descriptor})
                 ready.append(
@@ -334,30 +349,6 @@ class _Here:
         return self.patients.held(patient).version(type_, id_, version)
 
 
-def _batch(entries: Iterator[Entry]) -> Iterator[Entry]:
-    """The next lines: at most ``LINES_AT_ONCE``, and no more once they make a segment."""
-    size_bytes = 0
-    for entry in itertools.islice(entries, LINES_AT_ONCE):
-        yield entry
-        size_bytes += len(bytes(entry.raw))
-        if size_bytes >= MAX_SEGMENT_BYTES:
-            return
-
-
-def _parts(items: list[Found]) -> Iterator[list[Found]]:
-    """The items in pieces that make a segment each."""
-    part: list[Found] = []
-    size_bytes = 0
-    for item in items:
-        if part and (len(part) == MAX_RECORDS_PER_SEGMENT or size_bytes + item.size_bytes > MAX_SEGMENT_BYTES):
-            yield part
-            part, size_bytes = [], 0
-        part.append(item)
-        size_bytes += item.size_bytes
-    if part:
-        yield part
-
-
 def _seal(entry: ProfileEntry, source: Did, part: list[Found]) -> SealedSegment:
     return seal_segment(
         entry.stream,
@@ -399,3 +390,7 @@ def _count(by_category: dict[Code, list[Found]]) -> Count:
 
 def _profile_name(patient: str) -> str:
     return f"profile/{patient}"
+
+
+def _channel(profile: bytes) -> Multikey:
+    return codec.decode_as(profile, SealingProfile).channel_key

@@ -7,9 +7,11 @@ is written before its segment is registered; it counts once the ledger has the s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.blobs.vault import Vault
@@ -17,7 +19,8 @@ from caremesh.codec import CID
 from caremesh.contracts.records import queries as records
 from caremesh.fhir.references import Condition
 from caremesh.ledger.state import Reader
-from caremesh.types import Bytes16, Code, Digest, StreamId
+from caremesh.sealing.descriptor import key_commitment, read_descriptor
+from caremesh.types import Bytes16, Code, Count, Digest, StreamId
 
 _PREFIX: Final = "index/"
 
@@ -40,6 +43,7 @@ class IndexedSegment(Struct, frozen=True):
     category: Code
     descriptor: CID
     key: bytes
+    """The segment key; empty when the patient has sealed the segment anew with another."""
     records: list[IndexedRecord]
 
 
@@ -65,6 +69,40 @@ class SourceIndex:
     def forget(self, patient: str, stream: StreamId, descriptor: CID) -> None:
         """Destroy what is remembered of one segment, its key with it. Raises StorageFailed."""
         self._vault.destroy([f"{_PREFIX}{patient}/{stream.hex()}/{descriptor.encode()}"])
+
+    def follow(
+        self,
+        stream: StreamId,
+        segment: Count,
+        descriptor: CID | None,
+        reader: Reader,
+        read: Callable[[CID], bytes | None],
+    ) -> bool:
+        """Let the index be as the ledger has a segment now; whether a key was destroyed.
+
+        Erased: everything goes. Sealed anew with the same key, for a new epoch: the new descriptor takes the old one's
+        place. With another key, without some record: the key goes, and the hashes of what was imported stay, so that
+        it does not come back by itself. ``read``: a descriptor's bytes, or None. Raises StorageFailed.
+        """
+        destroyed = False
+        for name in self._vault.names(_PREFIX):
+            if name.split("/")[2] != stream.hex():
+                continue
+            entry = codec.decode_as(self._vault.get(name) or b"", IndexedSegment)
+            if entry.descriptor == descriptor or records.index_of(reader, stream, entry.descriptor) != segment:
+                continue
+            if descriptor is not None:
+                data = read(descriptor)
+                if data is None:
+                    continue
+                same = bool(entry.key) and key_commitment(entry.key) == read_descriptor(data).commitment
+                moved = replace(entry, descriptor=descriptor, key=entry.key if same else b"")
+                self._vault.put({_name(name.split("/")[1], moved): codec.encode(moved)})
+                destroyed = destroyed or not same
+            else:
+                destroyed = True
+            self._vault.destroy([name])
+        return destroyed
 
     def segments(self, patient: str, reader: Reader) -> list[IndexedSegment]:
         """A patient's registered segments, by stream and in the order of the ledger."""

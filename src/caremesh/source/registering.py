@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from caremesh import codec
 from caremesh.blobs.interface import BlockStore
@@ -24,13 +24,13 @@ from caremesh.codec import CID
 from caremesh.consensus.interface import Committed
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.records import queries as records
-from caremesh.contracts.records.messages import Register
+from caremesh.contracts.records.messages import Register, Supersede
 from caremesh.contracts.streams import queries as streams
 from caremesh.contracts.streams.messages import Permit
 from caremesh.crypto.reencryption import Seal, seal_hash
 from caremesh.errors import BadInput, CareMeshError, Refused, Unavailable
 from caremesh.ledger.state import Reader
-from caremesh.ledger.transactions import Signer, Signs, Tx, encode, sign
+from caremesh.ledger.transactions import Message, Signer, Signs, Tx, encode, sign
 from caremesh.sealing import custody
 from caremesh.sealing.channel import ProfileEntry, SealingProfile
 from caremesh.sealing.custody import Acknowledgement, SealDeposit
@@ -77,6 +77,8 @@ class Ready(Struct, frozen=True):
     size_class: Count
     reading_key: ReencryptionKey
     """What it is sealed to."""
+    supersedes: Count | None = None
+    """The segment that it corrects."""
 
 
 class _Journal(Struct, frozen=True):
@@ -191,19 +193,19 @@ class Registrar:
             opened = streams.stream(reader, entry.stream)
             permit = codec.decode_as(entry.permit.permit, Permit)
             needed = opened is None or opened.serial < permit.serial
-            message = Register(
-                stream=entry.stream,
-                descriptor=segment.descriptor_cid,
-                seal=segment.seal_hash,
-                size_class=segment.size_class,
-                permit=entry.permit if needed else None,
-            )
-            txs.append(self._signed(message))
+            txs.append(self._signed(_message(entry, segment, needed=needed)))
+        self._send(patient, txs)
+
+    def send(self, patient: str, message: Message) -> None:
+        """Send another message about a stream of this patient. Raises Refused source.03 with the ledger's code."""
+        self._send(patient, [self._signed(message)])
+
+    def _send(self, patient: str, txs: list[bytes]) -> None:
         codes = sorted({done.code for done in self._ledger.submit_batch(patient.encode(), txs)} - {""})
         if codes:
             raise Refused(errors.NOT_REGISTERED, ", ".join(codes))
 
-    def _signed(self, message: Register) -> bytes:
+    def _signed(self, message: Message) -> bytes:
         tx = encode(
             Tx(
                 chain=self._chain,
@@ -243,6 +245,18 @@ class Registrar:
                 failures.append(f"{custodian}: {error.code if isinstance(error, CareMeshError) else 'unknown'}")
         if len(permit.custodians) - len(failures) < permit.threshold:
             raise Unavailable(errors.TOO_FEW_DEPOSITS, "; ".join(failures))
+
+
+def _message(entry: ProfileEntry, segment: Ready, *, needed: bool) -> Message:
+    """What registers a segment. ``needed``: the ledger has not seen the permit."""
+    message = Register(
+        stream=entry.stream,
+        descriptor=segment.descriptor_cid,
+        seal=segment.seal_hash,
+        size_class=segment.size_class,
+        permit=entry.permit if needed else None,
+    )
+    return message if segment.supersedes is None else Supersede(**asdict(message), segment=segment.supersedes)
 
 
 def _entry(profile: SealingProfile, segment: Ready) -> ProfileEntry:

@@ -8,15 +8,18 @@ from pathlib import Path
 
 from caremesh.errors import Tampered
 from caremesh.fhir.categories import ALL
+from caremesh.node import erasures
 from caremesh.node.founding import CHAIN
 from caremesh.node.member import MemberHome
 from caremesh.node.mesh import THRESHOLD, LocalMesh
+from caremesh.sealing.certificate import Certificate
 from caremesh.types import DAY_S, Code, Count, Did, Seconds
 from caremesh.wallet import state as states
 from caremesh.wallet.audit import Audit
 from caremesh.wallet.change import Narrower
 from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Custody, Writing
+from caremesh.wallet.erase import Confirmations, confirmations
 from caremesh.wallet.logs import StreamLog, own_logs
 from caremesh.wallet.overview import Standing, look_at
 from caremesh.wallet.preview import Preview
@@ -185,6 +188,18 @@ class Person:
         """Seal a segment of a category anew without some records."""
         [stream] = states.choose(self.wallet.state, [category])
         self.wallet.drop(stream, segment, records, self.ledger, self.sponsor, self._mesh)
+
+    def erase(self, category: Code, segment: Count) -> tuple[Certificate, Confirmations]:
+        """Forget a segment of a category for good; the certificate, and who confirmed."""
+        [stream] = states.choose(self.wallet.state, [category])
+        self.wallet.erase(stream, segment, self.ledger, self.sponsor)
+        return self.certificate(category, segment)
+
+    def certificate(self, category: Code, segment: Count) -> tuple[Certificate, Confirmations]:
+        """Ask again who has confirmed that a segment is erased."""
+        [stream] = states.choose(self.wallet.state, [category])
+        found = confirmations(self.ledger.reader(), stream, segment, self._mesh)
+        return erasures.make(self._mesh, stream, segment, found.signed), found
 
     def _tell_profile(self, source: Did) -> None:
         [member] = [member for member in self._mesh.members.values() if member.home.did == source]

@@ -29,6 +29,7 @@ from caremesh.wallet.audit import Audit, audit
 from caremesh.wallet.change import Change, Narrower
 from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Custody, Enrolled, Writing
+from caremesh.wallet.erase import erasing
 from caremesh.wallet.errors import NO_SUCH_SEGMENT, OTHER_CHAIN
 from caremesh.wallet.logs import StreamLog
 from caremesh.wallet.members import active_member
@@ -274,6 +275,13 @@ class Wallet:
             raise Refused(NO_SUCH_SEGMENT, f"segment {segment}")
         made = reseal.without(located, standing(reader, located), own[0], records, keepers.get_block)
         self._reseal(located, [made], ledger, sponsor, keepers)
+
+    def erase(self, stream: StreamId, segment: Count, ledger: Ledger, sponsor: Sponsor) -> None:
+        """Forget a segment for good. Who keeps something of it confirms: see ``erase.confirmations``.
+
+        Raises Refused wallet.11, wallet.21, wallet.25, and the ledger's refusal.
+        """
+        self._send([erasing(self.state, ledger.reader(), stream, segment)], ledger, sponsor, urgent=True)
 
     def profile(self, member: Did, reader: Reader) -> bytes:
         """The sealing profile for a member, as it stands. See ``enrol.profile_of``."""

@@ -62,7 +62,7 @@ OBJECTS: list[tuple[str, Any]] = [
     (custody.DESTROY_CONFIRMATION, custody.DestroyConfirmation(consent=D32, custodian=DID, at=5)),
     (
         custody.ERASURE_CONFIRMATION,
-        custody.ErasureConfirmation(stream=D32, segment=0, custodian=DID, at=5),
+        custody.ErasureConfirmation(stream=D32, segment=0, version=1, erased=True, member=DID, kept="seals", at=5),
     ),
     (
         custody.LOG_ANSWER,
