@@ -8,12 +8,16 @@ from typing import Annotated
 
 import typer
 
+from caremesh.cli import streams
 from caremesh.cli.output import AsJson, Home, console, existing_mesh, print_json
 
 app = typer.Typer(
     no_args_is_help=True,
     help="What a custodian did, shown to others.\n\nExample: [bold]caremesh evidence verify FILE[/bold]",
 )
+
+
+CERTIFICATE = ".certificate"
 
 
 @app.callback()
@@ -24,7 +28,10 @@ def _group() -> None:
 @app.command("verify")
 def verify(
     home: Home,
-    file: Annotated[Path, typer.Argument(help="An evidence file, as `read` and `wallet audit` write them.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A file of `read`, `wallet audit` or `wallet erase`."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Check what a file shows, against the founding validators alone: no node is asked.
@@ -42,6 +49,13 @@ def verify(
         data = file.read_bytes()
     except OSError as error:
         raise BadInput(NOT_READABLE, file.name) from error
+    if file.suffix == CERTIFICATE:
+        found = streams.shown(file, data, home)
+        if as_json:
+            print_json(found)
+        else:
+            streams.tell_shown(found)
+        return
     founding = load(existing_mesh(home))
     if founding is None:
         raise BadInput(NO_MESH, str(home))

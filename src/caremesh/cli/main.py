@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from caremesh import __version__
-from caremesh.cli import auditing, demo, doctor, evidence, importing, ledger, policy, reading, requests, sharing, wallet
+from caremesh.cli import (
+    auditing,
+    correcting,
+    demo,
+    doctor,
+    evidence,
+    importing,
+    ledger,
+    policy,
+    reading,
+    requests,
+    sharing,
+    streams,
+    wallet,
+)
 from caremesh.cli.output import fail
 from caremesh.errors import CareMeshError
 from caremesh.node.process import spare_the_collector
@@ -26,8 +40,11 @@ app.command("demo", help=demo.HELP)(demo.demo)
 sharing.add_to(wallet.app)
 requests.add_to(wallet.app)
 auditing.add_to(wallet.app)
+streams.add_to(wallet.app)
 app.add_typer(wallet.app, name="wallet")
 app.command("import", help=importing.HELP)(importing.import_)
+app.command("correct", help=correcting.CORRECT)(correcting.correct)
+app.command("retract", help=correcting.RETRACT)(correcting.retract)
 app.command("read", help=reading.HELP)(reading.read)
 app.command("ask", help=requests.HELP)(requests.ask)
 app.add_typer(ledger.app, name="ledger")

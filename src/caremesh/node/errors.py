@@ -14,3 +14,4 @@ PRUNED = ErrorCode(
 )
 NOT_A_SNAPSHOT = ErrorCode("node.08", "This file is not a snapshot of a ledger, or ends too early.", "Get it again.")
 NO_BLOCKS = ErrorCode("node.09", "There is no block yet, so there is nothing to take a snapshot of.", "Try later.")
+TOO_MANY_INDEXES = ErrorCode("node.10", "This member keeps as many wallet indexes as it can.", "Ask another member.")

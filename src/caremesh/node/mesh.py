@@ -40,6 +40,7 @@ from caremesh.ledger.transactions import Message, Signer, Tx, encode, sign
 from caremesh.node import errors
 from caremesh.node.forgetting import Forgetting
 from caremesh.node.founding import CHAIN, FILE, Clock, Founding, load
+from caremesh.node.index_keeper import IndexKeeper
 from caremesh.node.member import FOUNDERS, MemberHome
 from caremesh.node.relay import MemberLedger, SubjectLedger
 from caremesh.node.upkeep import Upkeep
@@ -80,6 +81,7 @@ class Member:
             clock=clock,
         )
 
+        self.indexes = IndexKeeper(home.vault)
         self.forgetting = Forgetting(
             folder=home.folder / "holdings",
             did=home.did,
@@ -235,11 +237,17 @@ class LocalMesh:
 
     def confirm_erased(self, member: Did, stream: StreamId, segment: int) -> list[bytes]:
         """What a member confirms of an erased segment: all that it might have kept. Raises Unavailable, Refused."""
-        found = [entry for entry in self.members.values() if entry.home.did == member]
-        if not found:
-            raise Unavailable(errors.UNKNOWN_MEMBER, member)
-        seals = [self.custodians[member].confirm_erased(stream, segment)] if member in self.custodians else []
-        return seals + found[0].forgetting.confirm_erased(stream, segment)
+        asked = self._by_did(member)
+        seals = [asked.custodian.confirm_erased(stream, segment)] if member in self.custodians else []
+        return seals + asked.forgetting.confirm_erased(stream, segment)
+
+    def put_index(self, member: Did, data: bytes) -> None:
+        """The way of a wallet to who keeps its index. Raises Unavailable node.04, Refused, Tampered, StorageFailed."""
+        self._by_did(member).indexes.put(data)
+
+    def get_index(self, member: Did, locator: bytes) -> bytes | None:
+        """The version of an index that a member has, or None. Raises Unavailable node.04, Tampered, StorageFailed."""
+        return self._by_did(member).indexes.get(locator)
 
     def own_log(self, custodian: Did, request: bytes) -> bytes:
         """The way of a wallet to what was released of its streams. Raises Unavailable node.04."""
@@ -318,6 +326,12 @@ class LocalMesh:
             copy.apply(block)
         self.replicas.append(copy)
         return copy
+
+    def _by_did(self, did: Did) -> Member:
+        for member in self.members.values():
+            if member.home.did == did:
+                return member
+        raise Unavailable(errors.UNKNOWN_MEMBER, did)
 
     def _custodian(self, did: Did) -> Custodian:
         if did not in self.custodians:

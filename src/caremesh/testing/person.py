@@ -13,6 +13,7 @@ from caremesh.node.founding import CHAIN
 from caremesh.node.member import MemberHome
 from caremesh.node.mesh import THRESHOLD, LocalMesh
 from caremesh.sealing.certificate import Certificate
+from caremesh.sealing.segment import OpenedRecord
 from caremesh.types import DAY_S, Code, Count, Did, Seconds
 from caremesh.wallet import state as states
 from caremesh.wallet.audit import Audit
@@ -23,6 +24,7 @@ from caremesh.wallet.erase import Confirmations, confirmations
 from caremesh.wallet.logs import StreamLog, own_logs
 from caremesh.wallet.overview import Standing, look_at
 from caremesh.wallet.preview import Preview
+from caremesh.wallet.records import open_own, own_seals
 from caremesh.wallet.requests import Request
 from caremesh.wallet.requests import terms as terms_of
 from caremesh.wallet.reseal import Record
@@ -53,6 +55,9 @@ class Person:
     def __init__(self, mesh: LocalMesh, wallet: Wallet, sponsor: str = "hospital") -> None:
         self._mesh = mesh
         self.wallet = wallet
+        self.index_missing: list[tuple[Did, str]] = []
+        """Keepers that have not taken the newest index, and why."""
+        self._kept = -1
         self.ledger = mesh.subject_ledger()
         self.sponsor = MemberSponsor(mesh.member(sponsor).home)
 
@@ -64,9 +69,9 @@ class Person:
 
     @classmethod
     def restore(cls, mesh: LocalMesh, path: Path, passphrase: str, phrase: str) -> Person:
-        """A wallet from its phrase and the ledger."""
+        """A wallet from its phrase, its index's keepers and the ledger."""
         reader = mesh.subject_ledger().reader()
-        return cls(mesh, Wallet.restore(path, passphrase, phrase, CHAIN, reader, ALL, mesh.clock))
+        return cls(mesh, Wallet.restore(path, passphrase, phrase, CHAIN, reader, ALL, mesh.clock, mesh))
 
     @classmethod
     def open(cls, mesh: LocalMesh, path: Path, passphrase: str) -> Person:
@@ -80,6 +85,7 @@ class Person:
         until = (self._mesh.clock() // DAY_S + days) * DAY_S
         enrolled = self.wallet.enrol(self.ledger.reader(), home.did, categories, custody, Writing(until=until))
         self._mesh.member(member).source(self._mesh).enrol(patient, enrolled.sealed)
+        self.keep()
 
     def terms(
         self,
@@ -135,11 +141,19 @@ class Person:
         shared = self.wallet.share(terms, self.ledger, height, self.sponsor, self._mesh)
         [grantee] = [member for member in self._mesh.members.values() if member.home.did == terms.grantee]
         grantee.gateway(self._mesh).receive_share(shared.message)
+        self.keep()
         return shared
 
     def preview(self, terms: Terms) -> list[Preview]:
         """What the grantee would see under these terms."""
         return self.wallet.preview(terms, self.ledger.reader())
+
+    def keep(self) -> list[tuple[Did, str]]:
+        """Leave the wallet's index with its keepers, when it has changed; those that did not take it, and why."""
+        if self._kept != self.wallet.state.version:
+            self.index_missing = self.wallet.keep(self.ledger.reader(), self._mesh)
+            self._kept = self.wallet.state.version
+        return self.index_missing
 
     def shares(self) -> list[Standing]:
         """Every share, and where its consents stand."""
@@ -153,6 +167,7 @@ class Person:
             for sealed in self._mesh.take_messages(states.keys_of(self.wallet.state, member).channel().signing.public):
                 with suppress(Tampered):
                     self.wallet.hear(sealed, self.ledger.reader())
+        self.keep()
         return self.wallet.requests(self.ledger.reader())
 
     def accepting(self, offer: bytes, *, days: int | None = None, future: bool = True) -> Terms:
@@ -172,10 +187,13 @@ class Person:
         """Let a share last for so many days from today on."""
         _, until = period(self._mesh.clock(), days)
         self.wallet.extend(share, until, self.ledger, self.sponsor, self._mesh)
+        self.keep()
 
     def redelegate(self) -> list[Missing]:
         """Delegate anew what stands on keys or custodians that the ledger has no more."""
-        return self.wallet.redelegate(self.ledger, self.sponsor, self._mesh)
+        missing = self.wallet.redelegate(self.ledger, self.sponsor, self._mesh)
+        self.keep()
+        return missing
 
     def new_epoch(self, category: Code, days: int = 365) -> None:
         """A new reading key for the streams of a category; their sources get their profiles anew."""
@@ -183,11 +201,22 @@ class Person:
         for stream in states.choose(self.wallet.state, [category]):
             self.wallet.new_epoch(stream, writing, self.ledger, self.sponsor, self._mesh)
             self._tell_profile(states.locate(self.wallet.state, stream).member)
+        self.keep()
 
     def drop(self, category: Code, segment: Count, records: Sequence[Record]) -> None:
         """Seal a segment of a category anew without some records."""
         [stream] = states.choose(self.wallet.state, [category])
         self.wallet.drop(stream, segment, records, self.ledger, self.sponsor, self._mesh)
+
+    def records(self, category: Code) -> list[tuple[Count, OpenedRecord]]:
+        """One's own records of a category, each with the number of its segment."""
+        found: list[tuple[Count, OpenedRecord]] = []
+        for stream in states.choose(self.wallet.state, [category]):
+            located = states.locate(self.wallet.state, stream)
+            for segment in own_seals(self.ledger.reader(), located, self._mesh, self._mesh.clock()).segments:
+                opened = open_own(located, segment, self._mesh.get_block)
+                found += [(segment.index, record) for record in opened]
+        return found
 
     def erase(self, category: Code, segment: Count) -> tuple[Certificate, Confirmations]:
         """Forget a segment of a category for good; the certificate, and who confirmed."""

@@ -69,6 +69,9 @@ OFFER_ANSWERED = ErrorCode("wallet.36", "This request was answered, or has expir
 NOT_BEGUN = ErrorCode("wallet.37", "Nothing was written to this stream or granted of it yet.", "It needs no new key.")
 NO_SUCH_RECORD = ErrorCode("wallet.38", "This segment has no such record.", "List the records of the segment.")
 NOTHING_LEFT = ErrorCode("wallet.39", "No record would be left in this segment.", "Erase the segment.")
+INDEX_TOO_LARGE = ErrorCode("wallet.40", "This wallet's index is too large to be kept by members.", "Keep its file.")
+INDEX_OLDER = ErrorCode("wallet.41", "This copy of a wallet's index is not the newest.", "Use the newest.")
+INDEX_CHANGED = ErrorCode("wallet.42", "This copy of a wallet's index was changed.", "Use another member's.")
 NOT_AN_AUDIT = ErrorCode("wallet.50", "This file is not a saved audit.", "Save one: `wallet audit --save`.")
 NOT_MY_ACCESS = ErrorCode(
     "wallet.51", "The ledger knows no such access to this wallet's records.", "List them: `wallet audit`."

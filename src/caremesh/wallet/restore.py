@@ -1,14 +1,17 @@
-"""From the phrase alone: derive the streams that this seed could have with every member, and keep those that exist.
+"""From the phrase: what three members keep of the index, and what the ledger has beyond it.
 
-For each member, counters of relationships and of streams are tried until ``GAP`` in a row are not on the ledger. What
-the ledger has of a consent brings its share back; which consents were given in one act it does not say, so the
-consents of one grantee with the same terms are shown as one share.
+Without an index, derive the streams that this seed could have with every member, and keep those that exist: for each
+member, counters of relationships and of streams are tried until ``GAP`` in a row are not on the ledger. What the ledger
+has of a consent brings its share back; which consents were given in one act it does not say, so the consents of one
+grantee with the same terms are shown as one share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
+
+from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.contracts.consent import queries as consents
@@ -16,16 +19,21 @@ from caremesh.contracts.members import queries as members
 from caremesh.contracts.streams import queries as streams
 from caremesh.crypto.hashes import tagged_hash
 from caremesh.ledger.state import Reader
-from caremesh.types import Bytes32, Code, Did, Seconds
+from caremesh.types import Bytes32, Code, ConsentId, Did, Seconds
 from caremesh.wallet.derive import RelationshipKeys, relationship
+from caremesh.wallet.standing import caught_up
 from caremesh.wallet.state import Relationship, SharedItem, ShareRecord, Stream, WalletState
 
 GAP: Final = 3
 
 
-def restore(chain: str, seed: Bytes32, reader: Reader, categories: Iterable[Code]) -> WalletState:
-    """The state that the ledger bears out. Streams that were enrolled and never written to or shared are not there;
-    enrolling again derives the same ones.
+def restore(
+    chain: str, seed: Bytes32, reader: Reader, categories: Iterable[Code], kept: WalletState | None = None
+) -> WalletState:
+    """The state that the ledger bears out, and what an index (``kept``) adds to it: streams that were enrolled and
+    never written to or shared, what was granted in one act, fragments still to be left, the words of requests.
+
+    Where an index is older than the ledger, the ledger is right: in rotations, epochs, serials, and consents.
     """
     names = list(categories)
     relationships: list[Relationship] = []
@@ -37,7 +45,29 @@ def restore(chain: str, seed: Bytes32, reader: Reader, categories: Iterable[Code
                 relationships.append(Relationship(member=member.did, counter=counter, streams=found))
             missing = 0 if found else missing + 1
             counter += 1
-    return WalletState(chain=chain, seed=seed, relationships=relationships, shares=_shares(reader, relationships))
+    if kept is None:
+        return WalletState(chain=chain, seed=seed, relationships=relationships, shares=_shares(reader, relationships))
+    state = replace(kept, relationships=_merged(reader, kept.relationships, relationships))
+    known = {item.consent for record in kept.shares for item in record.items}
+    return replace(state, shares=[*kept.shares, *_shares(reader, state.relationships, known)])
+
+
+def _merged(reader: Reader, kept: list[Relationship], found: list[Relationship]) -> list[Relationship]:
+    """What either knows of. A permit of the index may be older than one that the lost wallet signed."""
+    merged = {(entry.member, entry.counter): entry for entry in kept}
+    for entry in found:
+        known = merged.setdefault((entry.member, entry.counter), entry)
+        ids = {stream.id for stream in known.streams}
+        added = [stream for stream in entry.streams if stream.id not in ids]
+        merged[entry.member, entry.counter] = replace(known, streams=[*known.streams, *added])
+    return [
+        replace(entry, streams=[_caught_up(reader, stream) for stream in entry.streams]) for entry in merged.values()
+    ]
+
+
+def _caught_up(reader: Reader, stream: Stream) -> Stream:
+    current = caught_up(reader, stream)
+    return replace(current, serial=current.serial + 1)
 
 
 def _streams(reader: Reader, keys: RelationshipKeys, categories: list[Code]) -> list[Stream]:
@@ -64,11 +94,14 @@ def _streams(reader: Reader, keys: RelationshipKeys, categories: list[Code]) -> 
     return found
 
 
-def _shares(reader: Reader, relationships: list[Relationship]) -> list[ShareRecord]:
+def _shares(reader: Reader, relationships: list[Relationship], known: Collection[ConsentId] = ()) -> list[ShareRecord]:
+    """The ledger's consents that are not known, as shares."""
     together: dict[bytes, tuple[Seconds, Did, list[SharedItem]]] = {}
     for entry in relationships:
         for stream in entry.streams:
             for consent in consents.of_stream(reader, stream.id):
+                if consent.id in known:
+                    continue
                 period = [consent.starts, consent.ends]
                 limits = [consent.purposes, consent.actions, consent.explicit, consent.scope.kind, consent.status]
                 terms = codec.encode([consent.grantee, period, limits])

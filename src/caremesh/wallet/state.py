@@ -95,6 +95,8 @@ class WalletState(Struct, frozen=True, kw_only=True):
     shares: list[ShareRecord] = []
     pending: list[PendingDeposit] = []
     heard: list[Heard] = []
+    version: Count = 0
+    """How often this state was saved: of two copies the higher is the newer."""
 
     def __repr__(self) -> str:
         return f"WalletState({self.chain})"

@@ -17,7 +17,7 @@ from caremesh.sealing import channel
 from caremesh.sealing.channel import Share, SharedStream
 from caremesh.sealing.custody import Signed
 from caremesh.types import Code, Count, Did, Height, Seconds, StreamId
-from caremesh.wallet import change, delegate, requests, reseal, transact
+from caremesh.wallet import change, delegate, index, requests, reseal, transact
 from caremesh.wallet import dispute as disputes
 from caremesh.wallet import enrol as enrolment
 from caremesh.wallet import epoch as epochs
@@ -31,6 +31,7 @@ from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Custody, Enrolled, Writing
 from caremesh.wallet.erase import erasing
 from caremesh.wallet.errors import NO_SUCH_SEGMENT, OTHER_CHAIN
+from caremesh.wallet.index import Keepers as IndexKeepers
 from caremesh.wallet.logs import StreamLog
 from caremesh.wallet.members import active_member
 from caremesh.wallet.phrase import SEED_BYTES, phrase_of, seed_of
@@ -83,9 +84,15 @@ class Wallet:
         reader: Reader,
         categories: Sequence[Code],
         clock: Clock,
+        keepers: IndexKeepers | None = None,
     ) -> Wallet:
-        """A wallet from the phrase and the ledger alone. Raises BadInput wallet.01 to wallet.03, Refused wallet.08."""
-        state = restoring.restore(chain, seed_of(phrase), reader, categories)
+        """A wallet from the phrase: what the keepers of its index have, and what the ledger bears out.
+
+        Raises BadInput wallet.01 to wallet.03, Refused wallet.08.
+        """
+        seed = seed_of(phrase)
+        kept = None if keepers is None else index.find(seed, chain, reader, keepers).state
+        state = restoring.restore(chain, seed, reader, categories, kept)
         return cls(WalletFile.create(path, passphrase, codec.encode(state)), state, clock)
 
     @classmethod
@@ -283,6 +290,10 @@ class Wallet:
         """
         self._send([erasing(self.state, ledger.reader(), stream, segment)], ledger, sponsor, urgent=True)
 
+    def keep(self, reader: Reader, keepers: IndexKeepers) -> list[tuple[Did, str]]:
+        """Leave the index with its keepers; those that did not take it, and why. See ``index.leave``."""
+        return index.leave(self.state, reader, keepers)
+
     def profile(self, member: Did, reader: Reader) -> bytes:
         """The sealing profile for a member, as it stands. See ``enrol.profile_of``."""
         return enrolment.profile_of(self.state, reader, member)
@@ -332,5 +343,6 @@ class Wallet:
             self.revoke(record.id, ledger, sponsor)
 
     def _save(self, state: WalletState) -> None:
+        state = replace(state, version=self.state.version + 1)
         self._file.save(codec.encode(state))
         self.state = state

@@ -1,0 +1,68 @@
+"""``caremesh correct`` and ``caremesh retract``: what a source does to records that it imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from caremesh.cli.output import AsJson, Home, console, print_json
+from caremesh.cli.wallet import opened_mesh
+
+CORRECT = """Import one corrected FHIR resource in the place of its earlier version.
+
+The earlier one stays readable where a consent names it, and nowhere else.
+
+Example: [bold]caremesh correct condition.json[/bold]
+"""
+RETRACT = """Say that a segment was entered in error; or erase it under a legal duty, by its code.
+
+Example: [bold]caremesh retract p1 conditions 0[/bold], or with [bold]--duty GDPR:17.1.e[/bold]
+"""
+Member = Annotated[str, typer.Option("--as", help="The member that imported it.")]
+
+
+def correct(
+    home: Home,
+    file: Annotated[Path, typer.Argument(help="One resource, JSON.")],
+    member: Member = "hospital",
+    as_json: AsJson = False,
+) -> None:
+    """Correct one record."""
+    from caremesh.errors import BadInput
+    from caremesh.source.errors import UNREADABLE
+
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise BadInput(UNREADABLE, file.name) from error
+    with opened_mesh(home, quiet=as_json) as mesh:
+        number = mesh.member(member).source(mesh).correct(data)
+    if as_json:
+        print_json({"segment": number})
+    else:
+        console().print(f"Corrected: segment {number} takes the place of the one before.")
+
+
+def retract(
+    home: Home,
+    patient: Annotated[str, typer.Argument(help="The member's own id of the patient.")],
+    category: Annotated[str, typer.Argument(help="laboratory, medications, …")],
+    segment: Annotated[int, typer.Argument(min=0, help="The segment's number.")],
+    duty: Annotated[str, typer.Option(help="Erase it, under this legal duty.")] = "",
+    member: Member = "hospital",
+    as_json: AsJson = False,
+) -> None:
+    """Retract or erase."""
+    with opened_mesh(home, quiet=as_json) as mesh:
+        corrections = mesh.member(member).source(mesh).corrections
+        if duty:
+            corrections.erase(patient, category, segment, duty)
+        else:
+            corrections.retract(patient, category, segment)
+    done = "erased" if duty else "retracted"
+    if as_json:
+        print_json({"category": category, "segment": segment, "status": done})
+    else:
+        console().print(f"Segment {segment} of {category} is {done}.")

@@ -1,0 +1,181 @@
+"""``caremesh wallet``: what is in one's streams. New epoch, drop a record, erase, certificate, index."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from caremesh.cli.output import AsJson, Home, console, print_json, print_table
+from caremesh.cli.wallet import WalletPath, open_person, opened_mesh
+
+if TYPE_CHECKING:
+    from caremesh.node.mesh import LocalMesh
+    from caremesh.sealing.certificate import Certificate
+    from caremesh.wallet.erase import Confirmations
+
+Category = Annotated[str, typer.Argument(help="laboratory, medications, conditions, …")]
+Segment = Annotated[int, typer.Argument(min=0, help="The segment's number, as `wallet records` prints it.")]
+
+
+def records(home: Home, category: Category, wallet: WalletPath = None, as_json: AsJson = False) -> None:
+    """One's own records of a category, segment by segment, opened with one's own key.
+
+    Example: caremesh wallet records conditions
+    """
+    with opened_mesh(home, quiet=as_json) as mesh:
+        person = open_person(mesh, home, wallet)
+        rows = [
+            {"segment": index, "type": record.resource_type, "id": record.id, "version": record.version}
+            for index, record in person.records(category)
+        ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(category, ["segment ", "type", "id", "version"], [[*map(str, row.values())] for row in rows])
+
+
+def new_epoch(home: Home, category: Category, wallet: WalletPath = None, as_json: AsJson = False) -> None:
+    """A new reading key for a category: whoever had the old one opens nothing that comes later.
+
+    What is there is sealed to the new key, and what is shared stays shared.
+
+    Example: caremesh wallet new-epoch laboratory
+    """
+    with opened_mesh(home, quiet=as_json) as mesh:
+        person = open_person(mesh, home, wallet)
+        person.new_epoch(category)
+        due = [held for entry in person.shares() for held in entry.consents if held.status == "to be delegated anew"]
+    if as_json:
+        print_json({"category": category, "to_be_delegated_anew": [held.consent.hex() for held in due]})
+    else:
+        console().print(f"A new epoch of {category} has begun. Consents still to be delegated anew: {len(due)}.")
+
+
+def drop(
+    home: Home,
+    category: Category,
+    segment: Segment,
+    record: Annotated[list[str], typer.Argument(metavar="TYPE/ID...", help="The records: Condition/123")],
+    wallet: WalletPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take single records out of a segment: what stays is sealed anew, the old blocks are destroyed.
+
+    Example: caremesh wallet drop conditions 0 Condition/123
+    """
+    from caremesh.wallet.reseal import Record
+
+    named = [Record(*text.split("/", 1)) for text in record if "/" in text]
+    if len(named) != len(record):
+        raise typer.BadParameter("write TYPE/ID")
+    with opened_mesh(home, quiet=as_json) as mesh:
+        open_person(mesh, home, wallet).drop(category, segment, named)
+    if as_json:
+        print_json({"category": category, "segment": segment, "dropped": record})
+    else:
+        console().print(f"Segment {segment} of {category} is sealed anew without {', '.join(record)}.")
+
+
+def erase(home: Home, category: Category, segment: Segment, wallet: WalletPath = None, as_json: AsJson = False) -> None:
+    """Forget a segment for good. Who kept something of it confirms; the certificate shows it to anybody, offline.
+
+    Example: caremesh wallet erase conditions 0
+    """
+    with opened_mesh(home, quiet=as_json) as mesh:
+        made, found = open_person(mesh, home, wallet).erase(category, segment)
+        _tell(mesh, home, made, found, as_json=as_json)
+
+
+def certificate(
+    home: Home, category: Category, segment: Segment, wallet: WalletPath = None, as_json: AsJson = False
+) -> None:
+    """Ask again who has confirmed that an erased segment is gone.
+
+    Example: caremesh wallet certificate conditions 0
+    """
+    with opened_mesh(home, quiet=as_json) as mesh:
+        made, found = open_person(mesh, home, wallet).certificate(category, segment)
+        _tell(mesh, home, made, found, as_json=as_json)
+
+
+def keep(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None:
+    """Leave the wallet's index, encrypted, with the three members that keep it. Every act does this by itself.
+
+    Example: caremesh wallet keep
+    """
+    with opened_mesh(home, quiet=as_json) as mesh:
+        missing = open_person(mesh, home, wallet).keep()
+        rows = [{"member": mesh.name_of(did), "code": code} for did, code in missing]
+    if as_json:
+        print_json({"missing": rows})
+        return
+    for row in rows:
+        console().print(f"[yellow]{row['member']} has not taken it: {row['code']}[/yellow]")
+    if not rows:
+        console().print("Three members keep your index; none of them can read it. The 24 words bring it back.")
+
+
+def shown(path: Path, data: bytes, home: Path) -> dict[str, Any]:
+    """What a certificate file shows, checked against the founding validators alone. Raises Tampered."""
+    import time
+
+    from caremesh.cli.errors import NO_MESH
+    from caremesh.cli.output import existing_mesh
+    from caremesh.errors import BadInput
+    from caremesh.node.founding import load
+    from caremesh.sealing import certificate as certificates
+
+    founding = load(existing_mesh(home))
+    if founding is None:
+        raise BadInput(NO_MESH, path.name)
+    found = certificates.verify(certificates.read(data), founding.light_client(), int(time.time()))
+    return {
+        "erased": f"segment {found.segment} of stream {found.stream.hex()}",
+        "unreadable": found.unreadable,
+        "confirmed": [{"member": entry.member, "kept": entry.kept, "at": entry.at} for entry in found.confirmed],
+        "custodians_missing": found.missing,
+        "source": found.source,
+        "source_confirmed": found.source_confirmed,
+        "by_duty": found.by_duty,
+        "read_by": found.read_by,
+        "height": found.height,
+        "time": found.time,
+    }
+
+
+def tell_shown(found: dict[str, Any]) -> None:
+    """The same for people."""
+    at = datetime.fromtimestamp(found["time"], UTC).isoformat(sep=" ")
+    console().print(f"Erased: {found['erased']}.")
+    for entry in found["confirmed"]:
+        console().print(f"  {entry['member']} keeps no {entry['kept']} of it any more")
+    for did in found["custodians_missing"]:
+        console().print(f"  [yellow]{did} has not confirmed[/yellow]")
+    enough = "Nobody can open it any more" if found["unreadable"] else "Too few have confirmed: it may still be opened"
+    console().print(f"{enough}, by the ledger at height {found['height']} ({at}).")
+    console().print(f"Had it opened before, and may have kept it: {', '.join(found['read_by']) or 'nobody'}.")
+    console().print("Not the mesh's to erase: backups until their end of life, and the source's own statutory record.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give the group these commands."""
+    for command in (records, new_epoch, drop, erase, certificate, keep):
+        app.command(command.__name__.replace("_", "-"))(command)
+
+
+def _tell(mesh: LocalMesh, home: Path, made: Certificate, found: Confirmations, *, as_json: bool) -> None:
+    from caremesh.node import erasures
+
+    path = erasures.write(made, home / "certificates")
+    confirmed = len(found.signed)
+    faults = [{"member": mesh.name_of(did), "code": code} for did, code in found.faults]
+    if as_json:
+        print_json({"certificate": str(path), "confirmations": confirmed, "faults": faults})
+        return
+    console().print(f"Erased. {confirmed} confirmations are in {path}.")
+    for row in faults:
+        console().print(f"[yellow]{row['member']} has not confirmed: {row['code']}[/yellow]")
+    console().print(f"To check it anywhere: caremesh evidence verify {path}")
