@@ -84,7 +84,7 @@ class Gateway:
         known = [each for each in self.shares() if share in (None, each.id)]
         having = [each for each in known if any(item.category == category for item in each.streams)]
         if not having:
-            raise Refused(errors.NO_SHARE, category)
+            raise Refused(errors.NO_SHARE)
         living = [each for each in having if any(item.category == category for item, _ in self._active([each]))]
         meant = living or having
         if len({each.channel_key for each in meant}) > 1:
