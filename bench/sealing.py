@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from caremesh.blobs.filesystem import FilesystemBlocks
 from caremesh.crypto.reencryption import ReadingKey, make_fragments, open_with, reencrypt, seal_to
+from caremesh.sealing.frames import LEVEL
 from caremesh.sealing.segment import RecordToSeal, open_segment, seal_segment
 
 RECORDS: Final = 1_000
@@ -103,7 +104,7 @@ def opening(records: list[RecordToSeal]) -> tuple[list[float], list[float]]:
     seal = seal_to(patient.public, segment.segment_key)
     handles = [umbral_pre.KeyFrag.from_bytes(fragment).skip_verification() for fragment in fragments]
     public = [umbral_pre.PublicKey.from_compressed_bytes(key) for key in keys]
-    cipher, unpack, pack = AESGCM(bytes(32)), zstandard.ZstdDecompressor(), zstandard.ZstdCompressor(level=3)
+    cipher, unpack, pack = AESGCM(bytes(32)), zstandard.ZstdDecompressor(), zstandard.ZstdCompressor(level=LEVEL)
     sealed = [
         (number.to_bytes(12, "big"), cipher.encrypt(number.to_bytes(12, "big"), pack.compress(record.data), None))
         for number, record in enumerate(records)
@@ -124,7 +125,7 @@ def storing(records: list[RecordToSeal], folder: Path) -> tuple[list[float], lis
     """Sealing into a block store; against zstd, AES-GCM and a copy of the ciphertext that is synced."""
     reading = ReadingKey.from_secret(bytes([1]) * 32).public
     store = FilesystemBlocks(folder / "blocks")
-    cipher, pack = AESGCM(bytes(32)), zstandard.ZstdCompressor(level=3)
+    cipher, pack = AESGCM(bytes(32)), zstandard.ZstdCompressor(level=LEVEL)
 
     def ours() -> object:
         segment = seal_segment(STREAM, SOURCE, reading, records)

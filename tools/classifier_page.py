@@ -11,6 +11,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from caremesh.fhir.categories import ALL, OPEN, SENSITIVE
 from caremesh.fhir.classify import category_of
 
@@ -60,7 +62,7 @@ def labelled(name: str) -> list[tuple[str, str, dict[str, Any]]]:
 def judge(name: str) -> list[Judged]:
     """What the classifier says of a set."""
     return [
-        Judged(source, label, category_of(resource, json.dumps(resource, ensure_ascii=False).encode()))
+        Judged(source, label, category_of(resource, msgspec.json.encode(resource)))
         for source, label, resource in labelled(name)
     ]
 

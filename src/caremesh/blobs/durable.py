@@ -1,7 +1,8 @@
 """Write a file so that after a crash there is the old one or the new one, whole, and never a mix.
 
-Every folder of ours that must survive power loss is written through this one function:
-write beside, fsync, rename over, fsync the folder.
+Every folder of ours that must survive power loss is written through these functions: write beside, fsync, rename over,
+fsync the folder. Several files are synced at once: a journalling file system then writes its journal once for all of
+them, where one sync after the other waits for it each time.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import islice
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from caremesh.errors import ErrorCode, StorageFailed
 
@@ -20,6 +25,16 @@ STORAGE_FAILED = ErrorCode(
     "Free space, or make the folder writable, and run the same command again.",
 )
 TEMPORARY_PREFIX = ".writing-"
+_AT_ONCE: Final = 64
+"""Files that are open together while they are synced."""
+
+
+class NewFile(NamedTuple):
+    """A file to write; ``place``: what an error calls it."""
+
+    place: str
+    path: Path
+    data: bytes
 
 
 def write_durably(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o600) -> None:
@@ -45,6 +60,34 @@ def write_durably(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o60
         raise StorageFailed(STORAGE_FAILED, path.name) from error
 
 
+def write_new(files: Iterable[NewFile], *, folders: Iterable[Path] = (), mode: int = 0o600) -> None:
+    """Write files that are not there yet, and sync them together; their names are not durable before their folder is.
+
+    ``folders`` are synced along with them. When it raises, any of them may be there. Raises StorageFailed storage.01
+    with the file's place.
+    """
+    waiting = iter(files)
+    others = [_sync_of_folder(folder) for folder in folders]
+    while group := list(islice(waiting, _AT_ONCE)):
+        descriptors: list[int] = []
+        try:
+            for place, path, data in group:
+                with _named(place):
+                    descriptors.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+                    _write(descriptors[-1], data)
+            _each(others + [_sync_of(file.place, open_) for file, open_ in zip(group, descriptors, strict=True)])
+            others = []
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+    _each(others)
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Make the names in these folders durable, together. Raises StorageFailed storage.01 with the folder's name."""
+    _each([_sync_of_folder(folder) for folder in folders])
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in ``folder`` durable. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -61,3 +104,51 @@ def remove_leftovers(folder: Path) -> None:
             leftover.unlink()
     except OSError as error:
         raise StorageFailed(STORAGE_FAILED, folder.name) from error
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _sync_of(place: str, descriptor: int) -> Callable[[], None]:
+    def call() -> None:
+        with _named(place):
+            os.fsync(descriptor)
+
+    return call
+
+
+def _sync_of_folder(folder: Path) -> Callable[[], None]:
+    def call() -> None:
+        with _named(folder.name):
+            sync_folder(folder)
+
+    return call
+
+
+def _each(calls: Sequence[Callable[[], None]]) -> None:
+    """All calls, at once when there are several. Raises what the first of them that failed raised, after all ended."""
+    if len(calls) == 1:
+        calls[0]()
+        return
+    futures = [_threads(os.getpid()).submit(call) for call in calls]
+    errors = [future.exception() for future in futures]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+@cache
+def _threads(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - a forked process has none of its parent's threads
+    return ThreadPoolExecutor(max_workers=8, thread_name_prefix="sync")
+
+
+@contextlib.contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Let the operating system's errors out as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(STORAGE_FAILED, place) from error

@@ -2,7 +2,7 @@
 
     <folder>/lock                     held while one process writes
     <folder>/<xy>/<cid>               a block; xy are the last two characters of its CID
-    <folder>/<xy>/<cid>.<stream hex>  empty: that stream holds the block
+    <folder>/<xy>/<cid>.<stream hex>  another name of the block (a hard link): that stream holds it
     <folder>/<xy>/.writing-…          being written; removed when the folder is opened again
 
 A block is written beside its place and synced, then renamed, then marked as held, then the folder is synced:
@@ -13,19 +13,21 @@ holds) is removed at the next opening. Deleting goes the other way: the mark fir
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from caremesh.blobs.durable import STORAGE_FAILED, TEMPORARY_PREFIX, sync_folder
+from caremesh.blobs.durable import STORAGE_FAILED, TEMPORARY_PREFIX, NewFile, sync_folder, sync_folders, write_new
 from caremesh.blobs.interface import NOT_HELD, check_block
 from caremesh.codec import CID
 from caremesh.errors import StorageFailed, Tampered, Unavailable
 
 _MODE: Final = 0o600
+_NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EMLINK}
 
 
 class FilesystemBlocks:
@@ -47,19 +49,23 @@ class FilesystemBlocks:
         self.put_all(stream, {cid: data})
 
     def put_all(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
-        """See ``BlockStore``. One sync for each block, and one for each folder."""
-        for cid, data in blocks.items():
+        """See ``BlockStore``."""
+        self.put_many({stream: blocks})
+
+    def put_many(self, held: Mapping[bytes, Mapping[CID, bytes]]) -> None:
+        """See ``BlockStore``. Two rounds of syncs: all blocks at once, then all their folders."""
+        every = {cid: data for blocks in held.values() for cid, data in blocks.items()}
+        for cid, data in every.items():
             check_block(cid, data)
         with self._writing():
-            for cid in blocks:
-                self._make_shard(cid)
+            changed = self._make_shards(every)
             added: list[Path] = []
             try:
-                fresh = [self._write_beside(cid, data, added) for cid, data in blocks.items()]
-                for cid, beside in zip(blocks, fresh, strict=True):
-                    self._publish(stream, cid, beside, added)
-                for shard in sorted({self._path(cid.encode()).parent for cid in blocks}):
-                    self._sync(shard)
+                beside = self._write_beside(every, added, changed)
+                for stream, blocks in held.items():
+                    for cid in blocks:
+                        self._publish(stream, cid, beside.pop(cid, None), added)
+                sync_folders(sorted({self._path(cid.encode()).parent for cid in every}))
             except BaseException:
                 _take_back(added)
                 raise
@@ -99,26 +105,31 @@ class FilesystemBlocks:
     def _path(self, name: str) -> Path:
         return self._folder / name[-2:] / name
 
-    def _make_shard(self, cid: CID) -> None:
-        shard = self._path(cid.encode()).parent
-        with _storage_errors(cid.encode()):
-            if not shard.exists():
-                shard.mkdir(mode=0o700)
-                sync_folder(self._folder)
+    def _make_shards(self, cids: Iterable[CID]) -> list[Path]:
+        """The folders that have a new shard in them, to be synced before anything in it counts."""
+        made = False
+        for cid in cids:
+            name = cid.encode()
+            shard = self._path(name).parent
+            with _storage_errors(name):
+                if not shard.exists():
+                    shard.mkdir(mode=0o700)
+                    made = True
+        return [self._folder] if made else []
 
-    def _write_beside(self, cid: CID, data: bytes, added: list[Path]) -> Path | None:
-        """A synced temporary file with the block, or None when a sound one is already in place."""
-        path = self._path(cid.encode())
-        with _storage_errors(path.name):
-            if _is_sound(path, cid):
-                return None
-            beside = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
-            added.append(beside)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+    def _write_beside(self, blocks: Mapping[CID, bytes], added: list[Path], changed: list[Path]) -> dict[CID, Path]:
+        """Synced temporary files with the blocks, but for those of which a sound one is already in place."""
+        beside: dict[CID, Path] = {}
+        files = []
+        for cid, data in blocks.items():
+            path = self._path(cid.encode())
+            with _storage_errors(path.name):
+                if _is_sound(path, cid):
+                    continue
+            beside[cid] = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+            files.append(NewFile(path.name, beside[cid], data))
+        added += beside.values()
+        write_new(files, folders=changed, mode=_MODE)
         return beside
 
     def _publish(self, stream: bytes, cid: CID, beside: Path | None, added: list[Path]) -> None:
@@ -132,11 +143,7 @@ class FilesystemBlocks:
                 beside.replace(path)
             if not mark.exists():
                 added.append(mark)
-                mark.touch(mode=_MODE)
-
-    def _sync(self, shard: Path) -> None:
-        with _storage_errors(shard.name):
-            sync_folder(shard)
+                _mark(path, mark)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -177,6 +184,16 @@ def _is_sound(path: Path, cid: CID) -> bool:
 
 def _mark_of(path: Path, stream: bytes) -> Path:
     return path.with_name(f"{path.name}.{stream.hex()}")
+
+
+def _mark(path: Path, mark: Path) -> None:
+    """A second name costs no second file; where the file system has none, an empty file does as well."""
+    try:
+        os.link(path, mark)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        mark.touch(mode=_MODE)
 
 
 def _holders(path: Path) -> list[bytes]:

@@ -39,6 +39,10 @@ class BlockStore(Protocol):
         """Hold all blocks for a stream, or on an error none. Raises Tampered blobs.01, StorageFailed."""
         ...
 
+    def put_many(self, held: Mapping[bytes, Mapping[CID, bytes]]) -> None:
+        """As ``put_all`` for several streams at once, all or on an error none. Raises as ``put_all``."""
+        ...
+
     def get(self, cid: CID) -> bytes:
         """A block's bytes. Raises Unavailable blobs.02, Tampered blobs.01, StorageFailed."""
         ...

@@ -24,10 +24,15 @@ class MemoryBlocks:
 
     def put_all(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
         """See ``BlockStore``."""
-        for cid, data in blocks.items():
+        self.put_many({stream: blocks})
+
+    def put_many(self, held: Mapping[bytes, Mapping[CID, bytes]]) -> None:
+        """See ``BlockStore``."""
+        rows = [(stream, cid, data) for stream, blocks in held.items() for cid, data in blocks.items()]
+        for _, cid, data in rows:
             check_block(cid, data)
         with self._lock:
-            for cid, data in blocks.items():
+            for stream, cid, data in rows:
                 self._data[cid] = data
                 self._holders.setdefault(cid, set()).add(stream)
 

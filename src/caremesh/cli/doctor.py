@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from caremesh.cli.output import AsJson, Home, console, print_json, print_table
+from caremesh.cli.output import AsJson, Home, ProfilesFolder, console, print_json, print_table
 
 HELP = """Look for the likeliest faults of this installation and its mesh, and say what to do about each.
 
@@ -14,11 +14,11 @@ Example: [bold]caremesh doctor[/bold]
 """
 
 
-def doctor(home: Home, as_json: AsJson = False) -> None:
+def doctor(home: Home, profiles: ProfilesFolder = None, as_json: AsJson = False) -> None:
     """Run all checks."""
     from caremesh.node.diagnosis import diagnose
 
-    findings = diagnose(home)
+    findings = diagnose(home, profiles)
     if as_json:
         print_json([{"check": f.check, "ok": f.ok, "found": f.found, "cure": f.cure} for f in findings])
     else:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from caremesh.cli.output import AsJson, Home, console, error_fields, fail, print_json, print_table, progress
+from caremesh.cli.output import (
+    AsJson,
+    Home,
+    ProfilesFolder,
+    console,
+    error_fields,
+    fail,
+    print_json,
+    print_table,
+    progress,
+)
 from caremesh.cli.wallet import WalletPath, open_person
 
 if TYPE_CHECKING:
@@ -17,8 +27,8 @@ if TYPE_CHECKING:
 HELP = """Import FHIR R4: bundles, NDJSON or single resources, plain or gzip. Validate, classify, seal, store, register.
 
 The patient's wallet enrols with the member first, when it has not yet. The same file twice changes nothing. Hospitals
-and practitioners that the records name come first, into the member's signed directory. Leaves with 3 when anything was
-refused.
+and practitioners that the records name come first, into the member's signed directory. Profiles that records declare
+are checked where their packages are installed. Leaves with 3 when anything was refused.
 
 Example: [bold]caremesh import sample[/bold] (the sample patient), or [bold]caremesh import hospitals.json
 bundle.json.gz[/bold]
@@ -32,20 +42,23 @@ def import_(
     files: Annotated[list[str], typer.Argument(help="Files, in this order; or the word sample.")],
     member: Annotated[str, typer.Option("--as", help="The member that imports.")] = "hospital",
     wallet: WalletPath = None,
+    profiles: ProfilesFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Import files, one after the other; stop at the first of which nothing can be imported."""
     from caremesh.node.mesh import LocalMesh
+    from caremesh.node.profiles import FOLDER, checking
     from caremesh.source.importer import ImportReport, NotImported
 
     report = ImportReport()
+    check = checking(profiles or home / FOLDER)
     with LocalMesh(home / "mesh") as mesh, progress("Importing", quiet=as_json) as bar:
 
         def show(doing: str, done: int, total: int) -> None:
             if bar is not None:
                 bar.update(bar.task_ids[0], description=doing, completed=done, total=total or None)
 
-        source = mesh.member(member).source(mesh)
+        source = mesh.member(member).source(mesh, check)
         try:
             for content in _contents(files):
                 for patient in content.patients():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 HOME_VARIABLE = "CAREMESH_HOME"
+PROFILES_VARIABLE = "CAREMESH_PROFILES"
 PASSPHRASE_VARIABLE = "CAREMESH_PASSPHRASE"  # noqa: S105 - the name of a variable
 
 Home = Annotated[
@@ -29,6 +30,15 @@ Home = Annotated[
         help="Folder of the mesh on this machine.",
         show_default="~/.local/share/caremesh",
         default_factory=lambda: Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local/share")) / "caremesh",
+    ),
+]
+ProfilesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--profiles",
+        envvar=PROFILES_VARIABLE,
+        help="Folder of packages of FHIR profiles (*.tgz).",
+        show_default="profiles in the folder of the mesh",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

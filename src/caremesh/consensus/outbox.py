@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from random import SystemRandom
@@ -58,17 +58,25 @@ class Outbox:
         A future is done when its block is durable; it raises what ``Engine.submit`` raises. Raises Unavailable
         consensus.01 when closed, consensus.04 when too much is waiting; then none of these is sent.
         """
-        rows = [_Waiting(transaction, Future()) for transaction in transactions]
+        return self.put_all({subject: transactions})[subject]
+
+    def put_all(self, batches: Mapping[bytes, Sequence[bytes]]) -> dict[bytes, list[Future[Committed]]]:
+        """As ``put`` for several subjects, in the same batch. Raises as ``put``; then none of these is sent."""
+        rows = {
+            subject: [_Waiting(transaction, Future()) for transaction in transactions]
+            for subject, transactions in batches.items()
+        }
         rules = self._rules()
         with self._changed:
             if self._closed:
                 raise Unavailable(STOPPED)
-            if len(self._waiting) + len(rows) > MAX_WAITING:
+            if len(self._waiting) + sum(map(len, rows.values())) > MAX_WAITING:
                 raise Unavailable(FULL)
             if not self._waiting:
                 self._since = time.monotonic()
-            self._waiting += rows
-            self._subjects.add(subject)
+            for subject, mine in rows.items():
+                self._waiting += mine
+                self._subjects.add(subject)
             due = not rules.wait_s or len(self._subjects) >= rules.min_subjects
             if not due and self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -76,7 +84,7 @@ class Outbox:
             self._changed.notify_all()
         if due:
             self.flush()
-        return [row.future for row in rows]
+        return {subject: [row.future for row in mine] for subject, mine in rows.items()}
 
     def flush(self) -> None:
         """Send what waits, now; those who wait are told what becomes of it."""

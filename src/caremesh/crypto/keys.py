@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from caremesh.crypto.hashes import length_prefixed
 from caremesh.crypto.signatures import ED25519_PREFIX
@@ -74,4 +75,4 @@ def expand(pseudorandom: bytes, *info: bytes) -> bytes:
 
 def expand_info(pseudorandom: bytes, info: bytes) -> bytes:
     """As ``expand``, for an info that the caller has length-prefixed already."""
-    return HKDFExpand(_SHA256, 32, info=info).derive(pseudorandom)
+    return hmac.digest(pseudorandom, info + b"\x01", "sha256")  # one block (RFC 5869, section 2.3)

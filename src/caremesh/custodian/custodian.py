@@ -9,7 +9,7 @@ What it promises:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from caremesh import codec
@@ -117,14 +117,18 @@ class Custodian:
 
     def deposit_seal(self, data: bytes) -> bytes:
         """Keep a source's seal and descriptor; the signed acknowledgement. See ``deposits.seal``."""
-        signed, deposit = deposits.seal(self._ledger.reader(), self.did, data)
-        self._keeping.put_seal(deposit, self._clock())
-        return self._acknowledge(signed)
+        return self.deposit_seals([data])[0]
+
+    def deposit_seals(self, data: Sequence[bytes]) -> list[bytes]:
+        """As ``deposit_seal`` for several, all or none, kept in one durable step; the acknowledgements in order."""
+        checked = [deposits.seal(self._ledger.reader(), self.did, each) for each in data]
+        self._keeping.put_seals([deposit for _, deposit in checked], self._clock())
+        return [self._acknowledge(signed) for signed, _ in checked]
 
     def deposit_reseal(self, sealed: bytes) -> bytes:
         """Keep a seal that the stream's owner made anew; the signed acknowledgement. See ``deposits.reseal``."""
         signed, deposit = deposits.reseal(self._ledger.reader(), self.did, self._hpke_private, sealed)
-        self._keeping.put_seal(deposit, self._clock())
+        self._keeping.put_seals([deposit], self._clock())
         return self._acknowledge(signed)
 
     def release(self, data: bytes) -> list[bytes]:
@@ -318,7 +322,7 @@ class Custodian:
                         permit=b"",
                         permit_signature=bytes(64),
                     )
-                    self._keeping.put_seal(deposit, self._clock())
+                    self._keeping.put_seals([deposit], self._clock())
                     return deposit
         return None
 

@@ -80,12 +80,13 @@ class Keeping:
         names = sorted(self._fragments[consent.id], key=lambda name: (name not in self._named(consent), name))
         return self._fragment(names[0]).deposit if names else None
 
-    def put_seal(self, deposit: SealDeposit, at: Seconds) -> None:
-        """Keep a seal, durably."""
-        name = _seal_name(deposit.stream, codec.cid_of_cbor(deposit.descriptor))
-        self._vault.put({name: codec.encode(_KeptSeal(at, deposit))})
-        self._seals[deposit.stream].add(name)
-        self._pending[name] = at
+    def put_seals(self, deposits: Iterable[SealDeposit], at: Seconds) -> None:
+        """Keep seals, durably, all or none."""
+        named = {_seal_name(deposit.stream, codec.cid_of_cbor(deposit.descriptor)): deposit for deposit in deposits}
+        self._vault.put({name: codec.encode(_KeptSeal(at, deposit)) for name, deposit in named.items()})
+        for name, deposit in named.items():
+            self._seals[deposit.stream].add(name)
+            self._pending[name] = at
 
     def seal(self, stream: StreamId, descriptor: CID) -> SealDeposit | None:
         """The seal of a descriptor, with the permit under which it was deposited."""

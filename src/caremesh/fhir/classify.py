@@ -22,8 +22,6 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-import msgspec
-
 from caremesh.fhir.categories import ALL, SENSITIVE
 from caremesh.fhir.entries import DIRECTORY_TYPES, Resource
 from caremesh.fhir.kinds import by_kind
@@ -31,7 +29,7 @@ from caremesh.fhir.valuesets import GROUPED_CODE, SHORT_CODE, ValueSets, look, v
 
 UNCLASSIFIED: Final = "unclassified"
 _STRICTNESS: Final = {category: rank for rank, category in enumerate(ALL)}
-_TELLING: Final = frozenset(
+TELLING: Final = frozenset(
     {
         "addresses", "condition", "derivedFrom", "diagnosisReference", "finding", "focus", "hasMember",
         "investigation", "item", "manifestation", "medicationReference", "prescription", "problem",
@@ -53,19 +51,17 @@ _INVISIBLE: Final = dict.fromkeys((0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)
 
 def classify(resource: Resource) -> str:
     """The category of a resource: one of ``categories.ALL``."""
-    return category_of(resource.json, resource.data)
+    return category_of(resource.json, resource.compact)
 
 
-def category_of(json: dict[str, Any], data: bytes) -> str:
-    """As ``classify``. ``data``: the resource as JSON text, ``json``: the same, parsed."""
+def category_of(json: dict[str, Any], compact: bytes) -> str:
+    """As ``classify``. ``compact``: the resource as compact JSON text, see ``text.parse_both``; ``json``: parsed."""
     sets = value_sets()
-    marks = look(_visible(data.decode("utf-8", "replace")))
+    marks = look(_visible(compact.decode()))
     found = {by_kind(json), *marks.categories}
     closer = marks.closer
-    if b"\\" in data:
-        again = look(_visible("\n".join(_strings(json)))), look(msgspec.json.encode(json).decode())
-        found |= again[0].categories
-        closer = closer | again[1].closer
+    if b"\\" in compact:
+        found |= look(_visible("\n".join(_strings(json)))).categories
     if "narrative" in closer:
         found |= look(_visible(_without_tags("\n".join(_values(json, "div"))))).categories
     if closer & {SHORT_CODE, GROUPED_CODE}:
@@ -73,7 +69,7 @@ def category_of(json: dict[str, Any], data: bytes) -> str:
     if "labels" in closer:
         found.update(_by_labels(json, sets))
     if "resources" in closer:
-        found.update(_within(json))
+        found.update(_within(json, compact.count(b'"resourceType"') - 1))
     if "attachments" in closer:
         found.update(_by_attachments(json, sets))
     return max(found, key=_STRICTNESS.__getitem__)
@@ -86,8 +82,13 @@ def raised(type_: str, category: str, reached: Iterable[tuple[str, str, str]]) -
     """
     if type_ == "Provenance":
         return category
-    found = [other for name, _, other in reached if name in _TELLING and other in SENSITIVE]
+    found = [other for name, _, other in reached if name in TELLING and other in SENSITIVE]
     return max([*found, category], key=_STRICTNESS.__getitem__) if found else category
+
+
+def stricter(one: str, other: str) -> str:
+    """The stricter of two categories; "" is none."""
+    return one if one == other or _STRICTNESS.get(one, -1) > _STRICTNESS.get(other, -1) else other
 
 
 def _by_codings(json: Any, sets: ValueSets) -> Iterator[str]:
@@ -119,18 +120,35 @@ def _labels(json: Any) -> Iterator[str]:
                     yield coding["code"].upper()
 
 
-def _within(json: dict[str, Any]) -> Iterator[str]:
-    """The sensitive categories of resources inside this one; open ones stay with it."""
-    for item in _objects(json):
-        if item is not json and isinstance(item.get("resourceType"), str):
-            category = by_kind(item)
-            if category in SENSITIVE and item["resourceType"] not in _PLAIN_WITHIN:
-                yield category
+def _within(json: dict[str, Any], number: int) -> Iterator[str]:
+    """The sensitive categories of resources inside this one; open ones stay with it. ``number``: how many there are."""
+    inside = list(_inside(json))
+    if len(inside) != number:  # not where FHIR has them: look everywhere
+        inside = [item for item in _objects(json) if item is not json and isinstance(item.get("resourceType"), str)]
+    for item in inside:
+        category = by_kind(item)
+        if category in SENSITIVE and item["resourceType"] not in _PLAIN_WITHIN:
+            yield category
+
+
+def _inside(json: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The resources that are contained, and those in entries of a bundle, at any depth."""
+    waiting = [json]
+    while waiting:
+        item = waiting.pop()
+        held, entries = item.get("contained"), item.get("entry")
+        found = list(held) if isinstance(held, list) else []
+        found += (
+            [each.get("resource") for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
+        )
+        for each in found:
+            if isinstance(each, dict) and isinstance(each.get("resourceType"), str):
+                yield each
+                waiting.append(each)
 
 
 def _by_attachments(json: dict[str, Any], sets: ValueSets) -> Iterator[str]:
     """What attached texts tell; what cannot be read tells nothing, and so is restricted."""
-    normal = any(label in sets.normal for label in _labels(json))
     for item in _objects(json):
         data = item.get("data")
         kind = str(item.get("contentType", "")).lower()
@@ -143,7 +161,7 @@ def _by_attachments(json: dict[str, Any], sets: ValueSets) -> Iterator[str]:
             yield from look(_visible(text)).categories
             if "<" in text:
                 yield from look(_visible(_without_tags(text))).categories
-        elif str(json.get("resourceType")) in _OPAQUE_TYPES and not normal:
+        elif str(json.get("resourceType")) in _OPAQUE_TYPES and sets.normal.isdisjoint(_labels(json)):
             yield UNCLASSIFIED
 
 

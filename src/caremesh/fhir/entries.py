@@ -7,7 +7,9 @@ the file itself is a few hundred bytes an entry.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -28,6 +30,7 @@ SINGLE: Final = "resource"
 Name = Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z]{1,63}$")]
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-.]{1,64}$")]
 """FHIR R4, data type ``id``."""
+_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _URN_UUID: Final = "urn:uuid:"
 
 
@@ -53,7 +56,9 @@ class Entries(Struct, frozen=True, kw_only=True):
 
 
 class Resource(Struct, frozen=True, kw_only=True):
-    """One resource. ``data``: its original bytes; ``json``: the same, parsed; ``id``: who it is, see ``read_entry``."""
+    """One resource. ``data``: its original bytes; ``json``: the same, parsed; ``compact``: that as text again, without
+    blanks or needless escapes; ``id``: who it is, see ``read_entry``.
+    """
 
     type: str
     id: str
@@ -62,6 +67,7 @@ class Resource(Struct, frozen=True, kw_only=True):
     full_url: str
     data: bytes
     json: dict[str, Any]
+    compact: bytes
 
     def __repr__(self) -> str:
         return f"Resource({self.type})"
@@ -84,7 +90,26 @@ class _Head(Struct):
     meta: _MetaData = msgspec.field(default_factory=_MetaData)
 
 
+_ABSENT: Final = Raw(b"")
+
+
+class _Members(Struct):
+    """Of an entry (FHIR R4, Bundle.entry)."""
+
+    fullUrl: Raw = _ABSENT  # noqa: N815 - FHIR's name
+    resource: Raw = _ABSENT
+    request: Raw = _ABSENT
+    link: Raw = _ABSENT
+    search: Raw = _ABSENT
+    response: Raw = _ABSENT
+
+
 _NONE: Final = Raw(b"null")
+_NOT_ASKED: Final = _Request()
+_USUAL_REQUEST: Final = re.compile(
+    rb'\{\s*"method"\s*:\s*"([A-Z]{1,10})"\s*,\s*"url"\s*:\s*"([A-Za-z0-9/._-]{1,200})"\s*\}'
+)
+_MEMBERS: Final = msgspec.json.Decoder(list[_Members])
 _RAWS: Final = msgspec.json.Decoder(list[Raw])
 _RAW_OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
@@ -101,16 +126,68 @@ def split(data: bytes | bytearray) -> Entries:
     bundle = text.decode(_TEXT.decode, top.get("type", _NONE), "Bundle.type", errors.NOT_A_BUNDLE)
     if bundle not in BUNDLE_KINDS:
         raise BadInput(errors.NOT_A_BUNDLE, "Bundle.type")
-    raws = text.decode(_RAWS.decode, top["entry"], "entry", errors.NOT_A_BUNDLE) if "entry" in top else []
-    colons = sum(1 + bytes(raw).count(b":") for name, raw in top.items() if name != "entry") + ("entry" in top)
-    entries = []
-    for index, raw in enumerate(raws):
-        whole = bytes(raw)
-        colons += whole.count(b":")
-        entries.append(_entry(raw, whole, f"entry[{index}]"))
-    if colons != data.count(b":") or any(":" in name for name in top):
+    outside = sum(1 + bytes(raw).count(b":") for name, raw in top.items() if name != "entry") + ("entry" in top)
+    if any(":" in name for name in top):
         raise BadInput(errors.DUPLICATE_KEY, "Bundle")
-    return Entries(kind=bundle, entries=entries)
+    raw = top.get("entry", Raw(b"[]"))
+    colons = data.count(b":") - outside
+    entries = _entries_at_once(raw, colons)
+    return Entries(kind=bundle, entries=_entries(raw, colons) if entries is None else entries)
+
+
+def _entries_at_once(raw: Raw, colons: int) -> list[Entry] | None:
+    """All entries, when they have the usual members only, each once; None when somebody has to look closer.
+
+    Every name is followed by a colon: when those of the members that are known add up, nothing else is there.
+    """
+    try:
+        found = _MEMBERS.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    entries = []
+    for index, one in enumerate(found):
+        for member in (one.resource, one.fullUrl, one.request, one.link, one.search, one.response):
+            if member is not _ABSENT:
+                colons -= 1 + bytes(member).count(b":")
+        asked = _NOT_ASKED if one.request is _ABSENT else _usual_request(bytes(one.request))
+        url = "" if one.fullUrl is _ABSENT else _plain_text(bytes(one.fullUrl))
+        if asked is None or url is None:
+            return None
+        entries.append(
+            Entry(
+                place=f"entry[{index}]",
+                raw=_NONE if one.resource is _ABSENT else one.resource,
+                full_url=url,
+                method=asked.method,
+                url=asked.url,
+            )
+        )
+    return None if colons else entries
+
+
+@lru_cache(maxsize=512)
+def _usual_request(raw: bytes) -> _Request | None:
+    """A request that has a method and a url without a condition, and nothing else."""
+    found = _USUAL_REQUEST.fullmatch(raw)
+    return None if found is None else _Request(method=found[1].decode(), url=found[2].decode())
+
+
+def _plain_text(raw: bytes) -> str | None:
+    """A JSON text without escapes."""
+    return raw[1:-1].decode() if raw[:1] == b'"' and b"\\" not in raw else None
+
+
+def _entries(raw: Raw, colons: int) -> list[Entry]:
+    """All entries, each looked at. Raises BadInput fhir.08 when names are given twice."""
+    raws = text.decode(_RAWS.decode, raw, "entry", errors.NOT_A_BUNDLE)
+    entries = []
+    for index, one in enumerate(raws):
+        whole = bytes(one)
+        colons -= whole.count(b":")
+        entries.append(_entry(one, whole, f"entry[{index}]"))
+    if colons:
+        raise BadInput(errors.DUPLICATE_KEY, "Bundle")
+    return entries
 
 
 def read_entry(entry: Entry) -> Resource:
@@ -126,7 +203,7 @@ def read_entry(entry: Entry) -> Resource:
         raise BadInput(errors.NOT_AN_ADDITION, entry.place)
     place = f"{entry.place}.resource" if entry.place.startswith("entry") else entry.place
     data = bytes(entry.raw)
-    json = text.parse(data, place)
+    json, compact = text.parse_both(data, place)
     try:
         head = msgspec.convert(json, _Head)
     except msgspec.ValidationError as error:
@@ -148,6 +225,7 @@ def read_entry(entry: Entry) -> Resource:
         full_url=entry.full_url,
         data=data,
         json=json,
+        compact=compact,
     )
 
 
@@ -212,4 +290,4 @@ def _entry(raw: Raw, whole: bytes, place: str) -> Entry:
 
 
 def _is_id(value: str) -> bool:
-    return 0 < len(value) <= 64 and all(letter.isalnum() or letter in "-." for letter in value) and value.isascii()
+    return _ID.fullmatch(value) is not None

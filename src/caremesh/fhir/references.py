@@ -8,14 +8,14 @@ import can refuse what leads nowhere, and a reader can follow.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
 from caremesh.errors import BadInput
-from caremesh.fhir import errors
+from caremesh.fhir import definitions, errors
 
 SUBJECT_FIELDS: Final = ("subject", "patient", "beneficiary", "for", "individual")
 """Where a resource says whose it is (FHIR R4, Patient compartment)."""
@@ -31,21 +31,53 @@ class Condition(Struct, frozen=True, kw_only=True):
     identifier: bytes = b""
 
 
-def references(json: Any) -> Iterator[tuple[str, str]]:
-    """(name of the element, literal reference) of every Reference at any depth."""
+def references(json: dict[str, Any], *, extended: bool = True) -> list[tuple[str, str]]:
+    """(name of the element, literal reference) of every Reference at any depth.
+
+    ``extended``: False for a valid R4 resource without extensions, of which elements that hold none are passed over.
+    """
+    without = frozenset[str]() if extended else _without()
+    found: list[tuple[str, str]] = []
     waiting: list[tuple[str, Any]] = [("", json)]
     while waiting:
         name, item = waiting.pop()
-        if isinstance(item, dict):
+        if item.__class__ is dict:
+            reference = item.get("reference")
+            if reference.__class__ is str:
+                found.append((name, reference))
             for key, value in item.items():
-                if isinstance(value, (dict, list)):
-                    waiting.append((key, value))
-                elif key == "reference" and isinstance(value, str):
-                    yield name, value
-        elif isinstance(item, list):
-            for value in item:
-                if isinstance(value, (dict, list)):
-                    waiting.append((name, value))  # noqa: PERF401 - the stack is being read
+                kind = value.__class__
+                if kind is dict:
+                    if key not in without:
+                        waiting.append((key, value))
+                elif kind is list and key not in without:
+                    for one in value:
+                        waiting.append((key, one))  # noqa: PERF401 - the stack is being read
+        elif item.__class__ is list:
+            waiting += [(name, value) for value in item]
+    return found
+
+
+@cache
+def _without() -> frozenset[str]:
+    """Names that no R4 element bears which can hold a Reference, but for one in an extension."""
+    types = definitions.structure()["types"]
+    leading = {"Reference", "Resource", "Element", "BackboneElement"}
+    rows = [
+        (path, {one["code"] for one in element.get("types", ())} or {"Element"})
+        for one in types.values()
+        for element in one["elements"][1:]
+        if (path := element["path"]).rpartition(".")[2] not in ("extension", "modifierExtension")
+    ]
+    while more := {path.partition(".")[0] for path, codes in rows if codes & leading} - leading:
+        leading |= more
+    names: dict[str, bool] = {}
+    for path, codes in rows:
+        name = path.rpartition(".")[2]
+        for code in codes:
+            spelt = name.removesuffix("[x]") + code[:1].upper() + code[1:] if name.endswith("[x]") else name
+            names[spelt] = names.get(spelt, True) and code not in leading
+    return frozenset(name for name, plain in names.items() if plain)
 
 
 def subject_of(json: dict[str, Any]) -> str:

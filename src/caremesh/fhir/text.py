@@ -27,6 +27,8 @@ _PIECE_BYTES: Final = 1024 * 1024
 
 def check_utf8(data: bytes | bytearray, place: str = "") -> None:
     """Raises BadInput fhir.01. Looks at a piece at a time: Python's text may take four times the bytes."""
+    if data.isascii():
+        return
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, max(len(data), 1), _PIECE_BYTES):
         piece = data[start : start + _PIECE_BYTES]
@@ -38,13 +40,22 @@ def check_utf8(data: bytes | bytearray, place: str = "") -> None:
 
 def parse(data: bytes, place: str = "") -> Any:
     """The value of a JSON text. Raises BadInput fhir.01, fhir.02, fhir.08, fhir.21."""
+    return parse_both(data, place)[0]
+
+
+def parse_both(data: bytes, place: str = "") -> tuple[Any, bytes]:
+    """The value of a JSON text, and the same as compact text: no blanks, no escapes but those that must be.
+
+    Raises as ``parse``.
+    """
     check_utf8(data, place)
     value = decode(_DECODER.decode, data, place, errors.NOT_JSON)
+    compact = msgspec.json.encode(value)
     # Every name is followed by a colon, so a name that was dropped as a duplicate shows in their number. Only an
     # escaped colon within a string could make up for it.
-    if data.count(b":") != msgspec.json.encode(value).count(b":") or _ESCAPED_COLON in data:
+    if data.count(b":") != compact.count(b":") or _ESCAPED_COLON in data:
         _check_names(data, place)
-    return value
+    return value, compact
 
 
 def split(data: bytes, place: str, error: ErrorCode = errors.NOT_JSON) -> dict[str, bytes]:

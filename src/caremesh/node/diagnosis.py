@@ -16,6 +16,7 @@ from caremesh.codec import parse_cid
 from caremesh.errors import CareMeshError
 from caremesh.ledger.verify import check_store
 from caremesh.node.mesh import LocalMesh
+from caremesh.node.profiles import FOLDER, installed
 
 MIN_FREE_BYTES: Final = 200 * 1024 * 1024
 _NEEDED: Final = ("cedarpy", "cryptography", "lmdb", "msgspec", "pynacl", "umbral-pre")
@@ -32,9 +33,9 @@ class Finding(NamedTuple):
     cure: str
 
 
-def diagnose(home: Path) -> list[Finding]:
-    """All checks, in order; those of the mesh only when there is one."""
-    findings = [_python(), _libraries(), _clock(), _writable(home), _free(home)]
+def diagnose(home: Path, profiles: Path | None = None) -> list[Finding]:
+    """All checks, in order; those of the mesh only when there is one. ``profiles``: the folder of their packages."""
+    findings = [_python(), _libraries(), _clock(), _writable(home), _free(home), _profiles(profiles or home / FOLDER)]
     if not (home / "mesh" / "founding.cbor").exists():
         return [*findings, Finding("mesh", ok=True, found="none yet", cure="")]
     try:
@@ -78,6 +79,16 @@ def _free(home: Path) -> Finding:
     folder = next(path for path in [home, *home.parents] if path.exists())
     free = shutil.disk_usage(folder).free
     return Finding("disk", free >= MIN_FREE_BYTES, f"{free / 1e9:.1f} GB free", "Free at least 200 MB.")
+
+
+def _profiles(folder: Path) -> Finding:
+    cure = "Take the file away, or get it again; a profile without a snapshot is not checked."
+    try:
+        found = installed(folder)
+    except CareMeshError as error:
+        return Finding("profiles", ok=False, found=f"{error.code} {error.place}", cure=cure)
+    told = f"{found.packages} packages with {found.usable} profiles" if found.packages else "no packages"
+    return Finding("profiles", not found.bare, f"{told}, {found.bare} without snapshot" if found.bare else told, cure)
 
 
 def _mesh(mesh: LocalMesh) -> Iterator[Finding]:

@@ -15,3 +15,6 @@ PRUNED = ErrorCode(
 NOT_A_SNAPSHOT = ErrorCode("node.08", "This file is not a snapshot of a ledger, or ends too early.", "Get it again.")
 NO_BLOCKS = ErrorCode("node.09", "There is no block yet, so there is nothing to take a snapshot of.", "Try later.")
 TOO_MANY_INDEXES = ErrorCode("node.10", "This member keeps as many wallet indexes as it can.", "Ask another member.")
+PACKAGE_NOT_READ = ErrorCode(
+    "node.11", "A package of profiles cannot be read, or is too large.", "Look at its permissions, or take it away."
+)

@@ -47,7 +47,7 @@ from caremesh.node.upkeep import Upkeep
 from caremesh.source.directory import Directory
 from caremesh.source.importer import Source
 from caremesh.source.index import SourceIndex
-from caremesh.source.survey import valid_r4
+from caremesh.source.survey import Check, valid_r4
 from caremesh.types import DAY_S, Did, Seconds, StreamId
 
 OPERATOR: Final = "regulator"
@@ -92,8 +92,8 @@ class Member:
             clock=clock,
         )
 
-    def source(self, mesh: LocalMesh) -> Source:
-        """The member as a source of records."""
+    def source(self, mesh: LocalMesh, check: Check = valid_r4) -> Source:
+        """The member as a source of records. ``check``: FHIR validation, see ``node/profiles.py``."""
         return Source(
             chain=CHAIN,
             did=self.home.did,
@@ -105,7 +105,7 @@ class Member:
             custodians=mesh.custodians,
             ledger=self.ledger,
             directory=self.directory,
-            check=valid_r4,
+            check=check,
             clock=mesh.clock,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.interface import Committed
@@ -30,8 +30,13 @@ class MemberLedger:
         return [future.result() for future in self._engine.submit_many(raws)]
 
     def submit_batch(self, subject: bytes, transactions: Sequence[bytes]) -> list[Committed]:
-        """See ``source.importer.Ledger``."""
-        return [future.result() for future in self.outbox.put(subject, transactions)]
+        """See ``gateway.ask.Ledger``."""
+        return self.submit_batches({subject: transactions})[subject]
+
+    def submit_batches(self, batches: Mapping[bytes, Sequence[bytes]]) -> dict[bytes, list[Committed]]:
+        """See ``source.registering.Ledger``."""
+        sent = self.outbox.put_all(batches)
+        return {subject: [future.result() for future in futures] for subject, futures in sent.items()}
 
     def reader(self) -> Reader:
         """The state that this member has verified."""

@@ -20,7 +20,7 @@ from caremesh.sealing.channel import SealingProfile
 from caremesh.sealing.segment import OpenedRecord, RecordToSeal, open_segment, seal_segment
 from caremesh.source import errors
 from caremesh.source.index import IndexedRecord, IndexedSegment, SourceIndex
-from caremesh.source.registering import Ready, Registrar
+from caremesh.source.registering import Batch, Ready, Registrar
 from caremesh.source.resolving import Found
 from caremesh.types import Code, Count, Did, StreamId
 
@@ -79,7 +79,7 @@ class Corrections:
             records=rows,
         )
         self._registrar.register(
-            found.patient, profile, [ready], self._index.entries(found.patient, [new]), lambda *_: None
+            [Batch(found.patient, profile, [ready], self._index.entries(found.patient, [new]))], lambda *_: None
         )
         reached = records.index_of(self._reader(), old.stream, sealed.descriptor_cid)
         if reached is None:

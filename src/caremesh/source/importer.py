@@ -10,7 +10,7 @@ left alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -22,21 +22,22 @@ from caremesh.errors import BadInput, ErrorCode, Refused
 from caremesh.fhir import errors as fhir_errors
 from caremesh.fhir.directory import sign_entry
 from caremesh.fhir.entries import ATOMIC_KINDS, DIRECTORY_TYPES, SINGLE, Entry, lines, read_entry, split
-from caremesh.fhir.references import Condition
 from caremesh.ledger.transactions import Signs
 from caremesh.sealing import channel
 from caremesh.sealing.channel import ProfileEntry, SealingProfile
 from caremesh.sealing.segment import RecordToSeal, SealedSegment, seal_segment
 from caremesh.source import errors
+from caremesh.source.collector import resting
 from caremesh.source.correcting import Corrections
 from caremesh.source.directory import Directory
-from caremesh.source.index import HeldRecords, IndexedRecord, IndexedSegment, SourceIndex
+from caremesh.source.here import Here, Patients, profile_name
+from caremesh.source.index import IndexedRecord, IndexedSegment, SourceIndex
 from caremesh.source.parting import batch, parts
-from caremesh.source.registering import Ledger, Ready, Registrar, SealCustodian
+from caremesh.source.registering import Batch, Ledger, Ready, Registrar, SealCustodian
 from caremesh.source.resolving import Found
 from caremesh.source.storing import Stored
 from caremesh.source.survey import Check, Refusal, Survey, survey
-from caremesh.types import Code, Count, Did, Digest, Multikey, Seconds
+from caremesh.types import Code, Count, Did, Multikey, Seconds
 
 MAX_LINE_BYTES: Final = 32 * 1024 * 1024
 _NAMED: Final = 3
@@ -152,12 +153,12 @@ class Source:
     def enrol(self, patient: str, sealed_profile: bytes) -> None:
         """Keep a patient's sealing profile under the id that the patient has here. Raises Tampered custody.NN."""
         profile = channel.hear_profile(self._chain, self.did, self._hpke_private, sealed_profile)
-        self._vault.put({_profile_name(patient): codec.encode(profile)})
+        self._vault.put({profile_name(patient): codec.encode(profile)})
 
     def renew_profile(self, sealed_profile: bytes) -> None:
         """A patient, known by the channel key, sends a profile again. Raises Tampered custody.NN, Refused source.01."""
         profile = channel.hear_profile(self._chain, self.did, self._hpke_private, sealed_profile)
-        kept = {name: self._vault.get(name) or b"" for name in self._vault.names(_profile_name(""))}
+        kept = {name: self._vault.get(name) or b"" for name in self._vault.names(profile_name(""))}
         mine = [name for name, old in kept.items() if _channel(old) == profile.channel_key]
         if not mine:
             raise Refused(errors.NO_PROFILE)
@@ -165,7 +166,7 @@ class Source:
 
     def is_enrolled(self, patient: str) -> bool:
         """Whether a patient has given a sealing profile."""
-        return bool(self._vault.names(_profile_name(patient))) and self._vault.get(_profile_name(patient)) is not None
+        return self._vault.has(profile_name(patient))
 
     def import_bundle(self, data: bytes | bytearray, progress: Progress = lambda *_: None) -> ImportReport:
         """Import a bundle or a single resource.
@@ -174,8 +175,9 @@ class Source:
         when an entry of what is imported whole was refused; Refused source.01, source.03, source.04, Unavailable
         source.02.
         """
-        file = split(data)
-        return self._import(file.entries, file.kind, progress, len(file.entries))
+        with resting():
+            file = split(data)
+            return self._import(file.entries, file.kind, progress, len(file.entries))
 
     def import_lines(self, chunks: Iterator[bytes], progress: Progress = lambda *_: None) -> ImportReport:
         """Import NDJSON, a few thousand lines at a time; each line stands for itself. Raises as ``import_bundle``."""
@@ -190,7 +192,7 @@ class Source:
 
         Raises as ``import_bundle``, and Refused source.08, source.09.
         """
-        file, known = split(data), _Here(self, _Patients(self))
+        file, known = split(data), Here(Patients(self._vault, self.index, self._ledger), self.directory)
         looked = survey(file.entries, known, self._check, kind=SINGLE, step=lambda: None)
         if looked.refused:
             raise NotImported(ImportReport(refused=looked.refused))
@@ -201,15 +203,18 @@ class Source:
 
     def _import(self, entries: Sequence[Entry], kind: str, progress: Progress, total: Count) -> ImportReport:
         counted = itertools.count(1)
-        known = _Here(self, _Patients(self))
-        looked = survey(entries, known, self._check, kind=kind, step=lambda: progress("checking", next(counted), total))
-        if looked.refused and kind in ATOMIC_KINDS | {SINGLE}:
-            raise NotImported(
-                ImportReport(refused=looked.refused, outside=looked.outside, not_checked=looked.not_checked)
+        known = Here(Patients(self._vault, self.index, self._ledger), self.directory)
+        with resting():
+            looked = survey(
+                entries, known, self._check, kind=kind, step=lambda: progress("checking", next(counted), total)
             )
-        return self._write(looked, known.patients, progress)
+            if looked.refused and kind in ATOMIC_KINDS | {SINGLE}:
+                raise NotImported(
+                    ImportReport(refused=looked.refused, outside=looked.outside, not_checked=looked.not_checked)
+                )
+            return self._write(looked, known.patients, progress)
 
-    def _write(self, looked: Survey, patients: _Patients, progress: Progress) -> ImportReport:
+    def _write(self, looked: Survey, patients: Patients, progress: Progress) -> ImportReport:
         by_patient: dict[str, list[Found]] = {}
         for item in looked.found:
             if item.patient:
@@ -234,11 +239,9 @@ class Source:
             refused=looked.refused,
             not_checked=looked.not_checked,
         )
-        for patient, by_category in wanted.items():
-            report = report.plus(self._seal_and_register(patient, patients.profile(patient), by_category, progress))
-        return report
+        return report.plus(self._seal_and_register(wanted, patients, progress))
 
-    def _new(self, patient: str, items: list[Found], patients: _Patients) -> dict[Code, list[Found]]:
+    def _new(self, patient: str, items: list[Found], patients: Patients) -> dict[Code, list[Found]]:
         """What is not here yet, by category. Raises Refused source.01, source.04."""
         held, entries = patients.held(patient), _entries(patients.profile(patient))
         found: dict[Code, list[Found]] = {}
@@ -250,103 +253,37 @@ class Source:
         return found
 
     def _seal_and_register(
-        self, patient: str, profile: SealingProfile, by_category: dict[Code, list[Found]], progress: Progress
+        self, wanted: dict[str, dict[Code, list[Found]]], patients: Patients, progress: Progress
     ) -> ImportReport:
-        entries = _entries(profile)
-        total = _count(by_category)
-        done = blocks = sealed_bytes = 0
-        ready: list[Ready] = []
-        indexed: list[IndexedSegment] = []
+        """Segment by segment; then one durable step each for stores, custodians, vault and ledger."""
+        total = sum(map(_count, wanted.values()))
+        report = ImportReport()
+        batches = []
         stored = Stored(self._stores)
+        try:
+            for patient, by_category in wanted.items():
+                mine = Batch(patient, patients.profile(patient), [], {})
+                for row in self._sealed(mine.profile, by_category):
+                    category, entry, segment, part = row
+                    stored.put(entry.stream, {**segment.blocks, segment.descriptor_cid: segment.descriptor})
+                    mine.segments.append(_ready(category, entry, segment))
+                    mine.index.update(self.index.entries(patient, [_indexed(entry, category, segment, part)]))
+                    report = report.plus(_of_segment(category, segment, part))
+                    progress("sealing", sum(report.records.values()), total)
+                if mine.segments:
+                    batches.append(mine)
+        finally:
+            stored.wait()
+        self._registrar.register(batches, progress)
+        return report
+
+    def _sealed(
+        self, profile: SealingProfile, by_category: dict[Code, list[Found]]
+    ) -> Iterator[tuple[Code, ProfileEntry, SealedSegment, list[Found]]]:
+        entries = _entries(profile)
         for category, items in sorted(by_category.items()):
-            entry = entries[category]
             for part in parts(items):
-                segment = _seal(entry, self.did, part)
-                stored.put(entry.stream, {**segment.blocks, segment.descriptor_cid: segment.descriptor})
-                ready.append(
-                    Ready(
-                        category,
-                        segment.descriptor,
-                        segment.descriptor_cid,
-                        segment.seal,
-                        segment.seal_hash,
-                        segment.size_class,
-                        entry.reading_key,
-                    )
-                )
-                indexed.append(_indexed(entry, category, segment, part))
-                done += len(part)
-                blocks += len(segment.blocks)
-                sealed_bytes += sum(map(len, segment.blocks.values()))
-                progress("sealing", done, total)
-        stored.wait()
-        self._registrar.register(patient, profile, ready, self.index.entries(patient, indexed), progress)
-        return ImportReport(
-            records={category: len(items) for category, items in sorted(by_category.items())},
-            segments=len(ready),
-            blocks=blocks,
-            original_bytes=sum(item.size_bytes for items in by_category.values() for item in items),
-            sealed_bytes=sealed_bytes,
-        )
-
-
-class _Patients:
-    """What a source has of the patients of one import, read once."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._held: dict[str, HeldRecords] = {}
-        self._profiles: dict[str, SealingProfile] = {}
-
-    def profile(self, patient: str) -> SealingProfile:
-        """Raises Refused source.01."""
-        if patient not in self._profiles:
-            stored = self._source._vault.get(_profile_name(patient))  # noqa: SLF001 - part of Source
-            if stored is None:
-                raise Refused(errors.NO_PROFILE)
-            self._profiles[patient] = codec.decode_as(stored, SealingProfile)
-        return self._profiles[patient]
-
-    def held(self, patient: str) -> HeldRecords:
-        """Its records here."""
-        if patient not in self._held:
-            reader = self._source._ledger.reader()  # noqa: SLF001 - part of Source
-            self._held[patient] = HeldRecords(self._source.index.segments(patient, reader))
-        return self._held[patient]
-
-    def all_held(self) -> Iterable[HeldRecords]:
-        """Of the patients that were asked for so far."""
-        return list(self._held.values())
-
-    def forget(self) -> None:
-        """Read again what is held."""
-        self._held.clear()
-
-
-class _Here:
-    """What is here already, as the survey asks for it."""
-
-    def __init__(self, source: Source, patients: _Patients) -> None:
-        self._source = source
-        self.patients = patients
-
-    def find(self, condition: Condition) -> list[str]:
-        """See ``resolving.Known``."""
-        if condition.type in DIRECTORY_TYPES:
-            return self._source.directory.find(condition)
-        return sorted({id_ for held in self.patients.all_held() for id_ in held.find(condition)})
-
-    def look_at(self, patient: str) -> None:
-        """See ``resolving.Known``."""
-        self.patients.held(patient)
-
-    def is_enrolled(self, patient: str) -> bool:
-        """See ``resolving.Known``."""
-        return self._source.is_enrolled(patient)
-
-    def version(self, patient: str, type_: str, id_: str, version: str) -> Digest | None:
-        """See ``resolving.Known``."""
-        return self.patients.held(patient).version(type_, id_, version)
+                yield category, entries[category], _seal(entries[category], self.did, part), part
 
 
 def _seal(entry: ProfileEntry, source: Did, part: list[Found]) -> SealedSegment:
@@ -364,6 +301,28 @@ def _seal(entry: ProfileEntry, source: Did, part: list[Found]) -> SealedSegment:
             )
             for item in part
         ],
+    )
+
+
+def _ready(category: Code, entry: ProfileEntry, segment: SealedSegment) -> Ready:
+    return Ready(
+        category,
+        segment.descriptor,
+        segment.descriptor_cid,
+        segment.seal,
+        segment.seal_hash,
+        segment.size_class,
+        entry.reading_key,
+    )
+
+
+def _of_segment(category: Code, segment: SealedSegment, part: list[Found]) -> ImportReport:
+    return ImportReport(
+        records={category: len(part)},
+        segments=1,
+        blocks=len(segment.blocks),
+        original_bytes=sum(item.size_bytes for item in part),
+        sealed_bytes=sum(map(len, segment.blocks.values())),
     )
 
 
@@ -386,10 +345,6 @@ def _entries(profile: SealingProfile) -> dict[Code, ProfileEntry]:
 
 def _count(by_category: dict[Code, list[Found]]) -> Count:
     return sum(map(len, by_category.values()))
-
-
-def _profile_name(patient: str) -> str:
-    return f"profile/{patient}"
 
 
 def _channel(profile: bytes) -> Multikey:

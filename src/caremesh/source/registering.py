@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from random import SystemRandom
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -28,36 +29,37 @@ from caremesh.contracts.records.messages import Register, Supersede
 from caremesh.contracts.streams import queries as streams
 from caremesh.contracts.streams.messages import Permit
 from caremesh.crypto.reencryption import Seal, seal_hash
-from caremesh.errors import BadInput, CareMeshError, Refused, Unavailable
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Message, Signer, Signs, Tx, encode, sign
 from caremesh.sealing import custody
 from caremesh.sealing.channel import ProfileEntry, SealingProfile
-from caremesh.sealing.custody import Acknowledgement, SealDeposit
+from caremesh.sealing.custody import Acknowledgement, SealDeposit, Signed
 from caremesh.sealing.segment import seal_anew
 from caremesh.source import errors
 from caremesh.source.index import SourceIndex
-from caremesh.types import Code, Count, Did, Digest, ReencryptionKey, Seconds
+from caremesh.types import Code, Count, Did, Digest, Multikey, ReencryptionKey, Seconds, StreamId
 
 _TX_LIFE_S: Final[Seconds] = 300
 _PREFIX: Final = "journal/"
+_SHUFFLE: Final = SystemRandom()
 
 
 class SealCustodian(Protocol):
     """The way to one custodian."""
 
-    def deposit_seal(self, data: bytes) -> bytes:
-        """Leave a signed seal; the signed acknowledgement. Raises CareMeshError."""
+    def deposit_seals(self, deposits: Sequence[bytes]) -> list[bytes]:
+        """Leave signed seals, all or none; the signed acknowledgement of each. Raises CareMeshError."""
         ...
 
 
 class Ledger(Protocol):
     """The way to the ledger."""
 
-    def submit_batch(self, subject: bytes, transactions: Sequence[bytes], /) -> list[Committed]:
-        """Send what is not urgent among that of other subjects; what became of each, in order.
+    def submit_batches(self, batches: Mapping[bytes, Sequence[bytes]], /) -> dict[bytes, list[Committed]]:
+        """Send what is not urgent of several subjects, among that of others; what became of each, in order.
 
-        ``subject`` tells the member's subjects apart; it goes nowhere. Raises what ``Engine.submit`` raises.
+        The subject tells the member's subjects apart; it goes nowhere. Raises what ``Engine.submit`` raises.
         """
         ...
 
@@ -81,8 +83,22 @@ class Ready(Struct, frozen=True):
     """The segment that it corrects."""
 
 
+class Batch(Struct, frozen=True):
+    """What an import has for one patient. ``index``: entries for the vault, remembered with the segments."""
+
+    patient: str
+    profile: SealingProfile
+    segments: list[Ready]
+    index: dict[str, bytes]
+
+
 class _Journal(Struct, frozen=True):
     segments: list[Ready]
+
+
+class _Deposit(Struct, frozen=True):
+    permit: Permit
+    signed: Signed
 
 
 class Registrar:
@@ -113,28 +129,24 @@ class Registrar:
         self._ledger = ledger
         self._clock = clock
 
-    def register(
-        self,
-        patient: str,
-        profile: SealingProfile,
-        segments: list[Ready],
-        index: Mapping[str, bytes],
-        progress: Callable[[str, int, int], None],
-    ) -> None:
-        """All segments of a patient's import; ``index``: entries for the vault, remembered with them.
+    def register(self, batches: Sequence[Batch], progress: Callable[[str, int, int], None]) -> None:
+        """All segments of an import, of all its patients together.
 
         Raises Unavailable source.02 with nothing done; Refused source.03 for what the ledger did not take, which
         ``settle`` tries again.
         """
-        for number, segment in enumerate(segments, 1):
-            self._deposit(_entry(profile, segment), segment)
-            progress("depositing", number, len(segments))
-        if segments:
-            name = f"{_PREFIX}{patient}/{secrets.token_hex(8)}"
-            self._vault.put({**index, name: codec.encode(_Journal(segments))})
-            self._submit(patient, profile, segments)
-            self._vault.destroy([name])
-            progress("registering", len(segments), len(segments))
+        total = sum(len(batch.segments) for batch in batches)
+        if not total:
+            return
+        self._deposit([(_entry(batch.profile, one), one) for batch in batches for one in batch.segments])
+        progress("depositing", total, total)
+        journals = {f"{_PREFIX}{batch.patient}/{secrets.token_hex(8)}": batch for batch in batches}
+        objects = {name: codec.encode(_Journal(batch.segments)) for name, batch in journals.items()}
+        for batch in batches:
+            objects |= batch.index
+        self._vault.put(objects)
+        self._submit(journals)
+        progress("registering", total, total)
 
     def settle(self, patient: str, profile: SealingProfile) -> Count:
         """Finish what was begun; how many segments that were. Raises as ``register``."""
@@ -156,10 +168,8 @@ class Registrar:
                 for segment in begun:
                     if segment.descriptor_cid not in kept:
                         self._index.forget(patient, _entry(profile, segment).stream, segment.descriptor_cid)
-            for segment in left:
-                self._deposit(_entry(profile, segment), segment)
-            self._submit(patient, profile, left)
-            self._vault.destroy([name])
+            self._deposit([(_entry(profile, segment), segment) for segment in left])
+            self._submit({name: Batch(patient, profile, left, {})})
             done += len(left)
         return done
 
@@ -184,26 +194,41 @@ class Registrar:
             reading_key=entry.reading_key,
         )
 
-    def _submit(self, patient: str, profile: SealingProfile, segments: list[Ready]) -> None:
-        """In one batch; each carries the permit while the ledger has not seen it, since a batch has no order."""
+    def _submit(self, journals: Mapping[str, Batch]) -> None:
+        """In one shuffled batch; a journal goes when the ledger has taken all that stands in it.
+
+        Two patient ids that one wallet has enrolled share streams: the second goes after the first, since a permit
+        must be on the ledger before an older one of its stream is left out.
+        """
+        codes: set[str] = set()
+        for together in _rounds(journals):
+            answers = self._ledger.submit_batches(
+                {batch.patient.encode(): self._transactions(batch) for batch in together.values()}
+            )
+            done = {name: {one.code for one in answers[batch.patient.encode()]} for name, batch in together.items()}
+            self._vault.destroy(name for name, found in done.items() if found <= {""})
+            codes |= set().union(*done.values())
+        if codes - {""}:
+            raise Refused(errors.NOT_REGISTERED, ", ".join(sorted(codes - {""})))
+
+    def _transactions(self, batch: Batch) -> list[bytes]:
+        """Each carries the permit while the ledger has not seen it, since a batch has no order."""
         reader = self._ledger.reader()
-        txs = []
-        for segment in segments:
-            entry = _entry(profile, segment)
+        found = []
+        for segment in batch.segments:
+            entry = _entry(batch.profile, segment)
             opened = streams.stream(reader, entry.stream)
             permit = codec.decode_as(entry.permit.permit, Permit)
             needed = opened is None or opened.serial < permit.serial
-            txs.append(self._signed(_message(entry, segment, needed=needed)))
-        self._send(patient, txs)
+            found.append(self._signed(_message(entry, segment, needed=needed)))
+        return found
 
     def send(self, patient: str, message: Message) -> None:
         """Send another message about a stream of this patient. Raises Refused source.03 with the ledger's code."""
-        self._send(patient, [self._signed(message)])
-
-    def _send(self, patient: str, txs: list[bytes]) -> None:
-        codes = sorted({done.code for done in self._ledger.submit_batch(patient.encode(), txs)} - {""})
+        name = patient.encode()
+        codes = {done.code for done in self._ledger.submit_batches({name: [self._signed(message)]})[name]} - {""}
         if codes:
-            raise Refused(errors.NOT_REGISTERED, ", ".join(codes))
+            raise Refused(errors.NOT_REGISTERED, ", ".join(sorted(codes)))
 
     def _signed(self, message: Message) -> bytes:
         tx = encode(
@@ -217,9 +242,28 @@ class Registrar:
         )
         return sign(tx, [self._key])
 
-    def _deposit(self, entry: ProfileEntry, segment: Ready) -> None:
-        """Leave the seal with every custodian of the stream; at least *t* must acknowledge."""
-        permit = codec.decode_as(entry.permit.permit, Permit)
+    def _deposit(self, rows: Sequence[tuple[ProfileEntry, Ready]]) -> None:
+        """Leave the seals with every custodian of their streams; at least *t* must acknowledge each.
+
+        In a random order, so that what arrives together does not say which streams belong together.
+        """
+        deposits = [
+            _Deposit(codec.decode_as(entry.permit.permit, Permit), self._sign(entry, segment))
+            for entry, segment in rows
+        ]
+        _SHUFFLE.shuffle(deposits)
+        failures: dict[int, list[str]] = {number: [] for number in range(len(deposits))}
+        for custodian in sorted({did for deposit in deposits for did in deposit.permit.custodians}):
+            mine = [number for number, deposit in enumerate(deposits) if custodian in deposit.permit.custodians]
+            codes = self._leave(custodian, [deposits[number].signed for number in mine])
+            for number, code in zip(mine, codes, strict=True):
+                if code:
+                    failures[number].append(f"{custodian}: {code}")
+        for deposit, failed in zip(deposits, failures.values(), strict=True):
+            if len(deposit.permit.custodians) - len(failed) < deposit.permit.threshold:
+                raise Unavailable(errors.TOO_FEW_DEPOSITS, "; ".join(failed))
+
+    def _sign(self, entry: ProfileEntry, segment: Ready) -> Signed:
         deposit = SealDeposit(
             stream=entry.stream,
             source=self._did,
@@ -228,23 +272,51 @@ class Registrar:
             permit=entry.permit.permit,
             permit_signature=entry.permit.signature,
         )
-        signed = custody.sign_payload(custody.SEAL_DEPOSIT, deposit, self._node_key)
-        failures = []
-        for custodian in permit.custodians:
-            try:
-                answer = custody.read_signed(self._custodians[custodian].deposit_seal(codec.encode(signed)))
-                member = members.member(self._ledger.reader(), custodian)
-                if member is None:
-                    raise Unavailable(errors.TOO_FEW_DEPOSITS, custodian)
-                said = custody.open_signed(
-                    custody.ACKNOWLEDGEMENT, answer, Acknowledgement, member.keys.node, custodian
-                )
-                if said != Acknowledgement(custodian=custodian, what=custody.deposit_digest(signed)):
-                    raise BadInput(errors.TOO_FEW_DEPOSITS, custodian)
-            except (CareMeshError, KeyError) as error:
-                failures.append(f"{custodian}: {error.code if isinstance(error, CareMeshError) else 'unknown'}")
-        if len(permit.custodians) - len(failures) < permit.threshold:
-            raise Unavailable(errors.TOO_FEW_DEPOSITS, "; ".join(failures))
+        return custody.sign_payload(custody.SEAL_DEPOSIT, deposit, self._node_key)
+
+    def _leave(self, custodian: Did, deposits: list[Signed]) -> list[str]:
+        """With one custodian; for each why it was not acknowledged, "" when it was."""
+        way, member = self._custodians.get(custodian), members.member(self._ledger.reader(), custodian)
+        if way is None or member is None:
+            return ["unknown"] * len(deposits)
+        try:
+            answers = way.deposit_seals([codec.encode(signed) for signed in deposits])
+            return [
+                _said(answer, signed, custodian, member.keys.node)
+                for answer, signed in zip(answers, deposits, strict=True)
+            ]
+        except (Refused, BadInput, Tampered) as error:
+            if len(deposits) == 1:
+                return [error.code]
+            return [code for signed in deposits for code in self._leave(custodian, [signed])]  # one of them spoils it
+        except (CareMeshError, ValueError) as error:
+            return [error.code if isinstance(error, CareMeshError) else "unknown"] * len(deposits)
+
+
+def _rounds(journals: Mapping[str, Batch]) -> list[dict[str, Batch]]:
+    """The batches, such that no stream is in two of a round."""
+    rounds: list[tuple[dict[str, Batch], set[StreamId]]] = []
+    for name, batch in journals.items():
+        mine = {_entry(batch.profile, segment).stream for segment in batch.segments}
+        free = next((one for one in rounds if not one[1] & mine), None)
+        if free is None:
+            free = {}, set()
+            rounds.append(free)
+        free[0][name] = batch
+        free[1].update(mine)
+    return [together for together, _ in rounds]
+
+
+def _said(answer: bytes, signed: Signed, custodian: Did, key: Multikey) -> str:
+    """Why an answer is no acknowledgement of this deposit; "" when it is one."""
+    try:
+        said = custody.open_signed(
+            custody.ACKNOWLEDGEMENT, custody.read_signed(answer), Acknowledgement, key, custodian
+        )
+    except CareMeshError as error:
+        return error.code
+    expected = Acknowledgement(custodian=custodian, what=custody.deposit_digest(signed))
+    return "" if said == expected else errors.TOO_FEW_DEPOSITS.code
 
 
 def _message(entry: ProfileEntry, segment: Ready, *, needed: bool) -> Message:

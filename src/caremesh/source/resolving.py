@@ -6,7 +6,7 @@ the bundle (``urn:uuid:``) and for conditions, which must fit exactly one resour
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from msgspec import Struct
@@ -69,6 +69,7 @@ class Resolver:
         self._by_name: dict[Key, Key] = {}
         self._by_uuid: dict[str, Key] = {}
         self._by_identifier: dict[tuple[str, bytes], set[str]] = {}
+        self._here: dict[str, Key | None] = {}
         self._conditions: dict[tuple[str, str], list[str]] = {}
         for item in found:
             key = item.type, item.id
@@ -80,10 +81,21 @@ class Resolver:
 
     def here(self, reference: str) -> Key | None:
         """The resource of this file that is meant, or None. Raises nothing."""
-        named = refs.target(reference)
-        if named is None:
-            return None
-        return self._by_name.get(named) if named[0] else self._by_uuid.get(named[1])
+        try:
+            return self._here[reference]
+        except KeyError:
+            named = refs.target(reference)
+            found = None
+            if named is not None:
+                found = self._by_name.get(named) if named[0] else self._by_uuid.get(named[1])
+            self._here[reference] = found
+            return found
+
+    def resolve_all(self, references: Iterable[tuple[str, str]], place: str) -> Iterator[tuple[str, str, Key | None]]:
+        """(element, reference, resource that is meant) of each. Raises as ``resolve``."""
+        known = self._here.get
+        for name, reference in references:
+            yield name, reference, known(reference) or self.resolve(reference, place)
 
     def resolve(self, reference: str, place: str) -> Key | None:
         """The resource that is meant, here or in the file; None when it is outside, or within its own resource.

@@ -7,7 +7,7 @@ time. Every entry is looked at even when one was refused: the report names all t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct, structs
 
@@ -15,20 +15,22 @@ from caremesh.crypto.hashes import sha256
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Refused
 from caremesh.fhir import errors as fhir_errors
 from caremesh.fhir import references as refs
-from caremesh.fhir.classify import classify, raised
+from caremesh.fhir.classify import TELLING, classify, raised, stricter
 from caremesh.fhir.entries import BUNDLE_KINDS, DIRECTORY_TYPES, Entry, Resource, read_entry
 from caremesh.fhir.validation import Outcome, validate
 from caremesh.source import errors
 from caremesh.source.resolving import Found, Key, Known, Resolver
 from caremesh.types import Code, Count
 
+_EXTENSION: Final = b'xtension"'
+"""In the text of whatever has an extension."""
 Check = Callable[[Resource], Outcome]
 """Whether a resource is valid FHIR R4."""
 
 
 def valid_r4(resource: Resource) -> Outcome:
     """The check that imports make: R4's structure, required codes and constraints, and installed profiles."""
-    return validate(resource.json)
+    return validate(resource.json, compact=resource.compact)
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
@@ -113,19 +115,23 @@ def survey(
     resolver = Resolver(known, found)
     kept: list[Found] = []
     skipped = outside = 0
+    reasons: list[list[tuple[str, Key]]] = []
     for item in found:
         try:
             if _is_here(item, resolver):
                 skipped += 1
                 continue
-            outside += sum(_leads_out(reference, resolver, item.entry.place) for _, reference in item.references)
+            reached, leading_out = _reached(item, resolver)
             patient = "" if item.type in DIRECTORY_TYPES else _patient(item, resolver, known, patients)
             _check_version(item, patient, known)
-            kept.append(structs.replace(item, patient=patient))
         except CareMeshError as error:
             refused.append(_refusal(error, item.entry.place, item.type))
+            continue
+        outside += leading_out
+        kept.append(structs.replace(item, patient=patient))
+        reasons.append(reached)
     return Survey(
-        found=_raise_all(kept, resolver),
+        found=_raise_all(kept, reasons),
         refused=refused,
         skipped=skipped,
         outside=outside,
@@ -147,7 +153,7 @@ def _found(entry: Entry, resource: Resource) -> Found:
         category="" if resource.type in DIRECTORY_TYPES else classify(resource),
         patient="",
         subject=refs.subject_of(resource.json),
-        references=list(refs.references(resource.json)),
+        references=refs.references(resource.json, extended=_EXTENSION in resource.compact),
         identifiers=refs.identifiers(resource.json),
     )
 
@@ -178,8 +184,19 @@ def _is_here(item: Found, resolver: Resolver) -> bool:
     return bool(fits)
 
 
-def _leads_out(reference: str, resolver: Resolver, place: str) -> bool:
-    return resolver.resolve(reference, place) is None and refs.target(reference) is not None
+def _reached(item: Found, resolver: Resolver) -> tuple[list[tuple[str, Key]], Count]:
+    """(element, resource) of what it gives as its reason or content, and how many references lead out of the file.
+
+    Raises BadInput fhir.25 to fhir.28.
+    """
+    reached: list[tuple[str, Key]] = []
+    leading_out = 0
+    for name, reference, key in resolver.resolve_all(item.references, item.entry.place):
+        if key is None:
+            leading_out += refs.target(reference) is not None
+        elif name in TELLING:
+            reached.append((name, key))
+    return reached, leading_out
 
 
 def _patient(item: Found, resolver: Resolver, known: Known, patients: set[str]) -> str:
@@ -207,24 +224,27 @@ def _check_version(item: Found, patient: str, known: Known) -> None:
             raise Refused(errors.CONFLICT, item.entry.place)
 
 
-def _raise_all(kept: list[Found], resolver: Resolver) -> list[Found]:
+def _raise_all(kept: list[Found], reasons: list[list[tuple[str, Key]]]) -> list[Found]:
     """Every record with what it gives as its reason or content: as strict as that, over any number of steps."""
-    while True:
-        categories = {(item.type, item.id): item.category for item in kept}
-        stricter = [_stricter(item, categories, resolver) for item in kept]
-        if all(category == item.category for category, item in zip(stricter, kept, strict=True)):
-            return kept
-        kept = [structs.replace(item, category=category) for category, item in zip(stricter, kept, strict=True)]
-
-
-def _stricter(item: Found, categories: dict[Key, Code], resolver: Resolver) -> Code:
-    """The category with that of the records it gives as its reason or content."""
-    if not item.category:
-        return ""
-    reached = [(name, resolver.here(reference)) for name, reference in item.references]
-    return raised(
-        item.type, item.category, [(name, key[0], categories.get(key, "")) for name, key in reached if key is not None]
-    )
+    categories: dict[Key, Code] = {}
+    for item in kept:
+        key = item.type, item.id
+        known = categories.get(key)
+        categories[key] = item.category if known is None else stricter(item.category, known)
+    found = list(kept)
+    waiting = [number for number, reached in enumerate(reasons) if reached and kept[number].category]
+    changed = True
+    while changed:
+        changed = False
+        for number in waiting:
+            item = found[number]
+            reached = [(name, key[0], categories.get(key, "")) for name, key in reasons[number]]
+            category = raised(item.type, item.category, reached)
+            if category != item.category:
+                found[number] = structs.replace(item, category=category)
+                categories[item.type, item.id] = stricter(category, categories[item.type, item.id])
+                changed = True
+    return found
 
 
 def _refusal(error: CareMeshError, place: str, type_: str = "") -> Refusal:

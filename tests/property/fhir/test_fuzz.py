@@ -125,7 +125,6 @@ def test_any_json_is_placed_shown_and_followed_without_a_fault(value: Any, kind:
     json_ = {"resourceType": kind, **(value if isinstance(value, dict) else {"value": value})}
     data = json.dumps(json_).encode()
     assert category_of(json_, data) in ALL
-    assert category_of(json_, json.dumps(json_, ensure_ascii=False).encode("utf-8", "replace")) in ALL
     assert all(row.value for row in lab_rows([json_]))
     assert all(isinstance(reference, str) for _, reference in references(json_))
     record = Selected(type=kind, id="1", version="", last_updated="", data=data, json=json_)

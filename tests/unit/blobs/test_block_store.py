@@ -72,6 +72,16 @@ def test_all_blocks_or_none(store: BlockStore) -> None:
     store.put_all(ONE, {})
 
 
+def test_blocks_of_several_streams_at_once_or_none(store: BlockStore) -> None:
+    other = codec.cid_of_raw(b"other")
+    with pytest.raises(Tampered):
+        store.put_many({ONE: {other: b"other"}, TWO: {NAME: b"wrong"}})
+    assert not store.has(other)
+    store.put_many({ONE: {other: b"other", NAME: DATA}, TWO: {NAME: DATA}})
+    assert (store.streams_of(other), store.streams_of(NAME)) == ([ONE], [ONE, TWO])
+    store.put_many({})
+
+
 def test_a_block_goes_when_the_last_stream_lets_go(store: BlockStore) -> None:
     store.put(TWO, NAME, DATA)
     store.put(ONE, NAME, DATA)

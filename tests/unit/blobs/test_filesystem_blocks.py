@@ -49,7 +49,7 @@ def break_disk(
 
         return counted
 
-    for name in ("open", "fsync", "replace", "unlink", "mkdir"):
+    for name in ("open", "fsync", "replace", "link", "unlink", "mkdir"):
         monkeypatch.setattr(os, name, wrap(getattr(os, name)))
     return lambda: calls
 
@@ -109,7 +109,7 @@ def test_data_is_synced_before_the_name_and_the_name_before_the_answer(
     store = FilesystemBlocks(tmp_path)
     path_of(tmp_path).parent.mkdir()
     done: list[str] = []
-    real_fsync, real_replace, real_open = os.fsync, os.replace, os.open
+    real_fsync, real_replace, real_link = os.fsync, os.replace, os.link
 
     def fsync(descriptor: int) -> None:
         kind = "folder" if Path(f"/proc/self/fd/{descriptor}").is_dir() else "file"
@@ -121,14 +121,13 @@ def test_data_is_synced_before_the_name_and_the_name_before_the_answer(
         done.append("rename")
         real_replace(source, target)
 
-    def open_file(path: Path, flags: int, *args: Any) -> int:
-        if str(path).endswith(ONE.hex()):
-            done.append("mark")
-        return real_open(path, flags, *args)
+    def link(source: Path, target: Path) -> None:
+        done.append("mark")
+        real_link(source, target)
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace)
-    monkeypatch.setattr(os, "open", open_file)
+    monkeypatch.setattr(os, "link", link)
     store.put(ONE, NAME, DATA)
     assert done == ["sync file", "rename", "mark", "sync folder"]
     assert path_of(tmp_path).stat().st_mode & 0o777 == 0o600
@@ -266,6 +265,47 @@ def test_every_folder_that_changed_is_synced(tmp_path: Path, monkeypatch: pytest
     synced.clear()
     FilesystemBlocks(folder)
     assert synced == [shard, "blocks", tmp_path.name]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EMLINK])
+def test_without_hard_links_an_empty_file_marks_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def no_link(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", no_link)
+    store = FilesystemBlocks(tmp_path)
+    store.put_all(ONE, BOTH)
+    again = FilesystemBlocks(tmp_path)
+    assert (again.streams_of(NAME), again.get(NAME)) == ([ONE], DATA)
+    again.delete(ONE, NAME)
+    assert not again.has(NAME)
+
+
+def test_files_are_synced_in_groups_and_an_error_of_any_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = {codec.cid_of_raw(data): data for data in (number.to_bytes(2) for number in range(150))}
+    FilesystemBlocks(tmp_path / "fine").put_many({ONE: blocks, TWO: BOTH})
+    again = FilesystemBlocks(tmp_path / "fine")
+    assert [again.get(cid) for cid in blocks] == list(blocks.values())
+    assert (again.streams_of(NAME), again.streams_of(next(iter(blocks)))) == ([TWO], [ONE])
+    synced = 0
+    real_fsync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        nonlocal synced
+        synced += 1
+        if synced == 100:
+            raise OSError(errno.EIO, "broken")
+        real_fsync(descriptor)
+
+    broken = FilesystemBlocks(tmp_path / "broken")
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageFailed, match=r"storage\.01"):
+        broken.put_many({ONE: blocks, TWO: BOTH})
+    assert files_of(tmp_path / "broken") == []
 
 
 LIMITED = """

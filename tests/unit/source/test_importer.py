@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -307,7 +307,7 @@ def test_an_interrupted_import_is_finished_without_the_file(source: Source, mesh
     data = bundle(patient_entry(patient), entry(condition(patient, 1)), entry(condition(patient, 2)))
     registrar = source._registrar
     ledger = registrar._ledger
-    registrar._ledger = _Failing(ledger, "submit_batch", 0)
+    registrar._ledger = _Failing(ledger, "submit_batches", 0)
     with pytest.raises(StorageFailed):
         source.import_bundle(data)
     assert held(source, mesh, patient) == []
@@ -326,8 +326,8 @@ def test_part_of_a_batch_registered_is_completed(source: Source, mesh: LocalMesh
         def __init__(self, inner: Any) -> None:
             self._inner = inner
 
-        def submit_batch(self, subject: bytes, transactions: Sequence[bytes]) -> list[Committed]:
-            self._inner.submit_batch(subject, transactions[:1])
+        def submit_batches(self, batches: Mapping[bytes, Sequence[bytes]]) -> dict[bytes, list[Committed]]:
+            self._inner.submit_batches({subject: transactions[:1] for subject, transactions in batches.items()})
             raise StorageFailed(STOPPED)
 
         def reader(self) -> Any:
@@ -356,7 +356,7 @@ def test_with_too_few_custodians_nothing_is_registered(source: Source, mesh: Loc
 
 def test_a_store_that_fails_stops_the_import(source: Source, mesh: LocalMesh, patient: str) -> None:
     class Full:
-        def put_all(self, *_: object) -> None:
+        def put_many(self, *_: object) -> None:
             raise StorageFailed(STOPPED)
 
     source._stores = [mesh.stores()[0], Full()]  # type: ignore[list-item]

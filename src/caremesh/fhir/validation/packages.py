@@ -29,6 +29,12 @@ class Definitions:
         self.value_sets: dict[str, dict[str, Any]] = {}
         self.code_systems: dict[str, dict[str, Any]] = {}
 
+    def take(self, other: Definitions) -> None:
+        """Everything that another has, which counts where both have the same url."""
+        self.structures |= other.structures
+        self.value_sets |= other.value_sets
+        self.code_systems |= other.code_systems
+
     def add(self, resource: dict[str, Any]) -> None:
         """One definition; the later of two with the same url counts."""
         url = resource.get("url")

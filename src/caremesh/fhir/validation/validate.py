@@ -20,16 +20,21 @@ from caremesh.fhir.validation.words import words
 
 
 def validate(
-    resource: bytes | dict[str, Any], *, profiles: Profiles | None = None, max_bytes: int = MAX_BYTES
+    resource: bytes | dict[str, Any],
+    *,
+    profiles: Profiles | None = None,
+    max_bytes: int = MAX_BYTES,
+    compact: bytes | None = None,
 ) -> Outcome:
     """Every issue of one resource (a Bundle is one), as far as the layers go.
 
     ``resource``: JSON as UTF-8, or the same parsed (then keys given twice are past noticing). ``profiles``: what is
-    installed of what resources declare in meta.profile. Raises nothing for what is wrong with the resource: that is
+    installed of what resources declare in meta.profile. ``compact``: what ``resource`` is as text, where the caller has
+    it. Raises nothing for what is wrong with the resource: that is
     the outcome, with ``fatal`` for what is not JSON at all.
     """
     try:
-        text, parsed = _both(resource, max_bytes)
+        text, parsed = _both(resource, max_bytes, compact)
     except BadInput as error:
         return Outcome(issues=[_fatal(error)])
     context = Context(parsed, under=b'"_' in text or b"\\u005" in text, text=text)
@@ -39,10 +44,12 @@ def validate(
         return _outcome({}, put(None, "", "too-deep"), _own())
 
 
-def _both(resource: bytes | dict[str, Any], max_bytes: int) -> tuple[bytes, dict[str, Any]]:
+def _both(resource: bytes | dict[str, Any], max_bytes: int, compact: bytes | None) -> tuple[bytes, dict[str, Any]]:
     """The text and what it says. Raises BadInput as ``parse`` does."""
     if not isinstance(resource, dict):
         return resource, parse(resource, max_bytes=max_bytes)
+    if compact is not None:
+        return compact, resource
     try:
         return msgspec.json.encode(resource), resource
     except RecursionError as error:
