@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -148,17 +148,17 @@ def test_enrolling_again_after_an_epoch_fits_the_ledger(case: Case) -> None:
 def test_what_was_sealed_before_the_epoch_and_registered_after_is_sealed_anew(case: Case) -> None:
     shared = case.share()
     source = case.mesh.member("hospital").source(case.mesh)
-    submit = source._registrar._ledger.submit_batch
+    submit = source._registrar._ledger.submit_batches
 
-    def stopped(subject: bytes, transactions: Sequence[bytes]) -> list[Committed]:  # noqa: ARG001
+    def stopped(batches: Mapping[bytes, Sequence[bytes]]) -> dict[bytes, list[Committed]]:  # noqa: ARG001
         raise KeyboardInterrupt
 
-    source._registrar._ledger.submit_batch = stopped  # type: ignore[method-assign]
+    source._registrar._ledger.submit_batches = stopped  # type: ignore[method-assign]
     try:
         with pytest.raises(KeyboardInterrupt):
             case.add(4)
     finally:
-        source._registrar._ledger.submit_batch = submit  # type: ignore[method-assign]
+        source._registrar._ledger.submit_batches = submit  # type: ignore[method-assign]
     case.person.new_epoch("conditions")
     report = case.add(4)
     assert (report.settled, report.unchanged) == (1, 2), "the patient resource and the condition are there"
