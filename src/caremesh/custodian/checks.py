@@ -86,6 +86,12 @@ def check_permission(head: Head, receipt: Receipt, me: Did, now: Seconds) -> Con
     return consent
 
 
+def check_stream(request: ReleaseRequest, receipt: Receipt) -> None:
+    """Raises Refused custodian.11."""
+    if request.stream != receipt.stream:
+        raise Refused(errors.OUT_OF_SCOPE)
+
+
 def check_segment(head: Head, receipt: Receipt, consent: Consent, descriptor: CID) -> Segment:
     """Raises Refused custodian.10, custodian.11."""
     index = records.index_of(head.reader, receipt.stream, descriptor)
@@ -137,12 +143,10 @@ def key_of_requester(head: Head, receipt: Receipt) -> Multikey:
     raise Refused(errors.WRONG_REQUESTER)
 
 
-def check_addressed(request: ReleaseRequest, receipt: Receipt, me: Did) -> None:
-    """Raises Refused custodian.11, custodian.18."""
+def check_addressed(request: ReleaseRequest, me: Did) -> None:
+    """Raises Refused custodian.18."""
     if request.custodian != me:
         raise Refused(errors.WRONG_RECIPIENT)
-    if request.stream != receipt.stream:
-        raise Refused(errors.OUT_OF_SCOPE)
 
 
 def check_stream_request(reader: Reader, asked: StreamRequest, key: Multikey, me: Did, *, fellows: bool) -> None:

@@ -144,7 +144,7 @@ class Custodian:
         checks.check_fresh(head, now)
         receipt = checks.check_receipt(head, request.receipt, now)
         consent = checks.check_permission(head, receipt, self.did, now)
-        checks.check_addressed(request, receipt, self.did)
+        checks.check_stream(request, receipt)
         seals = []
         for cid in request.descriptors:
             segment = checks.check_segment(head, receipt, consent, cid)
@@ -160,6 +160,7 @@ class Custodian:
         custody.open_signed(
             custody.RELEASE_REQUEST, signed, ReleaseRequest, checks.key_of_requester(head, receipt), "release request"
         )
+        checks.check_addressed(request, self.did)
         self._answer_once(request.nonce, request.at, now)
 
         entries = self._log.append(request.stream, receipt.id, request.descriptors, now)

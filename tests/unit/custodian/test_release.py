@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from caremesh import codec
 from caremesh.blobs.vault import Vault
 from caremesh.contracts.members.messages import Suspend, SuspendPerson
-from caremesh.contracts.network.messages import Brake
+from caremesh.contracts.network.messages import Brake, EndBrake
 from caremesh.contracts.records import queries as records
 from caremesh.crypto.keys import SigningKey
 from caremesh.custodian.checks import Head, check_fresh
@@ -301,3 +301,65 @@ def test_deposits_by_others_are_refused(scene: Scene) -> None:
     forged = replace(deposit, permit_signature=bytes(64))
     with pytest.raises(Tampered, match=r"signatures\.03"):
         scene.custodian.deposit_seal(codec.encode(custody.sign_payload(custody.SEAL_DEPOSIT, forged, node_key)))
+
+
+@pytest.mark.promise("P2")
+def test_the_checks_come_in_the_order_of_the_specification(scene: Scene) -> None:
+    """Everything is wrong at once; as it is put right, one by one, each check says so in its turn."""
+    mesh, regulator = scene.mesh, scene.mesh.member("regulator").home.requester
+    vault, [segment] = vault_of(scene), records.segments(scene.mesh.engine.reader(), scene.receipt.stream)
+    assert segment.descriptor is not None
+    [fragment] = vault_names(scene, "fragment/")
+    seal = f"seal/{scene.receipt.stream.hex()}/{segment.descriptor.encode()}"
+    kept_seal, kept_fragment = vault.get(seal), vault.get(fragment)
+    assert kept_seal is not None
+    assert kept_fragment is not None
+    mesh.send([regulator], Brake(scope="receipts", reason="drill", until=scene.clock() + 600))
+    vault.destroy([seal, fragment])
+    restart(scene)
+    scene.custodian.meet({})
+    scene.clock.advance(31)
+    other = next(did for did in mesh.custodians if did != scene.custodian.did)
+    wrong: dict[str, Any] = {
+        "receipt": bytes(32),
+        "stream": bytes(32),
+        "descriptors": [codec.cid_of_cbor(b"unknown")],
+        "key": SigningKey.generate(),
+        "custodian": other,
+        "at": scene.clock() - 600,
+    }
+    seen = [scene.refusal(**wrong)]
+
+    def right(*names: str) -> None:
+        for name in names:
+            del wrong[name]
+        seen.append(scene.refusal(**wrong))
+
+    mesh.tick()
+    right()
+    right("receipt")
+    mesh.send([regulator], EndBrake())
+    right()
+    right("stream")
+    right("descriptors")
+    vault.put({seal: kept_seal})
+    restart(scene)
+    right()
+    vault.put({fragment: kept_fragment})
+    restart(scene)
+    right()
+    right("key")
+    right("custodian")
+    assert seen == [
+        "custodian.01",
+        "custodian.03",
+        "custodian.08",
+        "custodian.11",
+        "custodian.10",
+        "custodian.12",
+        "custodian.14",
+        "custody.02",
+        "custodian.18",
+        "custodian.19",
+    ]
+    assert scene.custodian.release(scene.request())
