@@ -206,3 +206,22 @@ def test_a_bad_annotation_is_named(text: str, place: str) -> None:
     with pytest.raises(Refused) as caught:
         LEDGER.parse(text)
     assert (caught.value.error, caught.value.place) == (errors.BAD_ANNOTATION, place)
+
+
+@pytest.mark.parametrize(
+    ("test", "place"),
+    [
+        (PolicyTest("p", "access", {"explicit": True}, {"explicit": True}), "p"),
+        (PolicyTest("p", "access", {}, {}), "p"),
+        (PolicyTest("p", "access", {"colour": 1}, {}), "test 0"),
+    ],
+)
+def test_a_test_that_shows_nothing_is_named(test: PolicyTest, place: str) -> None:
+    with pytest.raises(Refused) as caught:
+        accept(policy("when { !context.explicit }"), HOUSE.access, HOUSE.grant, [test])
+    assert caught.value.place == place
+
+
+def test_a_set_has_texts_for_people() -> None:
+    [text] = LEDGER.parse(policy("", "forbid")).texts.values()
+    assert (text.effect, text.legal, text.sentence) == ("forbid", "l", "s.")
