@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from caremesh.fhir import samples
+from caremesh.fhir.references import references
 
 pytestmark = pytest.mark.slow
 
@@ -122,3 +123,18 @@ def test_lines_and_single_resources_and_what_is_refused(shell: Shell) -> None:
     told = shell("import", str(shell.folder / "whole.json"), code=3)
     assert "Observation.status" in told
     assert "fhir.31" in told
+
+
+def test_the_directory_of_the_source_comes_along_when_asked_for(shell: Shell) -> None:
+    alone = shell.told("read", "laboratory")["entry"]
+    more = shell.told("read", "laboratory", "--directory")["entry"]
+    assert [entry["resource"] for entry in more[: len(alone)]] == [entry["resource"] for entry in alone]
+    added = [entry["resource"] for entry in more[len(alone) :]]
+    asked = {reference for entry in alone for _, reference in references(entry["resource"]) if "?" in reference}
+    named = {
+        f"{one['resourceType']}?identifier={each['system']}|{each['value']}"
+        for one in added
+        for each in one["identifier"]
+    }
+    assert {one["resourceType"] for one in added} == {"Organization", "Practitioner"}
+    assert asked <= named

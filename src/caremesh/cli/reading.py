@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from caremesh.fhir.labs import LabRow
     from caremesh.fhir.selecting import Filter, Selected
+    from caremesh.gateway.directories import Directories
     from caremesh.gateway.opening import Opened
     from caremesh.node.mesh import LocalMesh
 
@@ -47,6 +48,9 @@ def read(
     since: Annotated[str, typer.Option(help="From this day on, YYYY-MM-DD.")] = "",
     until: Annotated[str, typer.Option(help="Up to and including this day.")] = "",
     history: Annotated[bool, typer.Option("--history", help="Older versions too.")] = False,
+    directory: Annotated[
+        bool, typer.Option("--directory", help="The hospitals and practitioners that the records name, too.")
+    ] = False,
     shape: Annotated[Shape, typer.Option("--show", help="How to show them.")] = Shape.TABLE,
     share: Annotated[str, typer.Option(help="Which share is meant, when several patients share this.")] = "",
     member: Annotated[str, typer.Option("--as", help="The member that reads.")] = "practice",
@@ -55,6 +59,7 @@ def read(
     as_json: AsJson = False,
 ) -> None:
     """Read what is shared."""
+    from caremesh.contracts.consent import queries as consents
     from caremesh.fhir.selecting import Filter, select
     from caremesh.gateway.ask import Asked
     from caremesh.node import evidence
@@ -66,22 +71,51 @@ def read(
     opened: list[tuple[bytes, Opened]] = []
     named = identity(share, "share") if share else None
     files: list[Path] = []
+    sources: set[str] = set()
     with LocalMesh(home / "mesh") as mesh, progress("Asking, gathering, opening", quiet=shape is not Shape.TABLE):
         gateway = mesh.member(member).gateway(mesh)
         who = mesh.member(member).home.practitioner(CHAIN)
         for category in categories:
             receipt = gateway.ask(Asked(gateway.shared(category, named).consent, "read", purpose, basis), who)
             opened.append((receipt.id, gateway.open(receipt, who)))
+            consent = consents.consent(mesh.member(member).ledger.reader(), receipt.consent)
+            sources |= {consent.source} if consent is not None else set()
         mesh.anchor_logs()
         claims = [fault.claim for _, each in opened for fault in each.faults if fault.claim is not None]
         files = evidence.write(mesh, claims, home / "evidence")
         told = [_told(mesh, receipt, each) for receipt, each in opened]
-    records = select((row for _, each in opened for row in _records(each)), wanted)
+        records = select((row for _, each in opened for row in _records(each)), wanted)
+        if directory:
+            records += _named_by(records, sorted(sources), mesh.member(member).directories(mesh))
     _show(", ".join(categories), records, shape, wanted)
     if shape in {Shape.TABLE, Shape.PLOT}:
         console().print("\n".join(told))
         for path in files:
             console().print(f"[yellow]{path} shows it: `caremesh evidence verify`.[/yellow]")
+
+
+def _named_by(records: Sequence[Selected], sources: Sequence[str], directories: Directories) -> list[Selected]:
+    """The entries of their sources' directories that records name, each once."""
+    import msgspec
+
+    from caremesh.fhir.references import references
+    from caremesh.fhir.selecting import Selected
+
+    named = dict.fromkeys(reference for row in records for _, reference in references(row.json))
+    found = {
+        (entry.type, entry.id): entry for source in sources for entry in directories.resolve(source, named).values()
+    }
+    return [
+        Selected(
+            type=entry.type,
+            id=entry.id,
+            version=entry.version,
+            last_updated="",
+            data=entry.data,
+            json=msgspec.json.decode(entry.data),
+        )
+        for entry in found.values()
+    ]
 
 
 def _told(mesh: LocalMesh, receipt: bytes, opened: Opened) -> str:

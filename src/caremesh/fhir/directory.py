@@ -4,6 +4,9 @@
 
 Anyone may carry and keep an entry. Who reads one checks the signature against the key that the ledger names for the
 member, so that it does not matter where it came from. What no signature can show is that nothing is missing.
+
+One member asks another with a query and gets an answer, both DAG-CBOR: {wanted: [{type, id, identifier}]}, at most
+``MAX_WANTED``, and {found: [[signed entry, …], …]}, for each what fits it.
 """
 
 from __future__ import annotations
@@ -15,13 +18,16 @@ from msgspec import Meta, Struct
 from caremesh import codec
 from caremesh.errors import ErrorCode, Tampered
 from caremesh.fhir.entries import DIRECTORY_TYPES, Id, Resource
-from caremesh.fhir.references import identifiers
+from caremesh.fhir.references import Condition, condition, identifiers, target
 from caremesh.ledger.transactions import Signs
 from caremesh.sealing.custody import open_signed, read_signed, sign_payload
 from caremesh.types import Bytes16, Did, Multikey, Seconds
 
 DIRECTORY_ENTRY: Final = "caremesh/directory-entry/v1"
 MAX_ENTRY_BYTES: Final = 1024 * 1024
+MAX_WANTED: Final = 200
+MAX_FITTING: Final = 2
+"""More than one that fits is as useless as many."""
 WRONG_ENTRY = ErrorCode(
     "fhir.34", "A directory entry is of another member or type than it must be.", "Ask its member for it again."
 )
@@ -37,6 +43,32 @@ class DirectoryEntry(Struct, frozen=True, kw_only=True):
     data: Annotated[bytes, Meta(max_length=MAX_ENTRY_BYTES)]
     identifiers: list[Bytes16]
     recorded: Seconds
+
+
+class DirectoryQuery(Struct, frozen=True, kw_only=True):
+    """What to look for: each by ``id`` or by the digest of an ``identifier``."""
+
+    wanted: Annotated[list[Condition], Meta(max_length=MAX_WANTED)]
+
+
+class DirectoryAnswer(Struct, frozen=True, kw_only=True):
+    """The newest signed version of what fits, for each that was wanted, at most ``MAX_FITTING`` each."""
+
+    found: Annotated[list[Annotated[list[bytes], Meta(max_length=MAX_FITTING)]], Meta(max_length=MAX_WANTED)]
+
+
+def wanted_by(reference: str) -> Condition | None:
+    """What a reference asks a directory for; None when it means no directory resource. Raises BadInput fhir.28."""
+    named = target(reference)
+    found = condition(reference) if named is None else Condition(type=named[0], id=named[1])
+    return found if found is not None and found.type in DIRECTORY_TYPES else None
+
+
+def fits(entry: DirectoryEntry, wanted: Condition) -> bool:
+    """Whether an entry is what was asked for."""
+    if entry.type != wanted.type:
+        return False
+    return entry.id == wanted.id if wanted.id else wanted.identifier in entry.identifiers
 
 
 def sign_entry(resource: Resource, member: Did, node_key: Signs, now: Seconds) -> bytes:

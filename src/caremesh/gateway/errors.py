@@ -30,3 +30,9 @@ MAY_NOT_ACT = ErrorCode(
 RECEIPT_OVER = ErrorCode("gateway.12", "The receipt is over and was not renewed.", "Begin another visit.")
 TOO_LONG = ErrorCode("gateway.13", "A visit's key lasts for at most twelve hours.", "Ask for less.")
 NO_DISPUTE = ErrorCode("gateway.14", "No dispute of an access by this member is known by this.", "Check the receipt.")
+WRONG_ANSWER = ErrorCode(
+    "gateway.15", "A member's directory answered with something else than was asked.", "Tell its operator."
+)
+NO_DIRECTORY = ErrorCode(
+    "gateway.16", "The directory of this member cannot be reached.", "Try later; the records are readable without it."
+)

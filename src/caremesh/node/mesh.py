@@ -32,6 +32,7 @@ from caremesh.custodian.custodian import Custodian
 from caremesh.custodian.log import ReleaseLog
 from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Unavailable
 from caremesh.gateway.ask import Requester
+from caremesh.gateway.directories import Directories
 from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import PATIENCE_S, ReleaseCustodian
 from caremesh.ledger.blocks import Block, Validator
@@ -108,6 +109,11 @@ class Member:
             check=check,
             clock=mesh.clock,
         )
+
+    def directories(self, mesh: LocalMesh) -> Directories:
+        """The directories of the members of the mesh, as this one sees them."""
+        ways = {member.home.did: member.directory for member in mesh.members.values()}
+        return Directories(ways, self.ledger, mesh.clock)
 
     def gateway(
         self,

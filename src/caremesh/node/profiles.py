@@ -29,7 +29,7 @@ class Installed(NamedTuple):
 def installed(folder: Path) -> Installed:
     """What the packages of a folder define; nothing when there is no such folder.
 
-    Raises BadInput fhir.45 with the file that is no package, node.10 for one that cannot be read.
+    Raises BadInput fhir.45 with the file that is no package, node.11 for one that cannot be read.
     """
     names = sorted(path for path in folder.glob("*.tgz") if path.is_file())
     definitions = read_packages([])

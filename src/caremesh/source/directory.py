@@ -14,8 +14,9 @@ from typing import Final
 
 import lmdb
 
+from caremesh import codec
 from caremesh.errors import StorageFailed
-from caremesh.fhir.directory import DirectoryEntry, open_entry
+from caremesh.fhir.directory import MAX_FITTING, DirectoryAnswer, DirectoryEntry, DirectoryQuery, open_entry
 from caremesh.fhir.references import Condition
 from caremesh.source import errors
 from caremesh.types import Count, Did, Multikey
@@ -82,6 +83,12 @@ class Directory:
         return [
             id_ for id_ in ids if (entry := self.get(condition.type, id_)) and condition.identifier in entry.identifiers
         ]
+
+    def answer(self, query: bytes) -> bytes:
+        """A ``DirectoryAnswer`` to another member's ``DirectoryQuery``. Raises BadInput codec.NN for what is none."""
+        asked = codec.decode_as(query, DirectoryQuery)
+        found = [[self.versions(one.type, id_)[-1] for id_ in self.find(one)[:MAX_FITTING]] for one in asked.wanted]
+        return codec.encode(DirectoryAnswer(found=found))
 
     def entries(self) -> Iterator[bytes]:
         """The newest signed version of everything, in order of type and id."""

@@ -71,7 +71,7 @@ def test_what_is_no_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(BadInput, match=r"fhir\.45.*broken\.tgz"):
         installed(tmp_path)
     monkeypatch.setattr(profiles, "MAX_PACKAGE_BYTES", 3)
-    with pytest.raises(BadInput, match=r"node\.10.*broken\.tgz"):
+    with pytest.raises(BadInput, match=r"node\.11.*broken\.tgz"):
         installed(tmp_path)
 
 
