@@ -273,7 +273,13 @@ def _public(data: bytes) -> umbral_pre.PublicKey:
 
 
 def _capsule(seal: Seal) -> umbral_pre.Capsule:
-    return _parse(umbral_pre.Capsule.from_bytes, seal.capsule, BAD_SEAL, "")
+    return _parsed_capsule(seal.capsule)
+
+
+@lru_cache(maxsize=1024)
+def _parsed_capsule(data: bytes) -> umbral_pre.Capsule:
+    """Reading one proves that its points fit, 0.16 ms; *t* custodians hand out the same, and it is no secret."""
+    return _parse(umbral_pre.Capsule.from_bytes, data, BAD_SEAL, "")
 
 
 def _parse(reader: Callable[[bytes], T], data: bytes, error: ErrorCode, place: str) -> T:

@@ -181,7 +181,12 @@ class Custodian:
                         ),
                         seal=seal,
                         reencryption=reencrypt(
-                            seal, fragment.fragment, fragment.verifying, fragment.delegating, fragment.receiving
+                            seal,
+                            fragment.fragment,
+                            fragment.verifying,
+                            fragment.delegating,
+                            fragment.receiving,
+                            checked_at_deposit=True,  # and it is the very one that the ledger's commitment names
                         ),
                         log=LogPosition(index=entry.index, previous=entry.previous, entry=link_of(entry)),
                     ),

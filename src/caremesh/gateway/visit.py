@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.consent import queries as consents
+from caremesh.contracts.identity import queries as identities
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.records import queries as records
 from caremesh.errors import CareMeshError, ErrorCode, Refused, Unavailable
@@ -252,8 +253,12 @@ class Visit:
             return errors.SHARE_ENDED
         if not members.is_active(reader, receipt.member):
             return errors.MAY_NOT_ACT
-        if not receipt.asserted and not members.may_act(reader, receipt.requester, receipt.member, now):
-            return errors.MAY_NOT_ACT
+        if not receipt.asserted:
+            person = identities.identity(reader, receipt.requester)
+            if person is None or not person.active:
+                return errors.MAY_NOT_ACT
+            if not members.may_act(reader, receipt.requester, receipt.member, now):
+                return errors.MAY_NOT_ACT
         given = access.receipt(reader, receipt.id)
         if given is None or not access.is_alive(given, now):
             return errors.RECEIPT_OVER

@@ -195,14 +195,15 @@ def open_segment(segment_key: bytes, descriptor: bytes, fetch: Fetch) -> list[Op
     secret, framer = extract(segment_key), Framer()
     manifest = _open_manifest(secret, table, manifest_block, framer)
     reader = _Reader(ChunkCipher(secret, table.stream), table, blocks)
-    left_bytes = MAX_SEGMENT_BYTES
+    left_bytes, limit, read = MAX_SEGMENT_BYTES, MAX_RECORD_BYTES, reader.read
     records = []
     for i, entry in enumerate(manifest.records):
         try:
-            data = framer.unframe(reader.read(i, entry), min(left_bytes, MAX_RECORD_BYTES))
+            data = framer.unframe(read(i, entry), limit)
         except Tampered as error:
             raise Tampered(error.error, f"{reader.block_name()} record {i}") from error
         left_bytes -= len(data)
+        limit = min(left_bytes, MAX_RECORD_BYTES)
         records.append(
             OpenedRecord(i, entry.media_type, entry.resource_type, entry.id, entry.version, entry.last_updated, data)
         )
