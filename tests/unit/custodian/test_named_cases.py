@@ -24,7 +24,7 @@ from caremesh.sealing import custody
 from caremesh.sealing.channel import SealingProfile
 from caremesh.sealing.custody import FragmentDeposit, ReleaseRequest
 from caremesh.sealing.descriptor import read_descriptor
-from caremesh.source.registering import Ready
+from caremesh.source.registering import Batch, Ready
 from caremesh.testing.clock import SettableClock
 from caremesh.types import DAY_S
 from caremesh.wallet.records import own_seals
@@ -88,14 +88,14 @@ def test_a_copied_seal_opens_nothing_in_another_stream(case: Case, tmp_path: Pat
     )
     stored = case.mesh.member("hospital").home.vault.get(f"profile/{attacker.name}")
     profile = codec.decode_as(stored or b"", SealingProfile)
-    source._registrar.register(attacker.name, profile, [ready], {}, lambda *_: None)
+    source._registrar.register([Batch(attacker.name, profile, [ready], {})], lambda *_: None)
     with pytest.raises(CareMeshError, match=r"gateway\.0[26]"):
         attacker.read(attacker.share())
     with pytest.raises(Tampered, match=r"reencryption\.03"):
         attacker.person.records("conditions")
     again = replace(ready, descriptor_cid=codec.cid_of_cbor(b"\xa0"))
     with pytest.raises(CareMeshError, match=r"source\.0[23]"):
-        source._registrar.register(attacker.name, profile, [again], {}, lambda *_: None)
+        source._registrar.register([Batch(attacker.name, profile, [again], {})], lambda *_: None)
 
 
 @pytest.mark.promise("P2")

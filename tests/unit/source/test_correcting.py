@@ -82,17 +82,17 @@ def test_what_cannot_be_corrected(case: Case) -> None:
 @pytest.mark.promise("P5")
 def test_a_correction_that_was_interrupted_is_finished_as_one(case: Case) -> None:
     source = case.mesh.member("hospital").source(case.mesh)
-    submit = source._registrar._ledger.submit_batch
+    submit = source._registrar._ledger.submit_batches
 
     def stopped(*_: object) -> Any:
         raise KeyboardInterrupt
 
-    source._registrar._ledger.submit_batch = stopped  # type: ignore[method-assign]
+    source._registrar._ledger.submit_batches = stopped  # type: ignore[method-assign]
     try:
         with pytest.raises(KeyboardInterrupt):
             correct(case, 1)
     finally:
-        source._registrar._ledger.submit_batch = submit  # type: ignore[method-assign]
+        source._registrar._ledger.submit_batches = submit  # type: ignore[method-assign]
     assert case.add(3).settled == 1
     assert [segment.status for segment in case.segments()] == ["superseded", "current", "current"]
 
