@@ -30,3 +30,6 @@ MAY_NOT_ACT = ErrorCode(
 RECEIPT_OVER = ErrorCode("gateway.12", "The receipt is over and was not renewed.", "Begin another visit.")
 TOO_LONG = ErrorCode("gateway.13", "A visit's key lasts for at most twelve hours.", "Ask for less.")
 NO_DISPUTE = ErrorCode("gateway.14", "No dispute of an access by this member is known by this.", "Check the receipt.")
+EARLIER_KEY = ErrorCode(
+    "gateway.15", "This consent was delegated to an earlier key of this member.", "Ask the patient to delegate it anew."
+)
