@@ -87,6 +87,8 @@ def test_a_narrower_share_opens_less_from_the_next_block_on(case: Case) -> None:
     assert case.open(receipt) == [3], "even under a receipt given before"
     assert case.refusal(shared, "COC") == "access.11"
     assert case.read(shared) == [3]
+    with pytest.raises(Refused, match=r"wallet\.32"):  # a list is of what is there already
+        case.person.narrow(shared.record.id, Narrower(existing=case.mesh.engine.status().height))
     with pytest.raises(Refused, match=r"consent\.27"):
         case.person.narrow(shared.record.id, Narrower(listed={case.stream: [0, 1]}))
     with pytest.raises(Refused, match=r"wallet\.32"):
