@@ -36,3 +36,6 @@ WRONG_ANSWER = ErrorCode(
 NO_DIRECTORY = ErrorCode(
     "gateway.16", "The directory of this member cannot be reached.", "Try later; the records are readable without it."
 )
+EARLIER_KEY = ErrorCode(
+    "gateway.17", "This consent was delegated to an earlier key of this member.", "Ask the patient to delegate it anew."
+)

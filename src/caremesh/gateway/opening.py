@@ -71,7 +71,7 @@ def covered(reader: Reader, stream: StreamId, consent: Consent, receipt: Receipt
 
 
 def open_receipt(means: Means, receipt: Receipt, requester: Requester | None) -> Opened:
-    """All that a receipt is for. Raises Unavailable gateway.02, Tampered, Refused gateway.01."""
+    """All that a receipt is for. Raises Unavailable gateway.02, Tampered, Refused gateway.01, gateway.17."""
     reader = means.asker.ledger.reader()
     consent = consents.consent(reader, receipt.consent)
     stream = streams.stream(reader, receipt.stream)
@@ -80,6 +80,8 @@ def open_receipt(means: Means, receipt: Receipt, requester: Requester | None) ->
     chosen = covered(reader, stream.id, consent, receipt)
     if not chosen:
         return Opened([], [], [], [], [])
+    if consent.receiving_key != means.receiving.public:  # no custodian is to blame for what this key does not open
+        raise Refused(errors.EARLIER_KEY)
     key = means.node_key if requester is None else requester.key
     wanted = Wanted(receipt, consent, stream, [segment for _, segment in chosen])
     gathered = gather(

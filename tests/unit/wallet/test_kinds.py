@@ -8,6 +8,8 @@ import pytest
 
 from caremesh.errors import Refused
 from caremesh.gateway.ask import Asked
+from caremesh.types import DAY_S
+from caremesh.wallet import share as sharing
 from tests.support.patient import Patient, Way
 
 pytestmark = pytest.mark.slow
@@ -48,3 +50,15 @@ def test_a_recipient_does_not_even_ask_for_what_the_law_on_the_kind_forbids(pati
         gateway.ask(Asked(item.consent, "read", "HLEGAL", LEGAL_BASIS), doctor)
     assert patient.height == height
     assert gateway.ask(Asked(item.consent, "read", "TREAT", LEGAL_BASIS), doctor).consent == item.consent
+
+
+@pytest.mark.promise("P2")
+def test_what_may_not_be_granted_is_not_extended_either(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wallet that did not ask the law: what it granted is not made longer by one that does."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sharing, "check_kind", lambda *_, **__: None)
+        shared = share(patient, "substance-use", explicit=False, purposes=["COC"])
+    until, height = (patient.clock() // DAY_S + 9) * DAY_S, patient.height
+    with pytest.raises(Refused, match=r"wallet\.31.*substance-use: .*us-part2/no-permit"):
+        patient.wallet.extend(shared.record.id, until, patient.ledger, patient.sponsor, Way(patient.mesh))  # type: ignore[attr-defined]
+    assert patient.height == height

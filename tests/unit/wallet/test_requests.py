@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from caremesh import codec
 from caremesh.contracts.consent import queries as consents
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import CareMeshError, Refused, Tampered
@@ -157,3 +158,21 @@ def test_a_request_without_words_is_shown_with_what_the_ledger_says(case: Case) 
     case.mesh.take_messages(channel.signing.public)
     case.mesh.leave_message(channel.signing.public, b"noise")
     assert [request.text for request in case.person.requests()] == [""]
+
+
+@pytest.mark.promise("P1")
+def test_the_words_of_a_request_to_somebody_else_are_not_kept(case: Case, tmp_path: Path) -> None:
+    case.share()
+    other = Case(case.mesh, tmp_path)
+    other.share()
+    ask(other, "conditions")
+    practice = case.mesh.member("practice").home
+    theirs = states.keys_of(other.wallet.state, practice.did).channel()
+    [sealed] = case.mesh.take_messages(theirs.signing.public)
+    signed = inquiry.unseal(theirs.hpke_private, theirs.signing.public, sealed)
+    said = codec.decode_as(signed.payload, Inquiry)
+    mine = states.keys_of(case.wallet.state, practice.did).channel()
+    forwarded = inquiry.tell(replace(said, channel_key=mine.signing.public), mine.hpke_public, practice.node_key)
+    with pytest.raises(Tampered, match=r"wallet\.34"):
+        case.wallet.hear(forwarded, case.reader)
+    assert case.wallet.state.heard == []
