@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from caremesh.fhir.validation import validate
+from tools import fhir_patients
 from tools.fhir_examples import is_held_out, kept
 from tools.fhir_function_body import LEFT_OUT
 from tools.fhir_mutants import FAULTS
@@ -181,6 +182,13 @@ def page() -> str:
         "`complete-absent`). The labels of IBM's examples are not used.",
         "",
         *examples_table(),
+        "",
+        "## The thirteen patients and both directory files",
+        "",
+        "Every resource that imports of `tests/data` see, asked of both (`python -m tools.fhir_patients`). Whatever is",
+        "refused would stand here with its place and the rule of FHIR that it breaks.",
+        "",
+        *fhir_patients.table(),
         "",
         "## Mutants",
         "",

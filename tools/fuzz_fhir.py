@@ -1,9 +1,9 @@
-"""Fuzz validation with atheris: bytes guided by coverage, from the examples on. Not a dependency of anything:
+"""Fuzz validation with atheris: bytes guided by coverage, from the examples on.
 
-    pip install --target build/atheris atheris==3.0.0
-    PYTHONPATH=build/atheris python -m tools.fuzz_fhir -max_total_time=60 build/fuzz
+    python -m tools.fuzz_fhir -max_total_time=60 build/fuzz
 
-Arguments are libFuzzer's. A finding is an exception that leaves ``validate``, or an outcome that is itself no sound
+Arguments are libFuzzer's. ``make test`` runs it briefly, `make sim` for longer, where atheris has wheels.
+A finding is an exception that leaves ``validate``, or an outcome that is itself no sound
 OperationOutcome; libFuzzer writes the input that did it.
 """
 

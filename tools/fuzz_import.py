@@ -1,24 +1,35 @@
 """Feed the first pass of an import with bytes that coverage steers, until anything but a refusal comes out.
 
-    pip install atheris && python -m tools.fuzz_import --seconds 600
+    python -m tools.fuzz_import -max_total_time=600
 
-Not a dependency: atheris has wheels for some Pythons only. What it finds becomes an example in tests/property/fhir.
+Arguments are libFuzzer's. What it finds becomes an example in tests/property/fhir. ``make test`` runs it briefly, `make
+sim` for longer, where atheris has wheels.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import atheris
 
 with atheris.instrument_imports(include=["caremesh.fhir", "caremesh.source"]):
     from caremesh.errors import CareMeshError
-    from caremesh.fhir import samples
     from caremesh.fhir.classify import classify
     from caremesh.fhir.entries import lines, read_entry, split
     from caremesh.fhir.labs import lab_rows
     from caremesh.source.resolving import Resolver
     from caremesh.source.survey import survey, valid_r4
+
+
+PATIENT = b'{"resourceType":"Patient","id":"p","gender":"female"}'
+CONDITION = b'{"resourceType":"Condition","subject":{"reference":"urn:uuid:p"},"code":{"coding":[{"code":"1"}]}}'
+BEGINNINGS = (
+    b'{"resourceType":"Bundle","type":"transaction","entry":[{"fullUrl":"urn:uuid:p","resource":' + PATIENT
+    + b',"request":{"method":"POST","url":"Patient"}},{"resource":' + CONDITION
+    + b',"request":{"method":"POST","url":"Condition","ifNoneExist":"identifier=a|b"}}]}',
+    PATIENT + b"\n" + CONDITION + b"\n",
+)  # fmt: skip
 
 
 class Nothing:
@@ -57,10 +68,12 @@ def one(data: bytes) -> None:
 
 
 def main() -> None:
-    """Run for ``--seconds`` (60)."""
-    seconds = sys.argv[sys.argv.index("--seconds") + 1] if "--seconds" in sys.argv else "60"
-    one(samples.practitioners()[:20_000])
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10"], one)
+    """Fill an empty corpus with the beginnings of a bundle and of lines, and go on until libFuzzer stops."""
+    for folder in [Path(each) for each in sys.argv[1:] if not each.startswith("-")][:1]:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, data in enumerate(BEGINNINGS):
+            (folder / str(number)).write_bytes(data)
+    atheris.Setup([sys.argv[0], "-max_len=4096", "-timeout=10", *sys.argv[1:]], one)
     atheris.Fuzz()
 
 

@@ -136,5 +136,5 @@ def test_the_directory_of_the_source_comes_along_when_asked_for(shell: Shell) ->
         for one in added
         for each in one["identifier"]
     }
-    assert {one["resourceType"] for one in added} == {"Organization", "Practitioner"}
+    assert {one["resourceType"] for one in added} == {"Organization"}
     assert asked <= named
