@@ -247,17 +247,15 @@ class Visit:
 
     def _why_over(self, reader: Reader, receipt: Receipt, now: Seconds) -> ErrorCode | None:
         consent = consents.consent(reader, receipt.consent)
-        if consent is None or not consents.is_active(consent, now):
-            return errors.SHARE_ENDED
-        if not consents.allows(consent, receipt.action, receipt.purpose):
+        active = consent is not None and consents.is_active(consent, now)
+        if consent is None or not active or not consents.allows(consent, receipt.action, receipt.purpose):
             return errors.SHARE_ENDED
         if not members.is_active(reader, receipt.member):
             return errors.MAY_NOT_ACT
         if not receipt.asserted:
             person = identities.identity(reader, receipt.requester)
-            if person is None or not person.active:
-                return errors.MAY_NOT_ACT
-            if not members.may_act(reader, receipt.requester, receipt.member, now):
+            may = members.may_act(reader, receipt.requester, receipt.member, now)
+            if not may or person is None or not person.active:
                 return errors.MAY_NOT_ACT
         given = access.receipt(reader, receipt.id)
         if given is None or not access.is_alive(given, now):

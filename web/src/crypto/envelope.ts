@@ -14,12 +14,12 @@ export function sealAead(key: Uint8Array, plaintext: Uint8Array, aad: Uint8Array
   return gcm(key, NONCE, aad).encrypt(plaintext);
 }
 
-/** The plaintext. Throws Tampered envelope.02, which names the object. */
-export function openAead(key: Uint8Array, ciphertext: Uint8Array, aad: Uint8Array, place: string): Uint8Array {
+/** The plaintext. Throws Tampered envelope.02, which names the object; its name is made only then. */
+export function openAead(key: Uint8Array, ciphertext: Uint8Array, aad: Uint8Array, place: () => string): Uint8Array {
   try {
     return gcm(key, NONCE, aad).decrypt(ciphertext);
   } catch {
-    throw new Tampered("envelope.02", "These sealed bytes were changed, or belong to another key or place.", place);
+    throw new Tampered("envelope.02", "These sealed bytes were changed, or belong to another key or place.", place());
   }
 }
 

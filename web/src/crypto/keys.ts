@@ -1,10 +1,12 @@
 /** SHA-256 with domains, HKDF-SHA256, Ed25519 keys: as `caremesh.crypto.hashes` and `caremesh.crypto.keys`. */
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { expand, extract, hkdf } from "@noble/hashes/hkdf.js";
+import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 
 import { concatBytes, lengthPrefixed } from "./bytes.ts";
 
+const LAST_BLOCK = Uint8Array.of(1);
 const ED25519_PREFIX = Uint8Array.of(0xed, 0x01);
 
 export { sha256 };
@@ -27,6 +29,20 @@ export function extractKey(secret: Uint8Array): Uint8Array {
 /** The second half of `derive`. */
 export function expandKey(pseudorandom: Uint8Array, ...info: (Uint8Array | string)[]): Uint8Array {
   return expand(sha256, pseudorandom, lengthPrefixed(...info), 32);
+}
+
+/** `expandKey` for thousands under one pseudorandom key, whose schedule is made once (RFC 5869, one block of output). */
+export class Expander {
+  readonly #mac: ReturnType<typeof hmac.create>;
+
+  constructor(pseudorandom: Uint8Array) {
+    this.#mac = hmac.create(sha256, pseudorandom);
+  }
+
+  /** The key of these parts: 32 bytes, as `expandKey` gives it. */
+  expand(...info: (Uint8Array | string)[]): Uint8Array {
+    return this.#mac.clone().update(lengthPrefixed(...info)).update(LAST_BLOCK).digest();
+  }
 }
 
 /** An Ed25519 key pair; `publicKey` is a Multikey of 34 bytes. */

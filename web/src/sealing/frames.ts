@@ -29,15 +29,16 @@ export function frame(data: Uint8Array): Uint8Array {
 }
 
 /** A record's original bytes, at most `limit`. Throws Tampered sealing.09, sealing.10 with `place`. */
-export function unframe(framed: Uint8Array, limit: number, place: string): Uint8Array {
-  const bad = () => new Tampered("sealing.09", "A record's frame is not as sealing makes it.", place);
+export function unframe(framed: Uint8Array, limit: number, place: () => string): Uint8Array {
+  const bad = () => new Tampered("sealing.09", "A record's frame is not as sealing makes it.", place());
   if (framed.length < 4) throw bad();
   const end = 4 + new DataView(framed.buffer, framed.byteOffset).getUint32(0);
-  if (framed.length !== paddedLength(end) || framed.subarray(end).some((byte) => byte !== 0)) throw bad();
+  if (framed.length !== paddedLength(end)) throw bad();
+  for (let at = end; at < framed.length; at++) if (framed[at]) throw bad();
   const packed = framed.subarray(4, end);
   const size = contentSize(packed);
   if (size === undefined) throw bad();
-  if (size > limit) throw new Tampered("sealing.10", "It opens to more than the limits.", place);
+  if (size > limit) throw new Tampered("sealing.10", "It opens to more than the limits.", place());
   if (size === 0) return new Uint8Array();
   let data: Uint8Array;
   try {

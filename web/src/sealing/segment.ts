@@ -5,7 +5,7 @@ import { create as digestOf } from "multiformats/hashes/digest";
 
 import { concatBytes, equal, lengthPrefixed, uint32 } from "../crypto/bytes.ts";
 import { openAead, sealAead } from "../crypto/envelope.ts";
-import { derive, expandKey, extractKey, sha256 } from "../crypto/keys.ts";
+import { derive, Expander, expandKey, extractKey, sha256 } from "../crypto/keys.ts";
 import { type Seal, sealHash, sealTo } from "../crypto/reencryption.ts";
 import { BadInput, Tampered } from "../errors.ts";
 import { frame, unframe } from "./frames.ts";
@@ -72,6 +72,7 @@ export function sealSegment(
   const segmentKey = crypto.getRandomValues(new Uint8Array(32));
   const seal = sealTo(reading, segmentKey);
   const secret = extractKey(segmentKey);
+  const expander = new Expander(secret);
   const blocks: Uint8Array[][] = [[]];
   let length = 0;
   const add = (ciphertext: Uint8Array): Chunk => {
@@ -89,7 +90,7 @@ export function sealSegment(
     const count = Math.max(1, Math.ceil(framed.length / piece));
     const chunks = Array.from({ length: count }, (_, chunk) => {
       const aad = chunkAad(stream, number, chunk, chunk === count - 1, record.mediaType);
-      return add(sealAead(chunkKey(secret, number, chunk), framed.slice(chunk * piece, (chunk + 1) * piece), aad));
+      return add(sealAead(chunkKey(expander, number, chunk), framed.slice(chunk * piece, (chunk + 1) * piece), aad));
     });
     return [record.mediaType, record.resourceType, record.id, record.version, record.lastUpdated, chunks];
   });
@@ -144,21 +145,23 @@ export function openSegment(
   }
   const secret = extractKey(segmentKey);
   const entries = readManifest(secret, table, manifestBlock);
+  const expander = new Expander(secret);
   let block = 0;
   let offset = 0;
   let left = MAX_SEGMENT_BYTES;
   const bad = () => new Tampered("sealing.08", "The manifest does not describe the blocks.", table.manifest.toString());
+  const names = table.blocks.map(String);
   const records = entries.map(([mediaType, resourceType, id, version, lastUpdated, chunks], number) => {
+    const place = () => `${names[block]} record ${number}`;
     const pieces = chunks.map(([at, from, size], chunk) => {
       if (offset === blocks[block]!.length && block + 1 < blocks.length) [block, offset] = [block + 1, 0];
       if (at !== block || from !== offset || from + size > blocks[block]!.length) throw bad();
       offset = from + size;
       const aad = chunkAad(table.stream, number, chunk, chunk === chunks.length - 1, mediaType);
-      const place = `${table.blocks[block]} record ${number}`;
-      return openAead(chunkKey(secret, number, chunk), blocks[block]!.subarray(from, offset), aad, place);
+      return openAead(chunkKey(expander, number, chunk), blocks[block]!.subarray(from, offset), aad, place);
     });
-    const place = `${table.blocks[block]} record ${number}`;
-    const data = unframe(concatBytes(...pieces), Math.min(left, MAX_RECORD_BYTES), place);
+    const framed = pieces.length === 1 ? pieces[0]! : concatBytes(...pieces);
+    const data = unframe(framed, Math.min(left, MAX_RECORD_BYTES), place);
     left -= data.length;
     return { mediaType, resourceType, id, version, lastUpdated, data };
   });
@@ -200,11 +203,11 @@ export function readDescriptor(bytes: Uint8Array): Descriptor {
 
 function readManifest(secret: Uint8Array, table: Descriptor, block: Uint8Array): Entry[] {
   const place = table.manifest.toString();
-  const framed = openAead(expandKey(secret, "manifest"), block, manifestAad(table.stream), place);
+  const framed = openAead(expandKey(secret, "manifest"), block, manifestAad(table.stream), () => place);
   const text = new TextDecoder("utf-8", { fatal: true });
   const isIndex = (value: unknown) => Number.isInteger(value) && (value as number) >= 0;
   try {
-    const parsed = JSON.parse(text.decode(unframe(framed, MAX_MANIFEST_BYTES, place)));
+    const parsed = JSON.parse(text.decode(unframe(framed, MAX_MANIFEST_BYTES, () => place)));
     const entries: Entry[] = parsed.records;
     const holds =
       Object.keys(parsed).sort().join() === "records,v" &&
@@ -225,8 +228,8 @@ function readManifest(secret: Uint8Array, table: Descriptor, block: Uint8Array):
   throw new Tampered("sealing.08", "The manifest does not describe the blocks.", place);
 }
 
-function chunkKey(secret: Uint8Array, record: number, chunk: number): Uint8Array {
-  return expandKey(secret, "record", uint32(record), uint32(chunk));
+function chunkKey(secret: Expander, record: number, chunk: number): Uint8Array {
+  return secret.expand("record", uint32(record), uint32(chunk));
 }
 
 function chunkAad(stream: Uint8Array, record: number, chunk: number, last: boolean, mediaType: string): Uint8Array {
