@@ -1,4 +1,4 @@
-"""``caremesh correct`` and ``caremesh retract``: what a source does to records that it imported."""
+"""``caremesh correct``, ``retract`` and ``rotate-key``: what members do to records and keys of theirs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ Example: [bold]caremesh correct condition.json[/bold]
 RETRACT = """Say that a segment was entered in error; or erase it under a legal duty, by its code.
 
 Example: [bold]caremesh retract p1 conditions 0[/bold], or with [bold]--duty GDPR:17.1.e[/bold]
+"""
+ROTATE = """Change the key of a member that grants are made to: they open again when patients delegate anew.
+
+Example: [bold]caremesh rotate-key --as practice[/bold]
 """
 Member = Annotated[str, typer.Option("--as", help="The member that imported it.")]
 
@@ -66,3 +70,20 @@ def retract(
         print_json({"category": category, "segment": segment, "status": done})
     else:
         console().print(f"Segment {segment} of {category} is {done}.")
+
+
+def rotate_key(
+    home: Home,
+    member: Annotated[str, typer.Option("--as", help="The member whose key it is.")] = "practice",
+    as_json: AsJson = False,
+) -> None:
+    """Change the key of a member that grants are made to."""
+    from caremesh.node.rotating import rotate_receiving_key
+
+    with opened_mesh(home, quiet=as_json) as mesh:
+        rotate_receiving_key(mesh, member)
+        name = mesh.member(member).home.profile.label
+    if as_json:
+        print_json({"member": name})
+    else:
+        console().print(f"{name} has another key. Patients delegate anew: caremesh wallet redelegate")

@@ -38,6 +38,19 @@ def receiving_key(vault: Vault) -> ReadingKey:
     return ReadingKey.from_secret(_secret(vault, "receiving"))
 
 
+def next_receiving_key(vault: Vault) -> ReadingKey:
+    """The member's next re-encryption key, generated on first use, until ``promote_receiving_key``."""
+    return ReadingKey.from_secret(_secret(vault, "receiving/next"))
+
+
+def promote_receiving_key(vault: Vault) -> ReadingKey:
+    """The next re-encryption key takes the place of the one before, which is destroyed. Raises StorageFailed."""
+    secret = _secret(vault, "receiving/next")
+    vault.put({"receiving": secret})
+    vault.destroy(["receiving/next"])
+    return ReadingKey.from_secret(secret)
+
+
 def hpke_keys(vault: Vault) -> tuple[bytes, bytes]:
     """(private, public) of the member's channel, generated on first use."""
     return hpke_from_seed(_secret(vault, "hpke"))

@@ -7,6 +7,7 @@ said in ``free``; everything else must be refused.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +16,14 @@ import msgspec
 import pytest
 
 from caremesh import codec
+from caremesh.contracts.consent import queries as consents
+from caremesh.contracts.streams import queries as streams
 from caremesh.contracts.streams.messages import PERMIT_DOMAIN
 from caremesh.crypto import envelope
 from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.reencryption import Seal, check_fragment, open_original
 from caremesh.errors import BadInput, CareMeshError
+from caremesh.gateway import gather
 from caremesh.node.founding import CHAIN
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import certificate, channel, custody, inquiry
@@ -352,7 +356,41 @@ def words_of_a_request(case: Case) -> Object:
     return Object(good, read, ("custody", "wallet"))
 
 
+def release(case: Case) -> Object:
+    """As the recipient meets it: nothing is opened with it, and its maker is named."""
+    payer, practice = case.mesh.member("payer"), case.mesh.member("practice").home
+    receipt = case.ask(case.shared.record.items[0].consent)  # type: ignore[attr-defined]
+    segment, consent = case.segments()[0], consents.consent(case.reader, receipt.consent)
+    stream = streams.stream(case.reader, case.stream)
+    assert consent is not None
+    assert stream is not None
+    assert segment.descriptor is not None
+    request = custody.ReleaseRequest(
+        receipt=receipt.id,
+        stream=case.stream,
+        descriptors=[segment.descriptor],
+        custodian=payer.home.did,
+        nonce=os.urandom(16),
+        at=case.clock(),
+    )
+    asked = signed(custody.RELEASE_REQUEST, codec.encode(request), case.doctor.key)
+    [good] = payer.custodian.release(asked)
+    wanted = gather.Wanted(receipt, consent, stream, [segment])
+
+    def read(data: bytes) -> object:
+        answer = custody.read_signed(signed(custody.RELEASE, data, payer.home.node_key))
+        found = gather._checked(wanted, payer.home.did, practice.receiving, request.descriptors, [answer], case.reader)
+        if isinstance(found, gather.Fault):
+            assert found.error.place == found.custodian == payer.home.did
+            raise found.error
+        return found
+
+    plain_good = codec.decode(custody.read_signed(good).payload)
+    return Object(plain_good, read, ("custody", "gateway", "reencryption"), ("at", "log"))
+
+
 OBJECTS = (
+    release,
     profile, share, permit, seal_deposit, reseal_deposit, fragment_deposit, fragment, release_request, stream_request,
     seal_answer, log_answer, descriptor, manifest, seal, wallet_state, index_entry, words_of_a_request,
 )  # fmt: skip

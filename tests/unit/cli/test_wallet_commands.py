@@ -88,6 +88,9 @@ def test_see_grant_narrow_extend_and_take_back(terminal: Terminal) -> None:
     terminal.say("wallet", "extend", share, "--days", "20")
     assert terminal.json("wallet", "shares")[0]["until"] > before
     assert terminal.json("wallet", "redelegate") == {"consents": [], "custodians_missing": 0}
+    terminal.say("rotate-key", "--as", "practice")
+    assert "to be delegated anew" in terminal.say("wallet", "shares")
+    assert len(terminal.json("wallet", "redelegate")["consents"]) == 1
     assert "Taken back" in terminal.say("wallet", "revoke", share)
     assert "revoked" in terminal.say("wallet", "shares")
     assert terminal.refused("wallet", "extend", share, "--days", "9") == "wallet.32"

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
-from caremesh.contracts.members import queries as members
-from caremesh.contracts.members.messages import SetKeys
-from caremesh.crypto.reencryption import ReadingKey
 from caremesh.errors import BadInput, Refused, Unavailable
+from caremesh.node import keystore
 from caremesh.node.mesh import LocalMesh
+from caremesh.node.rotating import rotate_receiving_key
 from caremesh.testing.clock import SettableClock
 from caremesh.types import DAY_S
 from caremesh.wallet.change import Narrower
@@ -151,14 +148,24 @@ def test_a_share_lasts_longer_and_not_shorter(case: Case) -> None:
         case.person.extend(shared.record.id, 20)
 
 
-def rotate(case: Case, member: str) -> None:
-    """A member gets another receiving key, and forgets the old one."""
-    home = case.mesh.member(member).home
-    home.receiving = ReadingKey.from_secret(bytes([1]) + os.urandom(31))
-    known = members.member(case.reader, home.did)
-    assert known is not None
-    keys = replace(known.keys, receiving=home.receiving.public)
-    assert case.mesh.send([home.requester], SetKeys(member=home.did, keys=keys)).result.code == ""
+@pytest.mark.promise("P5")
+def test_a_key_that_is_on_the_ledger_and_not_yet_in_use_is_put_in_use(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(_: object) -> object:
+        raise KeyboardInterrupt
+
+    shared = case.share()
+    with monkeypatch.context() as patch:
+        patch.setattr(keystore, "promote_receiving_key", crash)
+        with pytest.raises(KeyboardInterrupt):
+            rotate_receiving_key(case.mesh, "practice")
+    height = case.mesh.engine.status().height
+    rotate_receiving_key(case.mesh, "practice")
+    assert case.mesh.engine.status().height == height, "the ledger has it already"
+    case.person.redelegate()
+    assert case.read(shared) == [1, 2, 3]
+    assert case.mesh.member("practice").home.vault.names("receiving") == ["receiving"]
 
 
 @pytest.mark.promise("P3")
@@ -167,7 +174,7 @@ def test_a_grantee_changes_its_key_in_the_middle_of_a_consent(case: Case) -> Non
     before = case.consent(shared)
     assert case.person.redelegate() == []
     assert case.consent(shared) == before, "what is current is left alone"
-    rotate(case, "practice")
+    rotate_receiving_key(case.mesh, "practice")
     assert case.person.shares()[0].consents[0].status == "to be delegated anew"
     assert case.refusal(shared) == "gateway.17", "and no custodian is blamed for it"
     assert case.person.redelegate() == []
@@ -182,7 +189,7 @@ def test_a_grantee_changes_its_key_in_the_middle_of_a_consent(case: Case) -> Non
 
 def test_extending_delegates_anew_where_that_is_due(case: Case) -> None:
     shared = case.share(days=2)
-    rotate(case, "practice")
+    rotate_receiving_key(case.mesh, "practice")
     case.person.extend(shared.record.id, 9)
     assert case.person.shares()[0].consents[0].status == "active"
     assert case.read(shared) == [1, 2, 3]
@@ -191,7 +198,7 @@ def test_extending_delegates_anew_where_that_is_due(case: Case) -> None:
 @pytest.mark.promise("P10")
 def test_a_delegation_anew_is_acknowledged_before_the_ledger_hears_of_it(case: Case) -> None:
     shared = case.share()
-    rotate(case, "practice")
+    rotate_receiving_key(case.mesh, "practice")
     one, two, _ = sorted(case.mesh.custodians)
     before = case.consent(shared)
     with pytest.raises(Unavailable, match=r"wallet\.22"):
@@ -211,7 +218,7 @@ def test_a_pending_fragment_of_an_earlier_delegation_is_forgotten(case: Case) ->
     terms = case.person.terms("practice", ["conditions"], days=3)
     shared = case.wallet.share(terms, case.ledger, case.mesh.engine.status().height, case.sponsor, silent)
     [old] = case.wallet.state.pending
-    rotate(case, "practice")
+    rotate_receiving_key(case.mesh, "practice")
     case.wallet.redelegate(case.ledger, case.sponsor, silent)
     [new] = case.wallet.state.pending
     assert (new.consent, new.what != old.what) == (shared.record.items[0].consent, True)

@@ -165,12 +165,15 @@ def test_nobody_confirms_what_the_ledger_does_not_say(case: Case) -> None:
     for did in (*case.mesh.custodians, case.did("hospital")):
         with pytest.raises(Refused, match=r"custodian\.23"):
             case.mesh.confirm_erased(did, case.stream, 0)
+    for custodian in case.mesh.custodians.values():
+        for segment in (0, 7):
+            with pytest.raises(Refused, match=r"custodian\.23"):
+                custodian.confirm_erased(case.stream, segment)
     assert case.mesh.member("hospital").home.did not in case.mesh.custodians
     with pytest.raises(Refused, match=r"custodian\.23"):
         case.mesh.confirm_erased(case.did("hospital"), case.stream, 7)
     found = confirmations(case.reader, case.stream, 0, case.mesh)
     assert {code for _, code in found.faults} == {"custodian.23"}
-    assert case.mesh.confirm_erased.__self__ is case.mesh
     case.wallet.erase(case.stream, 0, case.ledger, case.sponsor)
     assert case.mesh.confirm_erased(case.did("practice"), case.stream, 0) == [], "it keeps none of it"
 

@@ -126,12 +126,12 @@ def test_one_keeper_away_or_lying_changes_nothing(known: Case, number: int, lie:
 
     def tampered(data: bytes | None) -> bytes | None:
         signed = custody.read_signed(data or b"")
-        return codec.encode(replace(signed, signature=signed.signature[:-1] + b"\0"))
+        return codec.encode(replace(signed, signature=bytes([signed.signature[0] ^ 1]) + signed.signature[1:]))
 
     def resigned(data: bytes | None) -> bytes | None:
         entry = index.read(data or b"")
         stranger = SigningKey.generate()
-        forged = replace(entry, locator=stranger.public, version=10**6)
+        forged = replace(entry, locator=stranger.public)
         return codec.encode(custody.sign_payload(index.INDEX, forged, stranger))
 
     lies: dict[str, tuple[Callable[[bytes | None], bytes | None], str]] = {
