@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from caremesh.cli.output import AsJson, Home, console, print_json, print_table
+from caremesh.cli.output import AsJson, Home, console, print_json
 from caremesh.cli.sharing import Days, Existing, share_bytes
 from caremesh.cli.wallet import WalletPath, open_person, opened_mesh
 
@@ -76,9 +76,13 @@ def requests(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> 
     if as_json:
         print_json(rows)
         return
-    columns = ["request", "who asks", "what", "for", "to the end of", "why", "status"]
-    cells = [[", ".join(cell) if isinstance(cell, list) else str(cell) for cell in row.values()] for row in rows]
-    print_table("Requests", columns, cells)
+    if not rows:
+        console().print("Nobody asks for anything.")
+    for row in rows:
+        what = f"{row['category']}, for {', '.join(row['purposes'])}, to the end of {row['until']}"
+        console().print(f"[bold]{row['who']}[/bold] asks for {what}: {row['status']}", soft_wrap=True)
+        console().print(f"    {row['why']}", markup=False)
+        console().print(f"    request {row['request']}", soft_wrap=True)
 
 
 def accept(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -120,18 +121,19 @@ def shares(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> No
     if as_json:
         print_json(rows)
         return
-    columns = ["share", "with", "what", "status", "which", "for", "to the end of"]
-    print_table(
-        "Shared",
-        columns,
-        [
+    if not rows:
+        console().print("Nothing is shared.")
+    for share, held in groupby(rows, key=lambda row: str(row["share"])):
+        consents = list(held)
+        print_table(
+            f"{consents[0]['with']}, share {share}",
+            ["what", "status", "which", "for", "to the end of"],
             [
-                str(row["share"]), str(row["with"]), str(row["category"]), str(row["status"]), str(row["scope"]),
-                ", ".join(row["purposes"]), str(row["until"]),
-            ]
-            for row in rows
-        ],
-    )  # fmt: skip
+                [str(row[name]) for name in ("category", "status", "scope")]
+                + [", ".join(row["purposes"]), str(row["until"])]
+                for row in consents
+            ],
+        )
 
 
 def narrow(
