@@ -365,9 +365,7 @@ def test_what_the_ledger_refuses_is_said_and_tried_again(source: Source, mesh: L
     assert source.import_bundle(bundle(patient_entry(patient))).settled == 1
 
 
-def test_seals_are_left_all_together_in_no_order(
-    source: Source, mesh: LocalMesh, person: Person, patient: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_seals_are_left_all_together_in_no_order(source: Source, patient: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What arrives together says nothing about which streams belong together; one that is spoilt keeps none back."""
     calls: list[int] = []
     shuffled: list[int] = []
