@@ -130,11 +130,13 @@ def _sync_of_folder(folder: Path) -> Callable[[], None]:
 
 def _each(calls: Sequence[Callable[[], None]]) -> None:
     """All calls, at once when there are several. Raises what the first of them that failed raised, after all ended."""
-    if len(calls) == 1:
-        calls[0]()
+    if not calls:
         return
-    futures = [_threads(os.getpid()).submit(call) for call in calls]
-    errors = [future.exception() for future in futures]
+    futures = [_threads(os.getpid()).submit(call) for call in calls[1:]]
+    try:
+        calls[0]()
+    finally:
+        errors = [future.exception() for future in futures]
     for error in errors:
         if error is not None:
             raise error

@@ -56,7 +56,6 @@ class Keeping:
         self._vault = vault
         self._me = me
         self._fragments: defaultdict[ConsentId, set[str]] = defaultdict(set)
-        self._seals: defaultdict[StreamId, set[str]] = defaultdict(set)
         self._due: list[tuple[Seconds, ConsentId]] = []
         """A heap: when to look at which consent again."""
         self._pending: dict[str, Seconds] = {}
@@ -64,7 +63,6 @@ class Keeping:
         for name in vault.names(_FRAGMENT):
             self._fragments[_owner_in(name)].add(name)
         for name in vault.names(_SEAL):
-            self._seals[_owner_in(name)].add(name)
             self._pending[name] = self._seal(name).at
 
     def put_fragment(self, deposit: FragmentDeposit, at: Seconds) -> None:
@@ -84,14 +82,12 @@ class Keeping:
         """Keep seals, durably, all or none."""
         named = {_seal_name(deposit.stream, codec.cid_of_cbor(deposit.descriptor)): deposit for deposit in deposits}
         self._vault.put({name: codec.encode(_KeptSeal(at, deposit)) for name, deposit in named.items()})
-        for name, deposit in named.items():
-            self._seals[deposit.stream].add(name)
-            self._pending[name] = at
+        self._pending.update(dict.fromkeys(named, at))
 
     def seal(self, stream: StreamId, descriptor: CID) -> SealDeposit | None:
         """The seal of a descriptor, with the permit under which it was deposited."""
         name = _seal_name(stream, descriptor)
-        return self._seal(name).deposit if name in self._seals[stream] else None
+        return self._seal(name).deposit if self._vault.has(name) else None
 
     def sweep(
         self,
@@ -117,7 +113,7 @@ class Keeping:
                 ended.append(consent_id)
         segments = []
         for stream in sorted(set(streams)):
-            for name in sorted(self._seals[stream]):
+            for name in self._vault.names(f"{_SEAL}{stream.hex()}/"):
                 index = records.index_of(reader, stream, _descriptor_in(name))
                 if index is None:
                     continue
@@ -129,13 +125,15 @@ class Keeping:
         gone += self._never_registered(reader, now, ttl_s)
         self._vault.destroy(gone)
         for name in gone:
-            (self._fragments if name.startswith(_FRAGMENT) else self._seals)[_owner_in(name)].discard(name)
+            if name.startswith(_FRAGMENT):
+                self._fragments[_owner_in(name)].discard(name)
         return Destroyed(ended, segments)
 
     def sweep_all(self, reader: Reader, now: Seconds) -> Destroyed:
         """Look at everything that is kept: after a start, and when events were missed."""
         self._due = []
-        return self.sweep(reader, now, changed=list(self._fragments), redelegated=(), streams=list(self._seals))
+        streams = {_owner_in(name) for name in self._vault.names(_SEAL)}
+        return self.sweep(reader, now, changed=list(self._fragments), redelegated=(), streams=streams)
 
     def _over(self, reader: Reader, consent_id: ConsentId, now: Seconds, ttl_s: Seconds, *, anew: bool) -> list[str]:
         """The names of a consent's fragments that are of no more use; notes when to look at the others again."""

@@ -31,21 +31,15 @@ class ChunkCipher:
 
     def seal(self, record: int, chunk: int, media_type: str, plaintext: bytes, *, last: bool) -> bytes:
         """Ciphertext of one chunk. Each (record, chunk) of a segment is sealed once."""
-        return seal_aead(self._key(record, chunk), plaintext, self._aad(record, chunk, media_type, last=last))
+        suffix = self._media_types.get(media_type) or self._suffix(media_type)
+        key = expand_info(self._secret, _KEY_INFO.pack(6, b"record", 4, record, 4, chunk))
+        return seal_aead(key, plaintext, self._stream + _AAD_MIDDLE.pack(4, record, 4, chunk, 1, last) + suffix)
 
     def open(self, record: int, chunk: int, media_type: str, ciphertext: bytes, *, last: bool) -> bytes:
         """Plaintext of one chunk. Raises Tampered envelope.02; the caller, who knows the block, names it."""
-        # As ``_key`` and ``_aad``, for thousands at once.
         suffix = self._media_types.get(media_type) or self._suffix(media_type)
         key = expand_info(self._secret, _KEY_INFO.pack(6, b"record", 4, record, 4, chunk))
         return open_aead(key, ciphertext, self._stream + _AAD_MIDDLE.pack(4, record, 4, chunk, 1, last) + suffix, "")
-
-    def _key(self, record: int, chunk: int) -> bytes:
-        return expand_info(self._secret, _KEY_INFO.pack(6, b"record", 4, record, 4, chunk))
-
-    def _aad(self, record: int, chunk: int, media_type: str, *, last: bool) -> bytes:
-        suffix = self._media_types.get(media_type) or self._suffix(media_type)
-        return self._stream + _AAD_MIDDLE.pack(4, record, 4, chunk, 1, last) + suffix
 
     def _suffix(self, media_type: str) -> bytes:
         found = self._media_types[media_type] = length_prefixed(media_type.encode())

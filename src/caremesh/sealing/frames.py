@@ -42,8 +42,8 @@ class Framer:
     def frame(self, data: bytes) -> bytes:
         """The padded frame of a record's original bytes."""
         packed = self._compressor.compress(data)
-        length = _LENGTH_BYTES + len(packed)
-        return len(packed).to_bytes(_LENGTH_BYTES, "big") + packed + bytes(padded_length(length) - length)
+        length = len(packed)
+        return (length.to_bytes(_LENGTH_BYTES, "big") + packed).ljust(padded_length(_LENGTH_BYTES + length), b"\0")
 
     def unframe(self, frame: bytes, limit: int) -> bytes:
         """A record's original bytes, at most ``limit`` of them. The caller names the place of an error.

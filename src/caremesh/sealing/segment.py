@@ -128,11 +128,15 @@ def seal_segment(
     cipher = ChunkCipher(secret, stream)
     entries = []
     for i, record in enumerate(records):
-        pieces = _pieces(framer.frame(record.data))
-        chunks = [
-            packer.add(cipher.seal(i, chunk, record.media_type, piece, last=chunk == len(pieces) - 1))
-            for chunk, piece in enumerate(pieces)
-        ]
+        frame = framer.frame(record.data)
+        if len(frame) <= _PIECE_BYTES:  # nearly every one
+            chunks = [packer.add(cipher.seal(i, 0, record.media_type, frame, last=True))]
+        else:
+            pieces = _pieces(frame)
+            chunks = [
+                packer.add(cipher.seal(i, chunk, record.media_type, piece, last=chunk == len(pieces) - 1))
+                for chunk, piece in enumerate(pieces)
+            ]
         entries.append(
             Entry(record.media_type, record.resource_type, record.id, record.version, record.last_updated, chunks)
         )
@@ -287,12 +291,15 @@ def _check_records(records: Sequence[RecordToSeal]) -> None:
         if len(record.data) > MAX_RECORD_BYTES:
             raise BadInput(errors.TOO_MUCH, f"record {i}")
         texts = (record.media_type, record.resource_type, record.id, record.version, record.last_updated)
-        if max(map(len, texts)) > _LONGEST_TEXT or not _is_unicode("".join(texts)):
+        whole = "".join(texts)
+        if (len(whole) > _LONGEST_TEXT and max(map(len, texts)) > _LONGEST_TEXT) or not _is_unicode(whole):
             raise BadInput(errors.BAD_RECORD, f"record {i}")
 
 
 def _is_unicode(text: str) -> bool:
     """Whether UTF-8 can spell it: JSON can smuggle lone surrogates into a Python string."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -306,8 +313,6 @@ def _check_key(segment_key: bytes, table: Descriptor, name: str) -> None:
 
 
 def _pieces(frame: bytes) -> list[bytes]:
-    if len(frame) <= _PIECE_BYTES:
-        return [frame]
     return [frame[at : at + _PIECE_BYTES] for at in range(0, len(frame), _PIECE_BYTES)]
 
 

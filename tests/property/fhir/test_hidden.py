@@ -153,3 +153,9 @@ def test_a_resource_that_is_restricted_by_what_it_is(kind: str) -> None:
         assert placed(record | {"contained": [{"resourceType": "Organization"}]}) in OPEN
     nested = {"resourceType": "Bundle", "entry": [{"resource": inner}]}
     assert placed(OPEN_RECORDS[0] | {"contained": [nested]}) in SENSITIVE
+
+
+def test_a_resource_where_fhir_has_none_is_found_all_the_same() -> None:
+    odd = {"resourceType": "Condition", "odd": {"resource": {"resourceType": "MolecularSequence"}}}
+    assert placed(odd) == "genetics"
+    assert placed({"resourceType": "Condition", "odd": {"resource": {"resourceType": "Organization"}}}) == "conditions"

@@ -283,6 +283,16 @@ def test_without_hard_links_an_empty_file_marks_a_block(
     assert not again.has(NAME)
 
 
+def test_a_disk_that_makes_no_second_name_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "link", broken)
+    with pytest.raises(StorageFailed, match=r"storage\.01"):
+        FilesystemBlocks(tmp_path).put_all(ONE, BOTH)
+    assert files_of(tmp_path) == []
+
+
 def test_files_are_synced_in_groups_and_an_error_of_any_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

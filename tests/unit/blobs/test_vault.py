@@ -215,6 +215,16 @@ def test_swapped_objects_are_noticed(tmp_path: Path) -> None:
         Vault(tmp_path, KEY).get("a")
 
 
+@pytest.mark.promise("P6")
+def test_a_table_in_the_place_of_the_other_does_not_count(tmp_path: Path) -> None:
+    """The next write would go over the only one there is."""
+    Vault(tmp_path, KEY).put({"a": b"data"})
+    Vault(tmp_path, KEY)
+    (tmp_path / "keys.0").rename(tmp_path / "keys.1")
+    with pytest.raises(Tampered, match=r"vault\.01"):
+        Vault(tmp_path, KEY)
+
+
 def test_another_key_does_not_open_it(tmp_path: Path) -> None:
     Vault(tmp_path, KEY)
     with pytest.raises(Tampered, match=r"vault\.01"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -12,11 +13,13 @@ import pytest
 
 from caremesh.consensus.interface import Committed
 from caremesh.crypto.hashes import sha256
+from caremesh.custodian import errors
 from caremesh.errors import BadInput, ErrorCode, Refused, StorageFailed, Unavailable
 from caremesh.fhir.entries import DIRECTORY_TYPES
 from caremesh.fhir.references import Condition, identifier_digest
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing.segment import open_segment
+from caremesh.source import registering
 from caremesh.source.importer import NotImported, Source
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import Person
@@ -343,6 +346,49 @@ def test_part_of_a_batch_registered_is_completed(source: Source, mesh: LocalMesh
     report = restarted.import_bundle(data)
     assert (report.settled, report.records, report.unchanged) == (1, {}, 2)
     assert len(held(restarted, mesh, patient)) == 2
+
+
+def test_what_the_ledger_refuses_is_said_and_tried_again(source: Source, mesh: LocalMesh, patient: str) -> None:
+    class Refusing:
+        def submit_batches(self, batches: Mapping[bytes, Sequence[bytes]]) -> dict[bytes, list[Any]]:
+            return {name: [SimpleNamespace(code="streams.08") for _ in rows] for name, rows in batches.items()}
+
+        def reader(self) -> Any:
+            return ledger.reader()
+
+    ledger = source._registrar._ledger
+    source._registrar._ledger = Refusing()
+    with pytest.raises(Refused, match=r"source\.03.*streams\.08"):
+        source.import_bundle(bundle(patient_entry(patient)))
+    assert held(source, mesh, patient) == []
+    source._registrar._ledger = ledger
+    assert source.import_bundle(bundle(patient_entry(patient))).settled == 1
+
+
+def test_seals_are_left_all_together_in_no_order(source: Source, patient: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What arrives together says nothing about which streams belong together; one that is spoilt keeps none back."""
+    calls: list[int] = []
+    shuffled: list[int] = []
+
+    class Spoilt:
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def deposit_seals(self, deposits: Sequence[bytes]) -> list[bytes]:
+            calls.append(len(deposits))
+            if len(deposits) > 1:
+                raise Refused(errors.NOT_DEPOSITABLE)
+            return list(self._inner.deposit_seals(deposits))
+
+    monkeypatch.setattr(registering._SHUFFLE, "shuffle", lambda rows: shuffled.append(len(rows)))
+    ways = dict(source._registrar._custodians)
+    source._registrar._custodians = {did: Spoilt(way) for did, way in ways.items()}
+    rows = [json.dumps({"resourceType": "Patient", "id": patient}), json.dumps(condition(patient, 1))]
+    report = source.import_lines(iter(["\n".join(rows).encode()]))
+    assert (report.segments, shuffled, calls) == (2, [2], [2, 1, 1] * 3)
+    source._registrar._custodians = ways
+    assert source.import_bundle(json.dumps(condition(patient, 2)).encode()).segments == 1
+    assert calls == [2, 1, 1] * 3
 
 
 def test_with_too_few_custodians_nothing_is_registered(source: Source, mesh: LocalMesh, patient: str) -> None:
