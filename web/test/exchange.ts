@@ -29,7 +29,7 @@ const parts = given.reencryptions.map((bytes: string, at: number) => ({ place: `
 const keys = { verifying: hex(given.verifying), delegating: reading.publicKey };
 for (const fragment of given.fragments) checkFragment(hex(fragment), { ...keys, receiving: receiving.publicKey });
 const segmentKey = openWith(receiving, seal, parts, keys);
-const opened = openSegment(segmentKey, hex(given.descriptor), (cid) => hex(given.blocks[cid]));
+const opened = await openSegment(segmentKey, hex(given.descriptor), (cid) => hex(given.blocks[cid]));
 const heard = await hpkeOpen(hex(given.hpke.private), hex(given.hpke.sealed), hex(given.hpke.info), new Uint8Array());
 
 // What Python opens.

@@ -19,7 +19,7 @@ const taken: number[] = [];
 let opened = 0;
 for (let run = 0; run < given.runs + given.warm; run++) {
   const started = performance.now();
-  const records = openSegment(openWith(receiving, seal, parts, keys), descriptor, (cid) => blocks.get(cid)!);
+  const records = await openSegment(openWith(receiving, seal, parts, keys), descriptor, (cid) => blocks.get(cid)!);
   opened = records.map((record) => JSON.parse(text.decode(record.data))).length;
   if (run >= given.warm) taken.push(performance.now() - started);
 }

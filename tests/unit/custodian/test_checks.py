@@ -26,6 +26,7 @@ from caremesh.custodian.checks import Head
 from caremesh.errors import Refused
 from caremesh.gateway.ask import Asked
 from caremesh.sealing.custody import FragmentDeposit, ReleaseRequest
+from caremesh.wallet import state as states
 from tests.support.clinic import BASIS, Clinic
 
 pytestmark = pytest.mark.slow
@@ -187,3 +188,16 @@ def test_a_member_or_a_person_that_is_gone_gets_nothing(clinic: Asking) -> None:
     assert checks.check_permission(clinic.head, asserted, me, clinic.clock()) == consent
     clinic.mesh.send([regulator], Suspend(member=clinic.practice.home.did))
     assert code(lambda: checks.check_permission(clinic.head, asserted, me, clinic.clock())) == "custodian.06"
+
+
+@pytest.mark.promise("P6")
+def test_descriptor_and_seal_are_those_of_the_ledger(clinic: Asking) -> None:
+    [located] = [each for each in states.streams(clinic.patient.wallet.state) if each.stream.category == "vital-signs"]
+    [segment] = records.segments(clinic.head.reader, located.stream.id)
+    assert segment.descriptor is not None
+    kept = next(iter(clinic.mesh.custodians.values()))._keeping.seal(located.stream.id, segment.descriptor)
+    assert kept is not None
+    checks.check_seal(segment, kept.descriptor, kept.seal)
+    other = replace(kept.seal, ciphertext=kept.seal.ciphertext + b"?")
+    for descriptor, seal in ((kept.descriptor + b"?", kept.seal), (kept.descriptor, other)):
+        assert code(lambda d=descriptor, s=seal: checks.check_seal(segment, d, s)) == "custodian.13"  # type: ignore[misc]

@@ -23,6 +23,22 @@ export function openAead(key: Uint8Array, ciphertext: Uint8Array, aad: Uint8Arra
   }
 }
 
+/** As `openAead`, by the platform's own AES: for thousands at once. Rejects with Tampered envelope.02. */
+export async function openAeadSoon(
+  key: Uint8Array,
+  ciphertext: Uint8Array,
+  aad: Uint8Array,
+  place: () => string,
+): Promise<Uint8Array> {
+  const how = { name: "AES-GCM", iv: NONCE, additionalData: aad as BufferSource };
+  try {
+    const once = await crypto.subtle.importKey("raw", key as BufferSource, "AES-GCM", false, ["decrypt"]);
+    return new Uint8Array(await crypto.subtle.decrypt(how, once, ciphertext as BufferSource));
+  } catch {
+    throw new Tampered("envelope.02", "These sealed bytes were changed, or belong to another key or place.", place());
+  }
+}
+
 const suite = () => new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
 
 /** The 1,216 bytes of the public key of a 32-byte seed (MLKEM768-X25519). */

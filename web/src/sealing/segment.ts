@@ -4,7 +4,7 @@ import { CID } from "multiformats/cid";
 import { create as digestOf } from "multiformats/hashes/digest";
 
 import { concatBytes, equal, lengthPrefixed, uint32 } from "../crypto/bytes.ts";
-import { openAead, sealAead } from "../crypto/envelope.ts";
+import { openAead, openAeadSoon, sealAead } from "../crypto/envelope.ts";
 import { derive, Expander, expandKey, extractKey, sha256 } from "../crypto/keys.ts";
 import { type Seal, sealHash, sealTo } from "../crypto/reencryption.ts";
 import { BadInput, Tampered } from "../errors.ts";
@@ -15,6 +15,8 @@ const TAG_BYTES = 16;
 const MAX_RECORDS = 4096;
 const MAX_BLOCKS = 512;
 const MAX_RECORD_BYTES = 64 * 1024 * 1024;
+/** Records that are decrypted side by side. */
+const AT_ONCE = 256;
 const MAX_SEGMENT_BYTES = 256 * 1024 * 1024;
 const MAX_MANIFEST_BYTES = 8 * 1024 * 1024;
 const RAW = 0x55;
@@ -121,11 +123,11 @@ export function sealSegment(
 }
 
 /** All records of a segment in their order, each block checked against its CID; all or none. */
-export function openSegment(
+export async function openSegment(
   segmentKey: Uint8Array,
   descriptor: Uint8Array,
   fetch: (cid: string) => Uint8Array,
-): RecordToSeal[] {
+): Promise<RecordToSeal[]> {
   const table = readDescriptor(descriptor);
   const name = cidOf(descriptor, cbor.code).toString();
   if (!equal(derive(segmentKey, "commit"), table.commitment)) {
@@ -151,21 +153,32 @@ export function openSegment(
   let left = MAX_SEGMENT_BYTES;
   const bad = () => new Tampered("sealing.08", "The manifest does not describe the blocks.", table.manifest.toString());
   const names = table.blocks.map(String);
-  const records = entries.map(([mediaType, resourceType, id, version, lastUpdated, chunks], number) => {
-    const place = () => `${names[block]} record ${number}`;
-    const pieces = chunks.map(([at, from, size], chunk) => {
+  const sealed = entries.map(([mediaType, , , , , chunks], number) =>
+    chunks.map(([at, from, size], chunk) => {
       if (offset === blocks[block]!.length && block + 1 < blocks.length) [block, offset] = [block + 1, 0];
       if (at !== block || from !== offset || from + size > blocks[block]!.length) throw bad();
       offset = from + size;
+      const place = () => `${names[at]} record ${number}`;
       const aad = chunkAad(table.stream, number, chunk, chunk === chunks.length - 1, mediaType);
-      return openAead(chunkKey(expander, number, chunk), blocks[block]!.subarray(from, offset), aad, place);
-    });
-    const framed = pieces.length === 1 ? pieces[0]! : concatBytes(...pieces);
-    const data = unframe(framed, Math.min(left, MAX_RECORD_BYTES), place);
-    left -= data.length;
-    return { mediaType, resourceType, id, version, lastUpdated, data };
-  });
+      return { key: chunkKey(expander, number, chunk), ciphertext: blocks[at]!.subarray(from, offset), aad, place };
+    }),
+  );
   if (block !== blocks.length - 1 || offset !== blocks[block]!.length) throw bad();
+  const records: RecordToSeal[] = [];
+  for (let first = 0; first < entries.length; first += AT_ONCE) {
+    const opened = await Promise.all(
+      sealed
+        .slice(first, first + AT_ONCE)
+        .map((pieces) => Promise.all(pieces.map((p) => openAeadSoon(p.key, p.ciphertext, p.aad, p.place)))),
+    );
+    for (const [at, pieces] of opened.entries()) {
+      const [mediaType, resourceType, id, version, lastUpdated] = entries[first + at]!;
+      const framed = pieces.length === 1 ? pieces[0]! : concatBytes(...pieces);
+      const data = unframe(framed, Math.min(left, MAX_RECORD_BYTES), sealed[first + at]!.at(-1)!.place);
+      left -= data.length;
+      records.push({ mediaType, resourceType, id, version, lastUpdated, data });
+    }
+  }
   return records;
 }
 
