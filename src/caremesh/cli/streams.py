@@ -102,19 +102,23 @@ def certificate(
 
 
 def keep(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None:
-    """Leave the wallet's index, encrypted, with the three members that keep it. Every act does this by itself.
+    """Leave what is still to be left: fragments with custodians, and the wallet's encrypted index with three members.
+
+    Every act does this by itself; this is for when one of them was away.
 
     Example: caremesh wallet keep
     """
     with opened_mesh(home, quiet=as_json) as mesh:
-        missing = open_person(mesh, home, wallet).keep()
-        rows = [{"member": mesh.name_of(did), "code": code} for did, code in missing]
+        person = open_person(mesh, home, wallet)
+        fragments = [{"member": mesh.name_of(entry.custodian), "code": entry.code} for entry in person.deposit_again()]
+        indexes = [{"member": mesh.name_of(did), "code": code} for did, code in person.keep()]
     if as_json:
-        print_json({"missing": rows})
+        print_json({"fragments_missing": fragments, "index_missing": indexes})
         return
-    for row in rows:
-        console().print(f"[yellow]{row['member']} has not taken it: {row['code']}[/yellow]")
-    if not rows:
+    for what, rows in (("a fragment", fragments), ("the index", indexes)):
+        for row in rows:
+            console().print(f"[yellow]{row['member']} has not taken {what}: {row['code']}[/yellow]")
+    if not indexes:
         console().print("Three members keep your index; none of them can read it. The 24 words bring it back.")
 
 

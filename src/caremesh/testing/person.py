@@ -155,6 +155,12 @@ class Person:
             self._kept = self.wallet.state.version
         return self.index_missing
 
+    def deposit_again(self) -> list[Missing]:
+        """Leave the fragments that custodians have not acknowledged yet; those that they still have not."""
+        missing = self.wallet.deposit_again(self.ledger.reader(), self._mesh)
+        self.keep()
+        return missing
+
     def shares(self) -> list[Standing]:
         """Every share, and where its consents stand."""
         return look_at(self.wallet.state, self.ledger.reader(), self._mesh.clock())

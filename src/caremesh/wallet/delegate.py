@@ -15,14 +15,15 @@ from msgspec import Struct
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import FragmentCommitment
 from caremesh.contracts.consent.queries import Consent
+from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.queries import Member
 from caremesh.crypto.reencryption import make_fragments
-from caremesh.errors import CareMeshError, Tampered, Unavailable
+from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
 from caremesh.ledger.state import Reader
 from caremesh.sealing import custody
 from caremesh.sealing.custody import Acknowledgement, FragmentDeposit
 from caremesh.types import ConsentId, Count, Did, Digest, ReencryptionKey
-from caremesh.wallet.errors import NOT_ACKNOWLEDGED, OTHER_ACKNOWLEDGEMENT
+from caremesh.wallet.errors import NOT_ACKNOWLEDGED, OTHER_ACKNOWLEDGEMENT, UNKNOWN_MEMBER
 from caremesh.wallet.members import active_member
 from caremesh.wallet.ports import Custodians
 from caremesh.wallet.standing import Standing
@@ -51,7 +52,7 @@ def delegate(
 ) -> Delegation:
     """Fragments of a stream's reading key towards ``receiving``, one for each of the stream's custodians, in order.
 
-    Raises Refused wallet.13, wallet.14; BadInput reencryption.02, reencryption.04.
+    Raises Refused wallet.13; BadInput reencryption.02, reencryption.04.
     """
     verifying, fragments = make_fragments(
         located.keys.reading(where.epoch), receiving, where.threshold, len(where.custodians)
@@ -142,6 +143,7 @@ def check_acknowledgement(reader: Reader, custodian: Did, what: Digest, answer: 
 
 def _try(reader: Reader, pending: PendingDeposit, custodians: Custodians) -> Missing | None:
     try:
+        active_member(reader, pending.custodian)  # one that is suspended gets its fragment when it is back
         answer = custodians.deposit(pending.custodian, pending.sealed)
         check_acknowledgement(reader, pending.custodian, pending.what, answer)
     except CareMeshError as error:
@@ -151,7 +153,9 @@ def _try(reader: Reader, pending: PendingDeposit, custodians: Custodians) -> Mis
 
 def _sealed(reader: Reader, deposit_: FragmentDeposit, located: Located, where: Standing) -> PendingDeposit:
     signed = custody.sign_payload(custody.FRAGMENT_DEPOSIT, deposit_, located.keys.signing(where.rotation))
-    custodian = active_member(reader, deposit_.custodian)
+    custodian = members.member(reader, deposit_.custodian)
+    if custodian is None:
+        raise Refused(UNKNOWN_MEMBER, deposit_.custodian)
     return PendingDeposit(
         consent=deposit_.consent,
         custodian=deposit_.custodian,

@@ -142,7 +142,7 @@ def test_new_epoch_drop_correct_retract_and_erase(terminal: Terminal, tmp_path: 
 @pytest.mark.promise("P9")
 def test_the_phrase_brings_the_wallet_back_from_its_keepers(terminal: Terminal, tmp_path: Path) -> None:
     terminal.say("wallet", "share", "conditions", "--days", "9")
-    assert terminal.json("wallet", "keep") == {"missing": []}
+    assert terminal.json("wallet", "keep") == {"fragments_missing": [], "index_missing": []}
     assert "Three members keep your index" in terminal.say("wallet", "keep")
     terminal.environment["CAREMESH_PHRASE"] = " ".join(terminal.phrase)  # type: ignore[attr-defined]
     other = str(tmp_path / "again.wallet")

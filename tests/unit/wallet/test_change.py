@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from caremesh.contracts.members.messages import Reinstate, Suspend
 from caremesh.errors import BadInput, Refused, Unavailable
 from caremesh.node import keystore
 from caremesh.node.mesh import LocalMesh
@@ -233,3 +234,19 @@ def test_changes_of_several_streams_travel_apart(case: Case) -> None:
     raws = [raw for block in case.mesh.engine.blocks(before + 1) for raw in block.txs]
     named = [[item.category for item in shared.record.items if item.consent in raw] for raw in raws]
     assert sorted(named) == sorted([[name] for name in categories])
+
+
+@pytest.mark.promise("P10")
+def test_a_suspended_custodian_does_not_hold_up_a_grant_and_gets_its_fragment_later(case: Case) -> None:
+    regulator, payer = case.mesh.member("regulator").home.requester, case.did("payer")
+    assert case.mesh.send([regulator], Suspend(member=payer)).code == ""
+    try:
+        shared = case.share()
+        assert [(entry.custodian, entry.code) for entry in shared.missing] == [(payer, "wallet.14")]
+        assert case.fragments(shared.record.items[0].consent) == 2, "it is not even sent one"
+        assert case.read(shared) == [1, 2, 3]
+    finally:
+        assert case.mesh.send([regulator], Reinstate(member=payer)).code == ""
+    assert case.person.deposit_again() == []
+    assert case.fragments(shared.record.items[0].consent) == 3
+    assert case.wallet.state.pending == []
