@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,21 +13,7 @@ from caremesh.node.mesh import LocalMesh
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.main_job import MainJob
 from caremesh.types import DAY_S
-
-MIN_CHARACTERS = 12
-"""Shorter texts turn up in random bytes and in words of the protocol."""
-
-
-def texts(value: Any) -> Iterator[str]:
-    """Every text of a FHIR resource."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from texts(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from texts(item)
+from tests.support.canaries import MIN_CHARACTERS, texts
 
 
 @pytest.fixture(scope="module")

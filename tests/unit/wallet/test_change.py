@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from caremesh.contracts.members.messages import Reinstate, Suspend
 from caremesh.errors import BadInput, Refused, Unavailable
 from caremesh.node import keystore
-from caremesh.node.mesh import LocalMesh
 from caremesh.node.rotating import rotate_receiving_key
-from caremesh.testing.clock import SettableClock
 from caremesh.types import DAY_S
 from caremesh.wallet.change import Narrower
 from caremesh.wallet.templates import TEMPLATES, period
@@ -20,20 +15,6 @@ from tests.support.case import Case
 from tests.support.patient import Way
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMesh]:
-    with LocalMesh(tmp_path_factory.mktemp("change") / "mesh", SettableClock()) as made:
-        yield made
-
-
-@pytest.fixture
-def case(mesh: LocalMesh, tmp_path: Path) -> Case:
-    made = Case(mesh, tmp_path)
-    made.add(1, 2)
-    made.add(3)
-    return made
 
 
 @pytest.mark.promise("P2")

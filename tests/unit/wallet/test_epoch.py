@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -15,12 +14,10 @@ from caremesh.contracts.streams import queries as streams
 from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.reencryption import open_original, seal_to
 from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
-from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import custody
 from caremesh.sealing.custody import ReleaseRequest, ResealDeposit
 from caremesh.sealing.descriptor import read_descriptor
 from caremesh.sealing.segment import open_segment, seal_anew
-from caremesh.testing.clock import SettableClock
 from caremesh.types import DAY_S
 from caremesh.wallet import state as states
 from caremesh.wallet.enrol import Writing
@@ -31,21 +28,6 @@ from tests.support.case import CATEGORIES, PASSPHRASE, Case
 from tests.support.patient import Way
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMesh]:
-    with LocalMesh(tmp_path_factory.mktemp("epoch") / "mesh", SettableClock()) as made:
-        yield made
-
-
-@pytest.fixture
-def case(mesh: LocalMesh, tmp_path: Path) -> Case:
-    made = Case(mesh, tmp_path)
-    made.add(1, 2)
-    made.add(3)
-    mesh.confirmations.clear()
-    return made
 
 
 def writing(case: Case) -> Writing:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from msgspec.structs import replace
 
@@ -13,12 +10,10 @@ from caremesh.contracts.records import queries as records
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
 from caremesh.node import erasures
-from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import certificate, custody
 from caremesh.sealing.certificate import Certificate
 from caremesh.sealing.custody import ErasureConfirmation
 from caremesh.sealing.descriptor import read_descriptor
-from caremesh.testing.clock import SettableClock
 from caremesh.wallet.change import Narrower
 from caremesh.wallet.erase import confirmations
 from caremesh.wallet.records import own_seals
@@ -26,21 +21,6 @@ from caremesh.wallet.reseal import Record
 from tests.support.case import Case
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMesh]:
-    with LocalMesh(tmp_path_factory.mktemp("erase") / "mesh", SettableClock()) as made:
-        yield made
-
-
-@pytest.fixture
-def case(mesh: LocalMesh, tmp_path: Path) -> Case:
-    made = Case(mesh, tmp_path)
-    made.add(1, 2)
-    made.add(3)
-    mesh.confirmations.clear()
-    return made
 
 
 def blocks_of(case: Case, index: int) -> set[object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,20 +29,6 @@ from tests.support.case import Case
 from tests.support.patient import SILENT
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMesh]:
-    with LocalMesh(tmp_path_factory.mktemp("index") / "mesh", SettableClock()) as made:
-        yield made
-
-
-@pytest.fixture
-def case(mesh: LocalMesh, tmp_path: Path) -> Case:
-    made = Case(mesh, tmp_path)
-    made.add(1, 2)
-    made.add(3)
-    return made
 
 
 @pytest.fixture(scope="module")
