@@ -102,6 +102,7 @@ class Answer:
         finally:
             sys.setprofile(None)
         self.total = 0 if self.code else len(said)
+        self.said = b"".join(said)
         self.size = sum(map(len, said))
         self.work = calls
 
@@ -136,6 +137,7 @@ def test_no_answer_tells_why_there_is_nothing(
 ) -> None:
     answers = trials[probe]
     assert {(answer.code, answer.total) for _, answer in answers} == {(code, total)}
+    assert len({answer.said for _, answer in answers}) == 1, "word for word"
     for feature in compared:
         values = {value: number for number, value in enumerate(sorted({getattr(a, feature) for _, a in answers}))}
         for one, two in itertools.combinations(SITUATIONS, 2):

@@ -117,6 +117,10 @@ def test_a_saved_audit_that_lacks_or_changes_anything_shows_nothing(clinic: Look
         clinic.check(replace(proof, logs=[forged, *proof.logs[1:]]))
     with pytest.raises(Tampered, match=r"custody\.01"):
         clinic.check(replace(proof, logs=[replace(proof.logs[0], signature=bytes(64)), *proof.logs[1:]]))
+    header = proof.block.signed
+    signed = [replace(each, signature=bytes(64)) for each in header.signatures]
+    with pytest.raises(Tampered, match=r"light\.01|signatures\.03"):
+        clinic.check(replace(proof, block=replace(proof.block, signed=replace(header, signatures=signed))))
     with pytest.raises(WrongLedger, match=r"wallet\.24"):
         clinic.check(replace(proof, chain="other"))
     with pytest.raises(Tampered, match=r"wallet\.50"):
