@@ -225,3 +225,9 @@ def test_a_test_that_shows_nothing_is_named(test: PolicyTest, place: str) -> Non
 def test_a_set_has_texts_for_people() -> None:
     [text] = LEDGER.parse(policy("", "forbid")).texts.values()
     assert (text.effect, text.legal, text.sentence) == ("forbid", "l", "s.")
+
+
+def test_a_purpose_that_does_not_exist_is_told_by_its_policy() -> None:
+    with pytest.raises(Refused) as caught:
+        LEDGER.parse(policy('when { context.purpose in Purpose::"TREET" }'))
+    assert (caught.value.error, caught.value.place) == (errors.UNKNOWN_PURPOSE, "p")
