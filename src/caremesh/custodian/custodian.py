@@ -107,6 +107,7 @@ class Custodian:
         self._ledger = ledger
         self._clock = clock
         self._answered: dict[bytes, Seconds] = {}
+        self._since = clock()
         self._cursor = ""
 
     def deposit_fragment(self, sealed: bytes) -> bytes:
@@ -357,9 +358,9 @@ class Custodian:
         return asked, reader
 
     def _answer_once(self, nonce: bytes, at: Seconds, now: Seconds) -> None:
-        """A request is answered once, and only near its time."""
+        """A request is answered once, and only near its time: what it answered before it started it does not know."""
         self._answered = {known: when for known, when in self._answered.items() if abs(now - when) <= _REMEMBERED_S}
-        if abs(now - at) > REQUEST_WINDOW_S or nonce in self._answered:
+        if at < self._since or abs(now - at) > REQUEST_WINDOW_S or nonce in self._answered:
             raise Refused(errors.REPLAYED)
         self._answered[nonce] = at
 

@@ -17,6 +17,7 @@ from caremesh.contracts.members.messages import Appoint
 from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.reencryption import seal_hash
 from caremesh.crypto.signatures import did_of
+from caremesh.custodian.custodian import Custodian
 from caremesh.errors import CareMeshError, Refused, Tampered
 from caremesh.node.founding import CHAIN
 from caremesh.node.mesh import LocalMesh
@@ -219,3 +220,23 @@ def test_a_replayed_release_request_is_refused_and_once_forgotten_too_old(case: 
     case.mesh.tick()
     case.mesh.member("payer").custodian._answered.clear()
     assert refusal(case, raw) == "custodian.19", "what was forgotten is too old"
+
+
+@pytest.mark.promise("P3")
+def test_a_custodian_that_was_started_again_answers_nothing_from_before(case: Case) -> None:
+    member = case.mesh.member("payer")
+    shared = case.share()
+    raw = request(case, case.ask(shared.record.items[0].consent), case.doctor.key)
+    assert member.custodian.release(raw)
+    case.clock.advance(1)
+    again = Custodian(
+        did=member.home.did,
+        key=member.home.node_key,
+        hpke_private=member.home.hpke_private,
+        vault=member.home.vault,
+        log=member.log,
+        ledger=member.ledger.copy,
+        clock=case.clock,
+    )
+    with pytest.raises(Refused, match=r"custodian\.19"):
+        again.release(raw)
