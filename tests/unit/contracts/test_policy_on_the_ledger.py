@@ -12,6 +12,7 @@ from caremesh.contracts.policy import queries as policies
 from caremesh.contracts.policy.acceptance import PolicyTest
 from caremesh.contracts.policy.library import shipped
 from caremesh.contracts.policy.messages import Adopt, Approve, PolicySet, Retire, Withdraw
+from caremesh.contracts.policy.state import CALENDAR
 from caremesh.contracts.policy.words import in_words
 from caremesh.errors import BadInput
 from caremesh.ledger.state import View
@@ -151,6 +152,33 @@ def test_a_decision_is_explained_by_the_law_of_its_height(world: World) -> None:
 
 
 # --- approvals -------------------------------------------------------------------------------------
+
+
+def test_a_law_is_explained_before_it_ever_decided(world: World) -> None:
+    unseen = rules(policy(body="when { context.licensed }", sentence="Never asked before."))
+    assert adopt(world, unseen) == ""
+    [said] = policies.explain(world.view, ["law/p"], world.height)
+    assert said.sentence == "Never asked before."
+
+
+def test_where_no_law_was_ever_made_none_is_in_force() -> None:
+    assert policies.in_force(View({}), 0) == []
+
+
+def test_a_version_leaves_the_calendar_with_the_height_at_which_it_is_over(world: World) -> None:
+    assert adopt(world, rules(), 2) == ""
+    ends = world.height + 3
+    assert adopt(world, rules(jurisdictions=["US"]), 3) == ""
+    world.height = ends
+
+    def waiting() -> list[int]:
+        calendar = CALENDAR.get(world.view)
+        assert calendar is not None
+        return [version.version for version in calendar.versions if version.set == "law"]
+
+    assert waiting() == [0, 1]
+    assert retire(world, "law", 5) == ""
+    assert waiting() == [1]
 
 
 def approval(world: World, **changes: Any) -> Approve:
