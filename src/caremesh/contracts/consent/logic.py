@@ -80,15 +80,15 @@ def grant(ctx: Context, msg: Grant, needs: Needs, offer: OfferId | None = None) 
         conditions=msg.conditions or Conditions(),
         offer=offer,
     )
-    policies = _check_terms(ctx, consent, needs)
-    others = [entry.id for entry in standing(ctx.state, msg.stream, ctx.time)]
+    others = standing(ctx.state, msg.stream, ctx.time)
+    policies = _check_terms(ctx, consent, others, needs)
     if len(others) >= MAX_STANDING:
         raise Refused(errors.TOO_MANY)
 
     _age_out(ctx, msg.stream, needs)
     CONSENTS.put(ctx.state, msgspec.structs.replace(consent, policies=policies), identity)
     OF_STREAM.append(ctx.state, identity, msg.stream)
-    STANDING.put(ctx.state, [*others, identity], msg.stream)
+    STANDING.put(ctx.state, [*(entry.id for entry in others), identity], msg.stream)
     ctx.emit("consent/granted", consent=identity, stream=msg.stream, grantee=msg.grantee)
 
 
@@ -100,7 +100,7 @@ def extend(ctx: Context, msg: Extend, needs: Needs) -> None:
         raise Refused(errors.NOT_LONGER)
     _check_grantee(ctx, consent.grantee, stream, needs)
     longer = msgspec.structs.replace(consent, ends=msg.until)
-    policies = _check_terms(ctx, longer, needs)
+    policies = _check_terms(ctx, longer, standing(ctx.state, stream.id, ctx.time), needs)
 
     CONSENTS.put(ctx.state, msgspec.structs.replace(longer, policies=policies), consent.id)
     ctx.emit("consent/extended", consent=consent.id, stream=consent.stream, grantee=consent.grantee)
@@ -124,7 +124,7 @@ def redelegate(ctx: Context, msg: Redelegate, needs: Needs) -> None:
         fragments=msg.fragments,
         threshold=stream.threshold,
     )
-    policies = _check_terms(ctx, delegated, needs)
+    policies = _check_terms(ctx, delegated, standing(ctx.state, stream.id, ctx.time), needs)
 
     CONSENTS.put(ctx.state, msgspec.structs.replace(delegated, policies=policies), consent.id)
     ctx.emit("consent/redelegated", consent=consent.id, stream=consent.stream, grantee=consent.grantee)
@@ -271,10 +271,13 @@ def _check_period(ctx: Context, consent: Consent) -> None:
         raise Refused(errors.PERIOD_TOO_LONG)
 
 
-def _check_terms(ctx: Context, consent: Consent, needs: Needs) -> list[str]:
-    """The period is possible, nothing in force covers the same, and the law permits it. Returns the policies cited."""
+def _check_terms(ctx: Context, consent: Consent, others: list[Consent], needs: Needs) -> list[str]:
+    """The period is possible, nothing that stands covers the same, and the law permits it. Returns the policies cited.
+
+    ``others``: the consents of its stream that stand.
+    """
     _check_period(ctx, consent)
-    same = _same(ctx, consent)
+    same = _same(consent, others)
     if same is not None:
         raise Refused(errors.ALREADY_HAS_ACCESS, same.id.hex())
     cited: list[str] = []
@@ -299,9 +302,9 @@ def _check_terms(ctx: Context, consent: Consent, needs: Needs) -> list[str]:
     return sorted(set(cited))
 
 
-def _same(ctx: Context, new: Consent) -> Consent | None:
+def _same(new: Consent, others: list[Consent]) -> Consent | None:
     """Another consent, in force or to come, that overlaps in grantee, purpose, action, time and segments."""
-    for consent in standing(ctx.state, new.stream, ctx.time):
+    for consent in others:
         if (
             consent.id != new.id
             and consent.grantee == new.grantee
