@@ -57,15 +57,17 @@ class FilesystemBlocks:
         every = {cid: data for blocks in held.values() for cid, data in blocks.items()}
         for cid, data in every.items():
             check_block(cid, data)
+        paths = {cid: self._path(cid.encode()) for cid in every}
+        shards = sorted({path.parent for path in paths.values()})
         with self._writing():
-            changed = self._make_shards(every)
+            changed = self._make_shards(shards)
             added: list[Path] = []
             try:
-                beside = self._write_beside(every, added, changed)
+                beside = self._write_beside(every, paths, added, changed)
                 for stream, blocks in held.items():
                     for cid in blocks:
-                        self._publish(stream, cid, beside.pop(cid, None), added)
-                sync_folders(sorted({self._path(cid.encode()).parent for cid in every}))
+                        _publish(stream, paths[cid], beside.pop(cid, None), added)
+                sync_folders(shards)
             except BaseException:
                 _take_back(added)
                 raise
@@ -105,24 +107,25 @@ class FilesystemBlocks:
     def _path(self, name: str) -> Path:
         return self._folder / name[-2:] / name
 
-    def _make_shards(self, cids: Iterable[CID]) -> list[Path]:
+    def _make_shards(self, shards: Iterable[Path]) -> list[Path]:
         """The folders that have a new shard in them, to be synced before anything in it counts."""
         made = False
-        for cid in cids:
-            name = cid.encode()
-            shard = self._path(name).parent
-            with _storage_errors(name):
+        for shard in shards:
+            with _storage_errors(shard.name):
                 if not shard.exists():
                     shard.mkdir(mode=0o700)
                     made = True
         return [self._folder] if made else []
 
-    def _write_beside(self, blocks: Mapping[CID, bytes], added: list[Path], changed: list[Path]) -> dict[CID, Path]:
+    @staticmethod
+    def _write_beside(
+        blocks: Mapping[CID, bytes], paths: Mapping[CID, Path], added: list[Path], changed: list[Path]
+    ) -> dict[CID, Path]:
         """Synced temporary files with the blocks, but for those of which a sound one is already in place."""
         beside: dict[CID, Path] = {}
         files = []
         for cid, data in blocks.items():
-            path = self._path(cid.encode())
+            path = paths[cid]
             with _storage_errors(path.name):
                 if _is_sound(path, cid):
                     continue
@@ -131,19 +134,6 @@ class FilesystemBlocks:
         added += beside.values()
         write_new(files, folders=changed, mode=_MODE)
         return beside
-
-    def _publish(self, stream: bytes, cid: CID, beside: Path | None, added: list[Path]) -> None:
-        """Give the block its name, then mark it as held."""
-        path = self._path(cid.encode())
-        mark = _mark_of(path, stream)
-        with _storage_errors(path.name):
-            if beside is not None:
-                if not path.exists():
-                    added.append(path)
-                beside.replace(path)
-            if not mark.exists():
-                added.append(mark)
-                _mark(path, mark)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -164,6 +154,19 @@ def _storage_errors(place: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageFailed(STORAGE_FAILED, place) from error
+
+
+def _publish(stream: bytes, path: Path, beside: Path | None, added: list[Path]) -> None:
+    """Give the block its name, then mark it as held."""
+    mark = _mark_of(path, stream)
+    with _storage_errors(path.name):
+        if beside is not None:
+            if not path.exists():
+                added.append(path)
+            beside.replace(path)
+        if not mark.exists():
+            added.append(mark)
+            _mark(path, mark)
 
 
 def _take_back(paths: list[Path]) -> None:

@@ -3,6 +3,7 @@
 Nothing here is an algorithm of our own; each function is one recipe over a library:
 - ``seal_aead``: AES-256-GCM (NIST SP 800-38D) with a nonce of 96 zero bits. A key encrypts **once**: every
   caller derives or draws a fresh one, so that no nonce ever meets the same key twice.
+- ``ManyAead``: the same under one key for many; the caller's nonces differ.
 - ``lock``: Argon2id (RFC 9106) stretches a passphrase into a key for ``seal_aead``.
 - ``hpke_seal``: HPKE (RFC 9180), base mode, one message per encapsulation, in the hybrid suite
   MLKEM768-X25519 (draft-ietf-hpke-pq), HKDF-SHA256, AES-256-GCM.
@@ -97,6 +98,26 @@ def open_aead(key: bytes, ciphertext: bytes, aad: bytes, place: str) -> bytes:
         return AESGCM(key).decrypt(_NONCE, ciphertext, aad)
     except InvalidTag as error:
         raise Tampered(NOT_OPENED, place) from error
+
+
+class ManyAead:
+    """AES-256-GCM under one key for many ciphertexts: each has a nonce that this key never meets again."""
+
+    def __init__(self, key: bytes) -> None:
+        """``key``: 32 bytes. Raises BadInput envelope.01."""
+        if len(key) != KEY_BYTES:
+            raise BadInput(BAD_KEY)
+        aead = AESGCM(key)
+        self.seal: Final = aead.encrypt
+        """Of a nonce of 12 bytes, plaintext and associated data: ciphertext and tag."""
+        self._open: Final = aead.decrypt
+
+    def open(self, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
+        """The plaintext. Raises Tampered envelope.02; the caller names the object."""
+        try:
+            return self._open(nonce, ciphertext, aad)
+        except InvalidTag as error:
+            raise Tampered(NOT_OPENED) from error
 
 
 def lock(passphrase: str, plaintext: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 from typing import Final
 
@@ -61,18 +60,3 @@ def derive(secret: bytes, *info: bytes, length: int = 32) -> bytes:
     if not 1 <= length <= 255 * 32:
         raise BadInput(BAD_LENGTH)
     return HKDF(_SHA256, length, salt=None, info=length_prefixed(*info)).derive(secret)
-
-
-def extract(secret: bytes) -> bytes:
-    """The first half of ``derive``: a pseudorandom key of 32 bytes from which many keys are expanded."""
-    return HKDF.extract(_SHA256, None, secret)
-
-
-def expand(pseudorandom: bytes, *info: bytes) -> bytes:
-    """The second half: ``expand(extract(s), *info) == derive(s, *info)``, 32 bytes."""
-    return expand_info(pseudorandom, length_prefixed(*info))
-
-
-def expand_info(pseudorandom: bytes, info: bytes) -> bytes:
-    """As ``expand``, for an info that the caller has length-prefixed already."""
-    return hmac.digest(pseudorandom, info + b"\x01", "sha256")  # one block (RFC 5869, section 2.3)

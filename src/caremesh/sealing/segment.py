@@ -2,8 +2,8 @@
 
     segment key   32 random bytes, drawn afresh for every attempt and never reused
     seal          Umbral, of the segment key, to the stream's reading key of the epoch
-    key of chunk  HKDF-SHA256(segment key, info = "record" ‖ i ‖ chunk), of the manifest: info = "manifest"
-    ciphertext    AES-256-GCM, nonce 0 (each key encrypts once), AAD = stream ‖ i ‖ chunk ‖ last ‖ media type
+    keys          HKDF-SHA256(segment key), info = "records" for all chunks, "manifest" for the manifest
+    ciphertext    AES-256-GCM, nonce = i ‖ chunk ‖ last, AAD = stream ‖ media type (see ``chunks``)
     blocks        ciphertexts in order, at most 1 MiB each; a record that is larger spans several chunks
 
 What opening verifies, so that no party between source and reader is trusted with anything:
@@ -29,7 +29,7 @@ from msgspec import Struct, structs
 from caremesh import codec
 from caremesh.codec import CID
 from caremesh.crypto.envelope import KEY_BYTES, TAG_BYTES, open_aead, seal_aead
-from caremesh.crypto.keys import expand, extract
+from caremesh.crypto.keys import derive
 from caremesh.crypto.reencryption import Seal, seal_hash, seal_to
 from caremesh.errors import BadInput, Tampered
 from caremesh.sealing import errors
@@ -124,8 +124,7 @@ def seal_segment(
     if len(segment_key) != KEY_BYTES:
         raise BadInput(errors.BAD_ENTROPY)
     seal = seal_to(reading_public, segment_key)
-    secret, framer, packer = extract(segment_key), Framer(), _Packer()
-    cipher = ChunkCipher(secret, stream)
+    cipher, framer, packer = ChunkCipher(segment_key, stream), Framer(), _Packer()
     entries = []
     for i, record in enumerate(records):
         frame = framer.frame(record.data)
@@ -142,7 +141,7 @@ def seal_segment(
         )
     blocks = packer.finish()
     table = write_manifest(entries)
-    manifest = seal_aead(expand(secret, b"manifest"), framer.frame(table), manifest_aad(stream))
+    manifest = seal_aead(derive(segment_key, b"manifest"), framer.frame(table), manifest_aad(stream))
     if len(blocks) > MAX_BLOCKS or len(table) > _MAX_MANIFEST_BYTES or len(manifest) > MAX_BLOCK_BYTES:
         raise BadInput(errors.TOO_MUCH)
     named = {codec.cid_of_raw(block): block for block in blocks}
@@ -196,9 +195,9 @@ def open_segment(segment_key: bytes, descriptor: bytes, fetch: Fetch) -> list[Op
     blocks = [_fetch_verified(cid, fetch) for cid in table.blocks]
     if size_class(len(manifest_block) + sum(map(len, blocks))) != table.size_class:
         raise Tampered(errors.TOO_LARGE, name)
-    secret, framer = extract(segment_key), Framer()
-    manifest = _open_manifest(secret, table, manifest_block, framer)
-    reader = _Reader(ChunkCipher(secret, table.stream), table, blocks)
+    framer = Framer()
+    manifest = _open_manifest(segment_key, table, manifest_block, framer)
+    reader = _Reader(ChunkCipher(segment_key, table.stream), table, blocks)
     left_bytes, limit, read = MAX_SEGMENT_BYTES, MAX_RECORD_BYTES, reader.read
     records = []
     for i, entry in enumerate(manifest.records):
@@ -323,9 +322,9 @@ def _fetch_verified(cid: CID, fetch: Fetch) -> bytes:
     return block
 
 
-def _open_manifest(secret: bytes, table: Descriptor, block: bytes, framer: Framer) -> Manifest:
+def _open_manifest(segment_key: bytes, table: Descriptor, block: bytes, framer: Framer) -> Manifest:
     place = table.manifest.encode()
-    frame = open_aead(expand(secret, b"manifest"), block, manifest_aad(table.stream), place)
+    frame = open_aead(derive(segment_key, b"manifest"), block, manifest_aad(table.stream), place)
     try:
         data = framer.unframe(frame, _MAX_MANIFEST_BYTES)
     except Tampered as error:

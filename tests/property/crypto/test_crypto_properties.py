@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from caremesh.crypto import base58
 from caremesh.crypto.envelope import open_aead, seal_aead
 from caremesh.crypto.hashes import length_prefixed
-from caremesh.crypto.keys import SigningKey, derive, expand, extract
+from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.signatures import check_key, multikey_text, parse_multikey, verify
 from caremesh.errors import BadInput
 
@@ -38,11 +38,6 @@ def test_own_signatures_verify_under_own_keys(seed: bytes, message: bytes) -> No
 @given(st.lists(st.binary(max_size=6), max_size=5), st.lists(st.binary(max_size=6), max_size=5))
 def test_different_parts_never_make_the_same_bytes(one: list[bytes], two: list[bytes]) -> None:
     assert (length_prefixed(*one) == length_prefixed(*two)) == (one == two)
-
-
-@given(st.binary(min_size=1, max_size=64), st.lists(st.binary(max_size=8), max_size=3))
-def test_both_ways_to_derive_agree(secret: bytes, info: list[bytes]) -> None:
-    assert expand(extract(secret), *info) == derive(secret, *info)
 
 
 @given(keys, st.binary(max_size=200), st.binary(max_size=50))

@@ -60,10 +60,10 @@ def test_it_opens_with_primitives_only(vector: dict[str, Any]) -> None:
     manifest = AESGCM(hkdf(key, b"manifest")).decrypt(bytes(12), blocks[table["manifest"].encode()], aad)
     rows = json.loads(unframe(manifest))["records"]
     assert [row[:5] for row in rows] == [[record[name] for name in FIELDS] for record in vector["records"]]
+    cipher = AESGCM(hkdf(key, b"records"))
     for number, (row, record) in enumerate(zip(rows, vector["records"], strict=True)):
         ((block, offset, length),) = row[5]
-        index, chunk = number.to_bytes(4, "big"), bytes(4)
+        nonce = number.to_bytes(4, "big") + bytes(4) + b"\0\0\0\1"
         ciphertext = blocks[table["blocks"][block].encode()][offset : offset + length]
-        aad = prefixed(stream, index, chunk, b"\1", row[0].encode())
-        data = unframe(AESGCM(hkdf(key, b"record", index, chunk)).decrypt(bytes(12), ciphertext, aad))
+        data = unframe(cipher.decrypt(nonce, ciphertext, prefixed(stream, row[0].encode())))
         assert hashlib.sha256(data).hexdigest() == record["sha256"]

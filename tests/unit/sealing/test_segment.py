@@ -9,9 +9,9 @@ import zstandard
 
 from caremesh import codec
 from caremesh.codec import CID
-from caremesh.crypto.envelope import seal_aead
+from caremesh.crypto.envelope import ManyAead, seal_aead
 from caremesh.crypto.hashes import length_prefixed
-from caremesh.crypto.keys import derive, extract
+from caremesh.crypto.keys import derive
 from caremesh.crypto.reencryption import ReadingKey, open_original, seal_hash
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Tampered, Unavailable
 from caremesh.sealing import descriptor as tables
@@ -76,7 +76,7 @@ def forge(
 ) -> SealedSegment:
     """A segment by a dishonest source: any plaintext pieces, any manifest, under a true key and true names."""
     key = os.urandom(32)
-    cipher, framer = ChunkCipher(extract(key), STREAM), Framer()
+    cipher, framer = ChunkCipher(key, STREAM), Framer()
     blocks, made = [b""], []
     for i, record_pieces in enumerate(pieces):
         row = []
@@ -145,45 +145,62 @@ def test_blocks_are_filled_in_order() -> None:
     assert sizes == [2 * 401_408 + 32, 2 * 401_408 + 32, 2 * 401_408 + 32, 401_408 + 16]
 
 
-def test_keys_and_associated_data_are_those_of_the_design(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[bytes, bytes]] = []
+Use = tuple[bytes, bytes, bytes]
+"""Key, nonce and associated data of one encryption."""
 
-    def spy(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
-        seen.append((key, aad))
+
+def watch(monkeypatch: pytest.MonkeyPatch, saw: Callable[[Use], None]) -> None:
+    """Tell of every encryption that sealing makes, before it is made."""
+
+    class Watched(ManyAead):
+        def __init__(self, key: bytes) -> None:
+            super().__init__(key)
+            made = self.seal
+
+            def seal(nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
+                saw((key, nonce, aad))
+                return made(nonce, plaintext, aad)
+
+            self.seal = seal  # type: ignore[misc]
+
+    def once(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
+        saw((key, bytes(12), aad))
         return seal_aead(key, plaintext, aad)
 
-    monkeypatch.setattr("caremesh.sealing.chunks.seal_aead", spy)
-    monkeypatch.setattr(sealing, "seal_aead", spy)
+    monkeypatch.setattr("caremesh.sealing.chunks.ManyAead", Watched)
+    monkeypatch.setattr(sealing, "seal_aead", once)
+
+
+def test_keys_nonces_and_associated_data_are_those_of_the_design(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Use] = []
+    watch(monkeypatch, seen.append)
     made = seal(b"small", os.urandom(MEBIBYTE))
-    expected = []
-    for i, chunk, last in ((0, 0, 1), (1, 0, 0), (1, 1, 1)):
-        numbers = i.to_bytes(4, "big"), chunk.to_bytes(4, "big")
-        key = derive(made.segment_key, b"record", *numbers)
-        expected.append((key, length_prefixed(STREAM, *numbers, bytes([last]), FHIR.encode())))
+    key, aad = derive(made.segment_key, b"records"), length_prefixed(STREAM, FHIR.encode())
     manifest_aad = length_prefixed(STREAM, b"manifest", bytes(4), b"\1", b"application/json")
-    expected.append((derive(made.segment_key, b"manifest"), manifest_aad))
-    assert seen == expected
+    assert seen == [
+        *((key, b"".join(n.to_bytes(4, "big") for n in numbers), aad) for numbers in ((0, 0, 1), (1, 0, 0), (1, 1, 1))),
+        (derive(made.segment_key, b"manifest"), bytes(12), manifest_aad),
+    ]
 
 
 @pytest.mark.promise("P6")
-def test_no_key_encrypts_twice_even_when_sealing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys: list[bytes] = []
+def test_no_key_meets_a_nonce_twice_even_when_sealing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[tuple[bytes, bytes]] = []
 
     class Crash(BaseException):
         pass
 
-    def spy(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
-        keys.append(key)
-        if len(keys) == 2:
+    def saw(use: Use) -> None:
+        used.append(use[:2])
+        if len(used) == 2:
             raise Crash
-        return seal_aead(key, plaintext, aad)
 
-    monkeypatch.setattr("caremesh.sealing.chunks.seal_aead", spy)
-    monkeypatch.setattr(sealing, "seal_aead", spy)
+    watch(monkeypatch, saw)
     with pytest.raises(Crash):
         seal(b"one", b"two", b"three")
     first, second = seal(b"one", b"two", b"three"), seal(b"one", b"two", b"three")
-    assert len(keys) == len(set(keys)) == 2 + 4 + 4
+    assert len(used) == len(set(used)) == 2 + 4 + 4
+    assert len({key for key, _ in used}) == 1 + 2 + 2
     assert not set(first.blocks) & set(second.blocks)
 
 

@@ -9,9 +9,9 @@ import { concatBytes, lengthPrefixed } from "./bytes.ts";
 const NONCE = new Uint8Array(12);
 const ENCAPSULATION_BYTES = 1120;
 
-/** Ciphertext and tag under a key that encrypts nothing else, ever (so that the nonce may be zero). */
-export function sealAead(key: Uint8Array, plaintext: Uint8Array, aad: Uint8Array): Uint8Array {
-  return gcm(key, NONCE, aad).encrypt(plaintext);
+/** Ciphertext and tag. A key never meets a nonce twice: one that encrypts nothing else may leave it at zeros. */
+export function sealAead(key: Uint8Array, plaintext: Uint8Array, aad: Uint8Array, nonce: Uint8Array = NONCE): Uint8Array {
+  return gcm(key, nonce, aad).encrypt(plaintext);
 }
 
 /** The plaintext. Throws Tampered envelope.02, which names the object; its name is made only then. */
@@ -23,19 +23,25 @@ export function openAead(key: Uint8Array, ciphertext: Uint8Array, aad: Uint8Arra
   }
 }
 
-/** As `openAead`, by the platform's own AES: for thousands at once. Rejects with Tampered envelope.02. */
-export async function openAeadSoon(
-  key: Uint8Array,
-  ciphertext: Uint8Array,
-  aad: Uint8Array,
-  place: () => string,
-): Promise<Uint8Array> {
-  const how = { name: "AES-GCM", iv: NONCE, additionalData: aad as BufferSource };
-  try {
-    const once = await crypto.subtle.importKey("raw", key as BufferSource, "AES-GCM", false, ["decrypt"]);
-    return new Uint8Array(await crypto.subtle.decrypt(how, once, ciphertext as BufferSource));
-  } catch {
-    throw new Tampered("envelope.02", "These sealed bytes were changed, or belong to another key or place.", place());
+/**
+ * One key for many ciphertexts, opened by the platform's own AES. Whoever seals gives each a nonce that the key never
+ * meets again. `open` rejects with Tampered envelope.02.
+ */
+export class ManyAead {
+  readonly #key: Promise<CryptoKey>;
+
+  constructor(key: Uint8Array) {
+    this.#key = crypto.subtle.importKey("raw", key as BufferSource, "AES-GCM", false, ["decrypt"]);
+  }
+
+  async open(nonce: Uint8Array, ciphertext: Uint8Array, aad: Uint8Array, place: () => string): Promise<Uint8Array> {
+    const how = { name: "AES-GCM", iv: nonce as BufferSource, additionalData: aad as BufferSource };
+    const key = await this.#key;
+    try {
+      return new Uint8Array(await crypto.subtle.decrypt(how, key, ciphertext as BufferSource));
+    } catch {
+      throw new Tampered("envelope.02", "These sealed bytes were changed, or belong to another key or place.", place());
+    }
   }
 }
 

@@ -4,8 +4,8 @@ import { CID } from "multiformats/cid";
 import { create as digestOf } from "multiformats/hashes/digest";
 
 import { concatBytes, equal, lengthPrefixed, uint32 } from "../crypto/bytes.ts";
-import { openAead, openAeadSoon, sealAead } from "../crypto/envelope.ts";
-import { derive, Expander, expandKey, extractKey, sha256 } from "../crypto/keys.ts";
+import { ManyAead, openAead, sealAead } from "../crypto/envelope.ts";
+import { derive, sha256 } from "../crypto/keys.ts";
 import { type Seal, sealHash, sealTo } from "../crypto/reencryption.ts";
 import { BadInput, Tampered } from "../errors.ts";
 import { frame, unframe } from "./frames.ts";
@@ -73,8 +73,7 @@ export function sealSegment(
   if (records.length > MAX_RECORDS) throw new BadInput("sealing.02", "This is too much for one segment.");
   const segmentKey = crypto.getRandomValues(new Uint8Array(32));
   const seal = sealTo(reading, segmentKey);
-  const secret = extractKey(segmentKey);
-  const expander = new Expander(secret);
+  const key = derive(segmentKey, "records");
   const blocks: Uint8Array[][] = [[]];
   let length = 0;
   const add = (ciphertext: Uint8Array): Chunk => {
@@ -90,15 +89,16 @@ export function sealSegment(
     const framed = frame(record.data);
     const piece = MAX_BLOCK_BYTES - TAG_BYTES;
     const count = Math.max(1, Math.ceil(framed.length / piece));
+    const aad = chunkAad(stream, record.mediaType);
     const chunks = Array.from({ length: count }, (_, chunk) => {
-      const aad = chunkAad(stream, number, chunk, chunk === count - 1, record.mediaType);
-      return add(sealAead(chunkKey(expander, number, chunk), framed.slice(chunk * piece, (chunk + 1) * piece), aad));
+      const nonce = chunkNonce(number, chunk, chunk === count - 1);
+      return add(sealAead(key, framed.slice(chunk * piece, (chunk + 1) * piece), aad, nonce));
     });
     return [record.mediaType, record.resourceType, record.id, record.version, record.lastUpdated, chunks];
   });
   const packed = blocks.map((parts) => concatBytes(...parts));
   const table = frame(new TextEncoder().encode(JSON.stringify({ v: 1, records: entries })));
-  const manifest = sealAead(expandKey(secret, "manifest"), table, manifestAad(stream));
+  const manifest = sealAead(derive(segmentKey, "manifest"), table, manifestAad(stream));
   if (packed.length > MAX_BLOCKS || manifest.length > MAX_BLOCK_BYTES) {
     throw new BadInput("sealing.02", "This is too much for one segment.");
   }
@@ -145,22 +145,22 @@ export async function openSegment(
   if (sizeClass([manifestBlock, ...blocks]) !== table.size_class) {
     throw new Tampered("sealing.10", "It is not of the size that it states.", name);
   }
-  const secret = extractKey(segmentKey);
-  const entries = readManifest(secret, table, manifestBlock);
-  const expander = new Expander(secret);
+  const entries = readManifest(segmentKey, table, manifestBlock);
+  const aead = new ManyAead(derive(segmentKey, "records"));
   let block = 0;
   let offset = 0;
   let left = MAX_SEGMENT_BYTES;
   const bad = () => new Tampered("sealing.08", "The manifest does not describe the blocks.", table.manifest.toString());
   const names = table.blocks.map(String);
+  const aads = new Map([...new Set(entries.map((entry) => entry[0]))].map((type) => [type, chunkAad(table.stream, type)]));
   const sealed = entries.map(([mediaType, , , , , chunks], number) =>
     chunks.map(([at, from, size], chunk) => {
       if (offset === blocks[block]!.length && block + 1 < blocks.length) [block, offset] = [block + 1, 0];
       if (at !== block || from !== offset || from + size > blocks[block]!.length) throw bad();
       offset = from + size;
       const place = () => `${names[at]} record ${number}`;
-      const aad = chunkAad(table.stream, number, chunk, chunk === chunks.length - 1, mediaType);
-      return { key: chunkKey(expander, number, chunk), ciphertext: blocks[at]!.subarray(from, offset), aad, place };
+      const nonce = chunkNonce(number, chunk, chunk === chunks.length - 1);
+      return { nonce, ciphertext: blocks[at]!.subarray(from, offset), aad: aads.get(mediaType)!, place };
     }),
   );
   if (block !== blocks.length - 1 || offset !== blocks[block]!.length) throw bad();
@@ -169,7 +169,7 @@ export async function openSegment(
     const opened = await Promise.all(
       sealed
         .slice(first, first + AT_ONCE)
-        .map((pieces) => Promise.all(pieces.map((p) => openAeadSoon(p.key, p.ciphertext, p.aad, p.place)))),
+        .map((pieces) => Promise.all(pieces.map((p) => aead.open(p.nonce, p.ciphertext, p.aad, p.place)))),
     );
     for (const [at, pieces] of opened.entries()) {
       const [mediaType, resourceType, id, version, lastUpdated] = entries[first + at]!;
@@ -214,9 +214,9 @@ export function readDescriptor(bytes: Uint8Array): Descriptor {
   return table;
 }
 
-function readManifest(secret: Uint8Array, table: Descriptor, block: Uint8Array): Entry[] {
+function readManifest(segmentKey: Uint8Array, table: Descriptor, block: Uint8Array): Entry[] {
   const place = table.manifest.toString();
-  const framed = openAead(expandKey(secret, "manifest"), block, manifestAad(table.stream), () => place);
+  const framed = openAead(derive(segmentKey, "manifest"), block, manifestAad(table.stream), () => place);
   const text = new TextDecoder("utf-8", { fatal: true });
   const isIndex = (value: unknown) => Number.isInteger(value) && (value as number) >= 0;
   try {
@@ -241,12 +241,12 @@ function readManifest(secret: Uint8Array, table: Descriptor, block: Uint8Array):
   throw new Tampered("sealing.08", "The manifest does not describe the blocks.", place);
 }
 
-function chunkKey(secret: Expander, record: number, chunk: number): Uint8Array {
-  return secret.expand("record", uint32(record), uint32(chunk));
+function chunkNonce(record: number, chunk: number, last: boolean): Uint8Array {
+  return concatBytes(uint32(record), uint32(chunk), uint32(last ? 1 : 0));
 }
 
-function chunkAad(stream: Uint8Array, record: number, chunk: number, last: boolean, mediaType: string): Uint8Array {
-  return lengthPrefixed(stream, uint32(record), uint32(chunk), Uint8Array.of(last ? 1 : 0), mediaType);
+function chunkAad(stream: Uint8Array, mediaType: string): Uint8Array {
+  return lengthPrefixed(stream, mediaType);
 }
 
 function manifestAad(stream: Uint8Array): Uint8Array {
