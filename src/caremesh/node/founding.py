@@ -31,23 +31,33 @@ class Founding(Struct, frozen=True):
     validators: list[Validator]
 
     @property
+    def document(self) -> Genesis:
+        """The genesis document. Raises BadInput codec.NN."""
+        return codec.decode_as(self.genesis, Genesis)
+
+    @property
+    def chain(self) -> str:
+        """The name of its ledger."""
+        return self.document.chain
+
+    @property
     def time(self) -> Seconds:
         """When it began."""
-        return codec.decode_as(self.genesis, Genesis).time
+        return self.document.time
 
     def light_client(self) -> LightClient:
         """A client that trusts the founding validators, and nobody else.
 
         The embedded engine has one key for good, so trust in it does not end.
         """
-        return LightClient(CHAIN, self.validators, trusted_at=self.time, trust_period_s=FOREVER_S)
+        return LightClient(self.chain, self.validators, trusted_at=self.time, trust_period_s=FOREVER_S)
 
     def replica(self, folder: Path, clock: Clock) -> Replica:
         """A copy of the ledger in a folder. Raises WrongLedger, StorageFailed, Tampered."""
         return Replica(
             folder,
             Contracts(),
-            chain=CHAIN,
+            chain=self.chain,
             genesis=self.genesis,
             genesis_time=self.time,
             validators=self.validators,

@@ -42,6 +42,7 @@ class MemberHome:
     def __init__(self, folder: Path, chain: str, profile: Profile) -> None:
         """Open or create. Raises StorageFailed, Tampered."""
         self.folder = folder
+        self.chain = chain
         self.profile = profile
         self.vault = keystore.open_vault(folder, "secrets")
         self.key: SigningKey = keystore.signing_key(self.vault, "member")

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Final
-from weakref import WeakSet
 
 from caremesh import codec
 from caremesh.blobs.durable import write_durably
@@ -29,117 +28,28 @@ from caremesh.contracts.network.messages import Authorities, Params
 from caremesh.contracts.policy.library import shipped
 from caremesh.crypto.hashes import sha256
 from caremesh.custodian.custodian import Custodian
-from caremesh.custodian.log import ReleaseLog
 from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Unavailable
 from caremesh.gateway.ask import Requester
-from caremesh.gateway.directories import Directories
-from caremesh.gateway.gateway import Gateway
-from caremesh.gateway.gather import PATIENCE_S, ReleaseCustodian
 from caremesh.ledger.blocks import Block, Validator
 from caremesh.ledger.light import LightClient
 from caremesh.ledger.transactions import Message, Signer, Tx, encode, sign
 from caremesh.node import errors
-from caremesh.node.forgetting import Forgetting
 from caremesh.node.founding import CHAIN, FILE, Clock, Founding, load
-from caremesh.node.index_keeper import IndexKeeper
 from caremesh.node.member import FOUNDERS, MemberHome
 from caremesh.node.relay import MemberLedger, SubjectLedger
-from caremesh.node.upkeep import Upkeep
+from caremesh.node.running import LEDGER, SNAPSHOTS, Member
 from caremesh.source.directory import Directory
-from caremesh.source.importer import Source
-from caremesh.source.index import SourceIndex
-from caremesh.source.survey import Check, valid_r4
 from caremesh.types import DAY_S, Did, Seconds, StreamId
 
 OPERATOR: Final = "regulator"
 RELAY: Final = "hospital"
 """Who relays for wallets."""
-LEDGER: Final = "ledger"
-SNAPSHOTS: Final = "snapshots"
 REGULATIONS: Final = ("gdpr", "hipaa", "house", "iso22600")
 THRESHOLD: Final = 2
 PARAMS: Final = Params(batch_wait_s=0)
 """One subject at a time is at work on this machine: there is nobody to hide among."""
 _TX_LIFE_S: Final[Seconds] = 300
 _YEAR_S: Final[Seconds] = 365 * DAY_S
-
-
-class Member:
-    """A running member."""
-
-    def __init__(self, home: MemberHome, ledger: MemberLedger, clock: Clock) -> None:
-        self.home = home
-        self.ledger = ledger
-        self.log = ReleaseLog(home.folder / "releases")
-        self.directory = Directory(home.folder / "directory", home.did, home.node_key.public)
-        self.custodian = Custodian(
-            did=home.did,
-            key=home.node_key,
-            hpke_private=home.hpke_private,
-            vault=home.vault,
-            log=self.log,
-            ledger=ledger.copy,
-            clock=clock,
-        )
-
-        self.indexes = IndexKeeper(home.vault)
-        self.forgetting = Forgetting(
-            folder=home.folder / "holdings",
-            did=home.did,
-            key=home.node_key,
-            blocks=home.blocks if home.profile.holds_blocks else None,
-            index=SourceIndex(home.vault),
-            ledger=ledger.copy,
-            clock=clock,
-        )
-
-    def source(self, mesh: LocalMesh, check: Check = valid_r4) -> Source:
-        """The member as a source of records. ``check``: FHIR validation, see ``node/profiles.py``."""
-        return Source(
-            chain=CHAIN,
-            did=self.home.did,
-            key=self.home.key,
-            node_key=self.home.node_key,
-            hpke_private=self.home.hpke_private,
-            vault=self.home.vault,
-            stores=mesh.stores(),
-            custodians=mesh.custodians,
-            ledger=self.ledger,
-            directory=self.directory,
-            check=check,
-            clock=mesh.clock,
-        )
-
-    def directories(self, mesh: LocalMesh) -> Directories:
-        """The directories of the members of the mesh, as this one sees them."""
-        ways = {member.home.did: member.directory for member in mesh.members.values()}
-        return Directories(ways, self.ledger, mesh.clock)
-
-    def gateway(
-        self,
-        mesh: LocalMesh,
-        custodians: Mapping[Did, ReleaseCustodian] | None = None,
-        patience_s: float = PATIENCE_S,
-    ) -> Gateway:
-        """The member as a recipient. ``custodians``: the way to each; those of the mesh when not given.
-
-        ``patience_s``: see ``Gateway``.
-        """
-        made = Gateway(
-            chain=CHAIN,
-            member=self.home.requester,
-            node_key=self.home.node_key,
-            hpke_private=self.home.hpke_private,
-            receiving=self.home.receiving,
-            vault=self.home.vault,
-            stores=mesh.stores(),
-            custodians=mesh.custodians if custodians is None else custodians,
-            ledger=self.ledger,
-            clock=mesh.clock,
-            patience_s=patience_s,
-        )
-        mesh.follow_with(made)
-        return made
 
 
 class LocalMesh:
@@ -152,8 +62,6 @@ class LocalMesh:
         self.confirmations: list[bytes] = []
         self.members: dict[str, Member] = {}
         self.replicas: list[Replica] = []
-        self._upkeep: list[Upkeep] = []
-        self._gateways: WeakSet[Gateway] = WeakSet()
         with ExitStack() as opened:
             opened.enter_context(hold(folder))
             self._open(opened, params)
@@ -187,15 +95,15 @@ class LocalMesh:
     @property
     def custodians(self) -> dict[Did, Custodian]:
         """The custodians by DID."""
-        return {
-            member.home.did: member.custodian
-            for member in self.members.values()
-            if "custodian" in member.home.profile.roles
-        }
+        return {member.home.did: member.custodian for member in self.members.values() if member.is_custodian}
 
     def stores(self) -> list[BlockStore]:
         """The block stores, each at a member of its own."""
         return [member.home.blocks for member in self.members.values() if member.home.profile.holds_blocks]
+
+    def directories(self) -> dict[Did, Directory]:
+        """The directory of each member."""
+        return {member.home.did: member.directory for member in self.members.values()}
 
     def subject_ledger(self) -> SubjectLedger:
         """The ledger for a wallet, which reads the hospital's copy."""
@@ -263,10 +171,6 @@ class LocalMesh:
         """A client that trusts the founding validators, and nobody else."""
         return self.founding.light_client()
 
-    def follow_with(self, gateway: Gateway) -> None:
-        """Tell a gateway of every block, while someone uses it: its open visits end with what they stand on."""
-        self._gateways.add(gateway)
-
     def tick(self) -> None:
         """A block of its own, so that the newest header is fresh."""
         self.engine.make_block()
@@ -312,12 +216,8 @@ class LocalMesh:
         for name, home in homes.items():
             copy = self.engine if name == OPERATOR else self._follower(name, opened)
             member = Member(home, MemberLedger(self.engine, copy), clock)
-            opened.callback(member.log.close)
-            opened.callback(member.forgetting.close)
-            opened.callback(member.directory.close)
-            opened.callback(member.ledger.outbox.close)
+            opened.callback(member.close)
             self.members[name] = member
-            self._upkeep.append(Upkeep(copy, folder / name / LEDGER, folder / name / SNAPSHOTS))
         for custodian in self.custodians.values():
             custodian.meet(self.custodians)
         self.engine.on_block(self._follow)
@@ -347,14 +247,8 @@ class LocalMesh:
     def _follow(self, block: Block) -> None:
         for replica in self.replicas:
             replica.apply(block)
-        for custodian in self.custodians.values():
-            self.confirmations += custodian.follow()
-        for gateway in list(self._gateways):
-            gateway.follow()
         for member in self.members.values():
-            self.confirmations += member.forgetting.follow()
-        for upkeep in self._upkeep:
-            upkeep.after(block.signed.content().height)
+            self.confirmations += member.follow()
 
     def _found(self, homes: dict[str, MemberHome], params: Params) -> Founding:
         genesis = Genesis(

@@ -12,7 +12,7 @@ from caremesh.errors import BadInput, Refused
 from caremesh.ledger.blocks import Block
 from caremesh.node import snapshots
 from caremesh.node.errors import PRUNED
-from caremesh.node.founding import CHAIN, Founding
+from caremesh.node.founding import Founding
 from caremesh.node.mesh import LocalMesh
 from caremesh.types import Digest, Height
 
@@ -57,7 +57,7 @@ def restore(
 ) -> Height:
     """Make ``folder`` a ledger of this mesh from a snapshot file; see ``snapshots.restore``."""
     client = founding.light_client()
-    return snapshots.restore(file, folder, client=client, chain=CHAIN, now=now, progress=progress).height
+    return snapshots.restore(file, folder, client=client, chain=founding.chain, now=now, progress=progress).height
 
 
 def catch_up(replica: Replica, blocks: Iterable[Block], tell: Callable[[Height], None] = lambda _: None) -> None:

@@ -12,8 +12,9 @@ from caremesh.errors import BadInput, CareMeshError
 from caremesh.node import errors, founding, snapshots
 from caremesh.node.founding import Clock, Founding
 from caremesh.node.member import FOUNDERS
-from caremesh.node.mesh import LEDGER, hold
+from caremesh.node.mesh import hold
 from caremesh.node.reexecute import catch_up, restore
+from caremesh.node.running import LEDGER
 from caremesh.types import Height
 
 

@@ -1,0 +1,136 @@
+"""One running member of a network: what its roles are made of. How it reaches others is for ``Ways`` to say.
+
+The same for a member of a mesh in one process and for one on a machine of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from weakref import WeakSet
+
+from caremesh.custodian.custodian import Custodian
+from caremesh.custodian.log import ReleaseLog
+from caremesh.gateway.directories import Directories
+from caremesh.gateway.gateway import Gateway
+from caremesh.gateway.gather import PATIENCE_S, ReleaseCustodian
+from caremesh.node.forgetting import Forgetting
+from caremesh.node.founding import Clock
+from caremesh.node.index_keeper import IndexKeeper
+from caremesh.node.member import MemberHome
+from caremesh.node.relay import MemberLedger
+from caremesh.node.upkeep import Upkeep
+from caremesh.node.ways import Ways
+from caremesh.source.directory import Directory
+from caremesh.source.importer import Source
+from caremesh.source.index import SourceIndex
+from caremesh.source.survey import Check, valid_r4
+from caremesh.types import Did
+
+LEDGER: Final = "ledger"
+SNAPSHOTS: Final = "snapshots"
+MAX_CONFIRMATIONS: Final = 10_000
+
+
+class Member:
+    """A running member: its roles over its home and its copy of the ledger. Close it."""
+
+    def __init__(self, home: MemberHome, ledger: MemberLedger, clock: Clock) -> None:
+        """``ledger``: its copy is in the home's folder. Raises StorageFailed, Tampered."""
+        self.home = home
+        self.ledger = ledger
+        self.confirmations: list[bytes] = []
+        """What it has let go of, as it said under signature; the newest last."""
+        self._gateways: WeakSet[Gateway] = WeakSet()
+        self._upkeep = Upkeep(ledger.copy, home.folder / LEDGER, home.folder / SNAPSHOTS)
+        self.log = ReleaseLog(home.folder / "releases")
+        self.directory = Directory(home.folder / "directory", home.did, home.node_key.public)
+        self.custodian = Custodian(
+            did=home.did,
+            key=home.node_key,
+            hpke_private=home.hpke_private,
+            vault=home.vault,
+            log=self.log,
+            ledger=ledger.copy,
+            clock=clock,
+        )
+        self.indexes = IndexKeeper(home.vault)
+        self.forgetting = Forgetting(
+            folder=home.folder / "holdings",
+            did=home.did,
+            key=home.node_key,
+            blocks=home.blocks if home.profile.holds_blocks else None,
+            index=SourceIndex(home.vault),
+            ledger=ledger.copy,
+            clock=clock,
+        )
+
+    @property
+    def is_custodian(self) -> bool:
+        """Whether it is one."""
+        return "custodian" in self.home.profile.roles
+
+    def follow(self) -> list[bytes]:
+        """After a block: let go of what the ledger has ended; what was confirmed of that. Raises StorageFailed."""
+        said = self.custodian.follow() if self.is_custodian else []
+        for gateway in list(self._gateways):
+            gateway.follow()
+        said += self.forgetting.follow()
+        self.confirmations += said
+        del self.confirmations[:-MAX_CONFIRMATIONS]
+        self._upkeep.after(self.ledger.copy.machine.head.height)
+        return said
+
+    def close(self) -> None:
+        """Let go of everything but the copy of the ledger."""
+        self.ledger.outbox.close()
+        self.directory.close()
+        self.forgetting.close()
+        self.log.close()
+
+    def source(self, ways: Ways, check: Check = valid_r4) -> Source:
+        """The member as a source of records. ``check``: FHIR validation, see ``node/profiles.py``."""
+        return Source(
+            chain=self.home.chain,
+            did=self.home.did,
+            key=self.home.key,
+            node_key=self.home.node_key,
+            hpke_private=self.home.hpke_private,
+            vault=self.home.vault,
+            stores=ways.stores(),
+            custodians=ways.custodians,
+            ledger=self.ledger,
+            directory=self.directory,
+            check=check,
+            clock=ways.clock,
+        )
+
+    def directories(self, ways: Ways) -> Directories:
+        """The directories of the members of the mesh, as this one sees them."""
+        return Directories(ways.directories(), self.ledger, ways.clock)
+
+    def gateway(
+        self,
+        ways: Ways,
+        custodians: Mapping[Did, ReleaseCustodian] | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> Gateway:
+        """The member as a recipient. ``custodians``: the way to each; those of the mesh when not given.
+
+        ``patience_s``: see ``Gateway``.
+        """
+        made = Gateway(
+            chain=self.home.chain,
+            member=self.home.requester,
+            node_key=self.home.node_key,
+            hpke_private=self.home.hpke_private,
+            receiving=self.home.receiving,
+            vault=self.home.vault,
+            stores=ways.stores(),
+            custodians=ways.custodians if custodians is None else custodians,
+            ledger=self.ledger,
+            clock=ways.clock,
+            patience_s=patience_s,
+        )
+        self._gateways.add(made)
+        return made
