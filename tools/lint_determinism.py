@@ -8,8 +8,9 @@ Refused in ``contracts``, ``ledger``, ``codec``:
         ``enumerate()``, ``dict.fromkeys()``, ``join()``, ``pop()`` …; but ``sorted()``, ``len()``, ``min()``,
         ``max()``, ``any()``, ``all()`` and membership are fine
     D4  clocks, entropy and the machine: ``random``, ``secrets``, ``uuid``, ``time``, ``datetime``, ``os``, ``sys`` …
-    D5  changing in place what another object holds (``consent.actions.append()``, ``stream.custodians[0] = …``): values
-        out of state are shared, so a handler makes new ones; what ``self`` holds is its own
+    D5  changing in place what another object holds (``consent.actions.append()``, ``stream.custodians[0] = …``),
+        there or through a local name: values out of state are shared, so a handler makes new ones; what ``self``
+        holds is its own
 
 Dictionaries keep the order of insertion (Python language reference, 3.7), so iterating over one is fine.
 Sets are found by form and by name: displays, comprehensions, ``set()``, ``frozenset()``, their operators and methods,
@@ -93,11 +94,32 @@ def _findings(tree: ast.AST, sets: frozenset[str]) -> Iterator[tuple[ast.stmt | 
                 yield from _check_import(node, module)
             case _:
                 pass
-        for changed in filter(_is_of_another, _changed_in_place(node)):
+        for changed in (*filter(_is_of_another, _changed_in_place(node)), *_changed_by_alias(node)):
             yield changed, "D5", "this belongs to another object; make a new value"
         for iterated in _iterated(node):
             if _is_set(iterated, sets):
                 yield iterated, "D3", "a set has no order of its own; go through sorted()"
+
+
+def _changed_by_alias(function: ast.AST) -> Iterator[ast.expr]:
+    """Names that a function gives to what another object holds, and changes in place."""
+    if not isinstance(function, ast.FunctionDef):
+        return
+    aliases: set[str] = set()
+    for node in ast.walk(function):
+        match node:
+            case ast.Assign(targets=targets, value=value) if _is_of_another(value):
+                aliases.update(target.id for target in targets if isinstance(target, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Attribute() as value) if _is_of_another(value):
+                aliases.add(name)
+            case ast.NamedExpr(target=ast.Name(id=name), value=value) if _is_of_another(value):
+                aliases.add(name)
+            case _:
+                pass
+    for node in ast.walk(function):
+        for changed in _changed_in_place(node):
+            if isinstance(changed, ast.Name) and changed.id in aliases:
+                yield changed
 
 
 def _changed_in_place(node: ast.AST) -> Iterator[ast.expr]:

@@ -107,6 +107,9 @@ def test_the_machine_is_refused(module: str) -> None:
         "stream.custodians[0] += did",
         "del stream.custodians[0]",
         "known[0].entries.pop(0)",
+        "def f(consent):\n    mine = consent.actions\n    mine.append('read')",
+        "def f(consent):\n    mine: list[str] = consent.actions\n    mine[0] = 'read'",
+        "def f(consent):\n    if (mine := consent.actions):\n        del mine[0]",
     ],
 )
 def test_what_another_object_holds_is_not_changed_in_place(source: str) -> None:
@@ -114,7 +117,15 @@ def test_what_another_object_holds_is_not_changed_in_place(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["found.append(1)", "self._rows.append(1)", "self._rows[0] = 1", "del self._rows[0]", "names[0] = 1"]
+    "source",
+    [
+        "found.append(1)",
+        "self._rows.append(1)",
+        "self._rows[0] = 1",
+        "del self._rows[0]",
+        "names[0] = 1",
+        "def f(consent):\n    mine = list(consent.actions)\n    mine.append('read')",
+    ],
 )
 def test_ones_own_may_be_changed_in_place(source: str) -> None:
     assert rules(source) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caremesh.contracts.policy import errors
+from caremesh.contracts.policy import engine, errors
 from caremesh.contracts.policy.engine import LEDGER, MAX_POLICIES, MAX_TEXT_BYTES
 from caremesh.contracts.policy.shape import MAX_NESTING, MAX_OPERATORS, check_shape
 from caremesh.errors import Refused
@@ -55,3 +55,15 @@ def test_an_id_that_stands_twice_is_named() -> None:
     with pytest.raises(Refused) as caught:
         LEDGER.parse(POLICY.format("p") + POLICY.format("q") + POLICY.format("q"))
     assert (caught.value.error, caught.value.place) == (errors.DUPLICATE_ID, "q")
+
+
+def test_what_reads_as_text_but_not_as_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The engine's JSON reader nests less deep than its text reader. The shape keeps such texts out before; without
+    # it, the refusal still has to be one, and never an exception that stops a replica.
+    text = POLICY.format("a")[:-1] + " when { 1" + " + 1" * 80 + " == 1 };"
+    with pytest.raises(Refused, match=r"policy\.18"):
+        LEDGER.parse(text)
+    monkeypatch.setattr(engine, "check_shape", lambda _: None)
+    with pytest.raises(Refused, match=r"policy\.04") as caught:
+        LEDGER.parse(text)
+    assert isinstance(caught.value.__cause__, ValueError)
