@@ -1,0 +1,1 @@
+"""HTTP: routes over ports. It knows no engine, custodian or store, only what they promise."""

@@ -1,0 +1,189 @@
+"""One ASGI app: routes over ports, a guard before each, a problem for whatever goes wrong. Nothing global.
+
+A request goes: rate of its address → route → signature (before its body is read) → rate of its caller → body, up to the
+route's size and in time → digest → handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Match
+from starlette.routing import Route as Path
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from caremesh.api import errors
+from caremesh.api.limits import Limits, Rates
+from caremesh.api.problems import response_of
+from caremesh.api.routes import CERTIFICATE, Answer, Call, Caller, Route
+from caremesh.api.signatures import Guard, Head
+from caremesh.errors import BadInput, CareMeshError, Refused, Unavailable
+
+
+class Seen(Struct):
+    """What logs and metrics may know of a request: nothing of what it says."""
+
+    route: str = "none"
+    method: str = ""
+    caller: str = "anyone"
+    """Its kind, not its name."""
+    status: int = 500
+    code: str = ""
+    """Of the error, when there was one."""
+    seconds: float = 0.0
+    read: bool = False
+    fault: Exception | None = None
+    """What nobody foresaw."""
+
+
+Observer = Callable[[Seen], None]
+"""Told of every request once it is answered."""
+
+
+def make_app(
+    routes: Sequence[Route],
+    guard: Guard,
+    *,
+    limits: Limits | None = None,
+    observe: Observer = lambda _: None,
+) -> ASGIApp:
+    """The app. ``guard``: who asks; ``observe``: for logs and metrics."""
+    return _App(routes, guard, limits or Limits(), observe)
+
+
+class _App:
+    def __init__(self, routes: Sequence[Route], guard: Guard, limits: Limits, observe: Observer) -> None:
+        self._guard: Final = guard
+        self._limits: Final = limits
+        self._observe: Final = observe
+        self._table: Final = [(Path(route.path, _never, methods=[route.method]), route) for route in routes]
+        self._callers: Final = Rates(limits.per_second, limits.burst, limits.max_callers)
+        self._addresses: Final = Rates(limits.per_second_address, limits.burst_address, limits.max_callers)
+        self._at_work = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        seen = Seen(method=scope["method"])
+        try:
+            response = await self._answer(Request(scope, receive), seen)
+        except CareMeshError as error:
+            seen.code = error.code
+            response = response_of(error, close=not seen.read)
+        except Exception as error:  # noqa: BLE001 - a fault of the program: told to the observer, not to the caller
+            seen.fault = error
+            seen.code = errors.FAILED.code
+            response = response_of(Unavailable(errors.FAILED), close=not seen.read)
+        seen.status = response.status_code
+        try:
+            await response(scope, receive, send)
+        finally:
+            seen.seconds = loop.time() - begun
+            self._observe(seen)
+
+    async def _answer(self, request: Request, seen: Seen) -> Response:
+        route, path = self._find(request.scope)
+        seen.route = route.name
+        head = _head(request)
+        self._announced(request, route)
+        caller = self._caller(route, head, request)
+        seen.caller = caller.kind
+        if self._at_work >= self._limits.max_at_work:
+            raise Unavailable(errors.BUSY)
+        self._at_work += 1
+        try:
+            body = await self._body(request, route)
+            seen.read = True
+            self._guard.check_body(head, body)
+            call = Call(caller, path, _query(request), head.headers, body)
+            return _response(await route.handler(call))
+        finally:
+            self._at_work -= 1
+
+    def _caller(self, route: Route, head: Head, request: Request) -> Caller:
+        """Who asks. What nobody on the ledger has signed counts for its address; raises Refused api.13."""
+        address = request.client.host if request.client else ""
+        if head.certificate is None:
+            self._addresses.check(address)  # before anything is verified: that costs more than asking
+        try:
+            caller = self._guard.check(route, head)
+        except CareMeshError:
+            self._addresses.count(address)
+            raise
+        if caller.kind in ("member", "practitioner"):
+            self._callers.check(caller.name)
+            self._callers.count(caller.name)
+        else:
+            self._addresses.count(address)
+        return caller
+
+    def _find(self, scope: Scope) -> tuple[Route, Mapping[str, str]]:
+        partial = False
+        for path, route in self._table:
+            match, child = path.matches(scope)
+            if match is Match.FULL and (route.method == scope["method"]):
+                return route, child["path_params"]
+            partial = partial or match is not Match.NONE
+        raise BadInput(errors.WRONG_METHOD if partial else errors.NO_SUCH_PATH)
+
+    def _announced(self, request: Request, route: Route) -> None:
+        """What the headers say of the body. Raises Refused api.11, BadInput api.16."""
+        length = request.headers.get("content-length", "")
+        if length and (not length.isdigit() or int(length) > route.max_bytes):
+            raise Refused(errors.TOO_LARGE, f"{route.max_bytes} bytes")
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if route.media and media != route.media:
+            raise BadInput(errors.WRONG_MEDIA, route.media)
+
+    async def _body(self, request: Request, route: Route) -> bytes:
+        """The whole body. Raises Refused api.11, api.12."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._limits.body_s):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > route.max_bytes:
+                        raise Refused(errors.TOO_LARGE, f"{route.max_bytes} bytes")
+        except TimeoutError as error:
+            raise Refused(errors.TOO_SLOW) from error
+        return bytes(body)
+
+
+def _head(request: Request) -> Head:
+    lines: dict[str, list[str]] = {}
+    for name, value in request.headers.items():
+        lines.setdefault(name, []).append(value)
+    headers = {name: ", ".join(values) for name, values in lines.items()}
+    query = request.scope["query_string"].decode("latin-1")
+    path = request.scope["raw_path"].decode("latin-1")
+    url = f"https://{headers.get('host', '')}{path}{'?' + query if query else ''}"
+    shown = request.scope.get("extensions", {}).get(CERTIFICATE)
+    return Head(request.method, url, headers, shown)
+
+
+def _query(request: Request) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in found:
+            raise BadInput(errors.BAD_QUERY, "a parameter is given twice")
+        found[name] = value
+    return found
+
+
+def _response(answer: Answer) -> Response:
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **answer.headers}
+    if answer.stream is not None:
+        return StreamingResponse(answer.stream, answer.status, headers, answer.media)
+    return Response(answer.body, answer.status, headers, answer.media)
+
+
+async def _never(_: Request) -> Response:
+    """Starlette's routes only match paths here."""
+    raise AssertionError

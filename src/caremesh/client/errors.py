@@ -1,0 +1,10 @@
+"""What can go wrong on the way to a node."""
+
+from caremesh.errors import ErrorCode
+
+UNREACHABLE = ErrorCode("client.02", "The node cannot be reached, or did not answer in time.", "Ask another, or later.")
+NOT_THE_NODE = ErrorCode(
+    "client.03", "Who answers there is not the node that was meant: its certificate is another.", "Ask its operator."
+)
+TOO_MUCH = ErrorCode("client.04", "The node's answer is longer than this kind of answer can be.", "Ask another node.")
+NO_ADDRESS = ErrorCode("client.05", "The ledger has no address of this member.", "Ask its operator.")
