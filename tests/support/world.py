@@ -123,7 +123,7 @@ class World:
         return ""
 
     def must(self, message: Message, *signers: Actor) -> None:
-        assert self.do(message, *signers) == ""
+        assert self.do(message, *signers) == "", self.refusal
 
     # --- messages of the main job, each with something changed if need be -----------------------------
 

@@ -206,14 +206,11 @@ class Checked:
             raise Tampered(TOO_FEW)
         proven = [each.proven for each in (self, *others)]
         try:
-            secret = umbral_pre.decrypt_reencrypted(
+            return umbral_pre.decrypt_reencrypted(  # type: ignore[return-value]  # never None, whatever its stubs say
                 receiving_key.handle, self._delegating, self._capsule, proven, self.seal.ciphertext
             )
         except ValueError as error:
             raise Tampered(TOO_FEW) from error
-        if secret is None:
-            raise Tampered(TOO_FEW)
-        return secret
 
 
 def check_reencryption(
@@ -248,8 +245,10 @@ def open_with(
     Raises Tampered reencryption.07, reencryption.03, reencryption.08; BadInput reencryption.02.
     """
     keys = verifying, delegating_public, receiving_key.public
-    named = [places[i] if i < len(places) else f"re-encryption {i}" for i in range(len(reencryptions))]
-    checked = [check_reencryption(seal, data, *keys, place) for data, place in zip(reencryptions, named, strict=True)]
+    checked = [
+        check_reencryption(seal, data, *keys, places[i] if i < len(places) else f"re-encryption {i}")
+        for i, data in enumerate(reencryptions)
+    ]
     return open_checked(receiving_key, checked)
 
 

@@ -18,7 +18,7 @@ from caremesh.codec import CID
 from caremesh.custodian.errors import LOG_BROKEN
 from caremesh.errors import StorageFailed, Tampered
 from caremesh.sealing.release_log import START, Anchor, LogEntry, LogHead, check_chain, link_of
-from caremesh.types import Digest, ReceiptId, Seconds, StreamId
+from caremesh.types import Count, Digest, ReceiptId, Seconds, StreamId
 
 _HEAD_PREFIX: Final = b"head/"
 _ENTRY_PREFIX: Final = b"entry/"
@@ -45,14 +45,18 @@ class ReleaseLog:
             raise StorageFailed(STORAGE_FAILED, folder.name) from error
 
     def append(self, stream: StreamId, receipt: ReceiptId, descriptors: list[CID], at: Seconds) -> list[LogEntry]:
-        """Log the releases of one request, durably and all or none. Raises StorageFailed storage.01."""
+        """Log the releases of one request, durably and all or none.
+
+        Raises StorageFailed storage.01; Tampered custodian.21 where an entry stands already: the head was lost.
+        """
         try:
             with self._env.begin(write=True) as txn:
                 head = _head(txn, stream)
                 entries = []
                 for descriptor in descriptors:
                     entry = LogEntry(stream, head.count, head.link, receipt, descriptor, at)
-                    txn.put(_ENTRY_PREFIX + stream + head.count.to_bytes(8), codec.encode(entry), overwrite=False)
+                    if not txn.put(_entry_key(stream, head.count), codec.encode(entry), overwrite=False):
+                        raise Tampered(LOG_BROKEN, f"entry {head.count}")
                     head = LogHead(head.count + 1, link_of(entry))
                     entries.append(entry)
                 txn.put(_HEAD_PREFIX + stream, codec.encode(head))
@@ -64,7 +68,7 @@ class ReleaseLog:
         """All entries of a stream in order, and the head. Raises Tampered custodian.21."""
         with self._env.begin() as txn:
             head = _head(txn, stream)
-            stored = [txn.get(_ENTRY_PREFIX + stream + index.to_bytes(8)) for index in range(head.count)]
+            stored = [txn.get(_entry_key(stream, index)) for index in range(head.count)]
         if not all(stored):
             raise Tampered(LOG_BROKEN, f"entry {stored.index(None)}")
         entries = [codec.decode_as(data, LogEntry) for data in stored if data is not None]
@@ -122,6 +126,10 @@ class ReleaseLog:
                     txn.put(key, value)
         except lmdb.Error as error:
             raise StorageFailed(STORAGE_FAILED, "release log") from error
+
+
+def _entry_key(stream: StreamId, index: Count) -> bytes:
+    return _ENTRY_PREFIX + stream + index.to_bytes(8)
 
 
 def _head(txn: lmdb.Transaction, stream: StreamId) -> LogHead:

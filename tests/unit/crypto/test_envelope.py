@@ -73,6 +73,11 @@ def test_a_passphrase_is_the_same_on_every_keyboard() -> None:
     assert unlock("Zu\u0308rich", lock("Z\u00fcrich", b"x")) == b"x"
 
 
+@pytest.mark.parametrize("passphrase", ["a", "a" * 1024])
+def test_the_shortest_and_the_longest_passphrase(passphrase: str) -> None:
+    assert unlock(passphrase, lock(passphrase, b"x")) == b"x"
+
+
 def test_passphrases_that_are_none(locked: bytes) -> None:
     for wrong in ("", "a" * 1025, "\ud800"):
         with pytest.raises(BadInput, match=r"envelope\.05"):
@@ -110,8 +115,9 @@ def test_a_changed_ciphertext_or_salt_does_not_open(locked: bytes) -> None:
 def test_a_hostile_file_cannot_ask_for_the_whole_machine(locked: bytes, cost: dict[str, int]) -> None:
     header = codec.decode(locked)
     began = time.monotonic()
-    with pytest.raises(Tampered, match=r"envelope\.04"):
+    with pytest.raises(Tampered, match=r"envelope\.04") as caught:
         unlock("correct horse", codec.encode(header | {"cost": header["cost"] | cost}))
+    assert caught.value.place == f"$.cost.{next(iter(cost))}"
     assert time.monotonic() - began < 0.05
 
 

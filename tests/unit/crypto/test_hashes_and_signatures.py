@@ -152,10 +152,23 @@ def test_published_base58() -> None:
     assert base58.decode("11233QC4") == bytes.fromhex("0000287fb4cd")
 
 
-@pytest.mark.parametrize("text", ["0", "O", "I", "l", "abc d", "é", "1" * 129])
-def test_texts_that_are_not_base58(text: str) -> None:
-    with pytest.raises(BadInput, match=r"base58\.01"):
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("0", "character 0"),
+        ("O", "character 0"),
+        ("I", "character 0"),
+        ("abl", "character 2"),
+        ("abc d", "character 3"),
+        ("é", "character 0"),
+        ("1" * 129, "longer than 128 characters"),
+    ],
+)
+def test_texts_that_are_not_base58(text: str, place: str) -> None:
+    with pytest.raises(BadInput) as caught:
         base58.decode(text)
+    assert (caught.value.code, caught.value.place) == ("base58.01", place)
+    assert base58.decode("1" * 128) == bytes(128)
 
 
 def test_texts_that_are_not_multikeys() -> None:
@@ -189,6 +202,7 @@ def test_derivation_of_rfc_5869() -> None:
 
 def test_what_derivation_tells_apart_and_its_limits() -> None:
     assert derive(b"secret", b"ab") != derive(b"secret", b"a", b"b")
+    assert [len(derive(b"secret", length=length)) for length in (1, 8160)] == [1, 8160]
     for length in (0, 8161):
         with pytest.raises(BadInput, match=r"keys\.02"):
             derive(b"secret", length=length)

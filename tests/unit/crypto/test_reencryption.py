@@ -77,6 +77,10 @@ def test_thresholds_that_never_open_anything_are_refused(threshold: int, count: 
         make_fragments(PATIENT, GRANTEE.public, threshold, count)
 
 
+def test_there_are_at_most_255_custodians() -> None:
+    assert len(make_fragments(PATIENT, GRANTEE.public, 1, 255)[1]) == 255
+
+
 def test_one_of_one_and_three_of_three() -> None:
     for threshold, count in ((1, 1), (3, 3)):
         verifying, fragments = make_fragments(PATIENT, GRANTEE.public, threshold, count)
@@ -214,6 +218,48 @@ def test_a_public_key_has_one_spelling() -> None:
         assert umbral_pre.PublicKey.from_compressed_bytes(spelling)
         with pytest.raises(BadInput, match=r"reencryption\.02"):
             check_public_key(spelling)
+
+
+def compact(data: bytes, position: int) -> bytes:
+    """The same with the point that starts here spelled as SEC 1's compact point: the library reads it."""
+    return data[:position] + b"\x05" + data[position + 1 :]
+
+
+def seal_in_two_spellings() -> Seal:
+    """A seal to the patient whose first point, spelled otherwise, reads as the same point: every other one does."""
+    while True:
+        seal = seal_to(PATIENT.public, SECRET)
+        spelled = Seal(compact(seal.capsule, 3), seal.ciphertext)
+        try:
+            assert umbral_pre.Capsule.from_bytes(spelled.capsule)
+        except ValueError:
+            continue
+        return spelled
+
+
+@pytest.mark.promise("P6")
+def test_what_parties_send_has_one_spelling_and_its_error_names_them() -> None:
+    """A point's prefix says which of two it is; the compact spelling leaves it to the reader."""
+    fragment, reencryption, respelled = (
+        compact(FRAGMENTS[0], 143),
+        compact(REENCRYPTIONS[0], 38),
+        seal_in_two_spellings(),
+    )
+    assert umbral_pre.KeyFrag.from_bytes(fragment)
+    assert umbral_pre.CapsuleFrag.from_bytes(reencryption)
+    attempts = [
+        (lambda: check_reencryption(SEAL, reencryption, *KEYS, "custodian 4"), "reencryption.07", "custodian 4"),
+        (lambda: check_reencryption(SEAL, b"", *KEYS, "custodian 4"), "reencryption.07", "custodian 4"),
+        (lambda: check_fragment(fragment, *KEYS), "reencryption.05", ""),
+        (lambda: check_fragment(b"", *KEYS), "reencryption.05", ""),
+        (lambda: reencrypt(SEAL, fragment, *KEYS), "reencryption.05", ""),
+        (lambda: reencrypt(SEAL, b"", *KEYS, checked_at_deposit=True), "reencryption.05", ""),
+        (lambda: open_original(PATIENT, respelled), "reencryption.03", ""),
+    ]
+    for attempt, code, place in attempts:
+        with pytest.raises(Tampered) as caught:
+            attempt()
+        assert (caught.value.code, caught.value.place) == (code, place)
 
 
 @pytest.mark.parametrize("secret", [b"", bytes(31), bytes(33), bytes(32), b"\xff" * 32])
