@@ -23,7 +23,7 @@ from typing import Final
 
 from caremesh.blobs.durable import STORAGE_FAILED, TEMPORARY_PREFIX, NewFile, sync_folder, sync_folders, write_new
 from caremesh.blobs.interface import NOT_HELD, check_block
-from caremesh.codec import CID
+from caremesh.codec import CID, parse_cid
 from caremesh.errors import StorageFailed, Tampered, Unavailable
 
 _MODE: Final = 0o600
@@ -103,6 +103,20 @@ class FilesystemBlocks:
         """See ``BlockStore``. Reads the names of one shard."""
         with _storage_errors(cid.encode()):
             return _holders(self._path(cid.encode()))
+
+    def names(self, after: CID | None, limit: int) -> list[CID]:
+        """See ``BlockStore``. By shard, then by text; reads the names of as many shards as it needs."""
+        last = "" if after is None else after.encode()
+        found: list[CID] = []
+        with _storage_errors(self._folder.name):
+            shards = sorted(path.name for path in self._folder.iterdir() if path.is_dir() and path.name >= last[-2:])
+            for shard in shards:
+                names = {entry.name.partition(".")[0] for entry in (self._folder / shard).iterdir() if _is_mark(entry)}
+                left = sorted(name for name in names if (shard, name) > (last[-2:], last))
+                found += [parse_cid(name) for name in left[: limit - len(found)]]
+                if len(found) == limit:
+                    break
+        return found
 
     def _path(self, name: str) -> Path:
         return self._folder / name[-2:] / name
@@ -197,6 +211,10 @@ def _mark(path: Path, mark: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         mark.touch(mode=_MODE)
+
+
+def _is_mark(path: Path) -> bool:
+    return "." in path.name[1:]
 
 
 def _holders(path: Path) -> list[bytes]:

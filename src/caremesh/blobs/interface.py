@@ -8,7 +8,7 @@ Every adapter passes ``tests/unit/blobs/test_block_store.py``. What a store prom
 
     Tampered     blobs.01     bytes do not match their CID; the place is the CID
     Unavailable  blobs.02     no such block here; the place is the CID
-    StorageFailed storage.01  the disk is full, read-only or broken; the place is the CID
+    StorageFailed storage.01, blobs.04  the disk, or the service that keeps the blocks, did not do it
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ WRONG_BLOCK = ErrorCode(
     "Fetch it from another node; this copy is damaged or forged.",
 )
 NOT_HELD = ErrorCode("blobs.02", "This store does not hold the block.", "Fetch it from another node.")
+TOO_LARGE = ErrorCode("blobs.03", "A block has at most 1 MiB.", "Cut it into smaller ones.")
+NO_SERVICE = ErrorCode(
+    "blobs.04",
+    "The service that keeps the blocks did not answer, or refused; what was there before is unchanged.",
+    "Look at its address, its keys and its free space, and try again.",
+)
 
 
 class BlockStore(Protocol):
@@ -57,6 +63,14 @@ class BlockStore(Protocol):
 
     def streams_of(self, cid: CID) -> list[bytes]:
         """The streams for which the block is held, sorted. Raises StorageFailed."""
+        ...
+
+    def names(self, after: CID | None, limit: int) -> list[CID]:
+        """At most ``limit`` CIDs that are held for a stream, whether or not their bytes are still here.
+
+        In an order of the store's own that does not change; those behind ``after``, which need not be held any more.
+        Raises StorageFailed.
+        """
         ...
 
 

@@ -63,3 +63,9 @@ class MemoryBlocks:
         """See ``BlockStore``."""
         with self._lock:
             return sorted(self._holders.get(cid, ()))
+
+    def names(self, after: CID | None, limit: int) -> list[CID]:
+        """See ``BlockStore``. In the order of their texts."""
+        start = "" if after is None else after.encode()
+        with self._lock:
+            return sorted((cid for cid in self._holders if cid.encode() > start), key=CID.encode)[:limit]

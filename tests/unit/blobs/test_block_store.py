@@ -1,29 +1,45 @@
 """What every block store promises; one suite against all adapters."""
 
 import itertools
+import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.blobs.filesystem import FilesystemBlocks
 from caremesh.blobs.interface import BlockStore
 from caremesh.blobs.memory import MemoryBlocks
+from caremesh.blobs.s3 import S3Blocks
 from caremesh.codec import CID
 from caremesh.errors import Tampered, Unavailable
+from tests.support.s3_server import S3Server, running
 
 ONE, TWO = bytes([1]) * 32, bytes([2]) * 32
 DATA = b"ciphertext"
 NAME = codec.cid_of_raw(DATA)
 
 
-@pytest.fixture(params=["memory", "filesystem"])
+# The S3 server is built by whichever test asks first: a minute and a half, once for each machine.
+S3 = pytest.param("s3", marks=(pytest.mark.slow, pytest.mark.timeout(900)))
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running(tmp_path_factory.mktemp("s3") / "served") as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "filesystem", S3])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlockStore:
     makers: dict[str, Callable[[], BlockStore]] = {
         "memory": MemoryBlocks,
         "filesystem": lambda: FilesystemBlocks(tmp_path / "blocks"),
+        "s3": lambda: S3Blocks(replace(request.getfixturevalue("s3").settings, prefix=f"store-{secrets.token_hex(8)}")),
     }
     return makers[request.param]()
 
@@ -133,3 +149,63 @@ def test_many_threads_at_once(store: BlockStore) -> None:
     assert failures == []
     for cid in blocks:
         assert store.streams_of(cid) == [bytes([i]) * 32 for i in range(4)]
+
+
+def test_names_come_in_pieces_and_in_one_order(store: BlockStore) -> None:
+    assert store.names(None, 10) == []
+    blocks = {codec.cid_of_raw(bytes([i])): bytes([i]) for i in range(7)}
+    store.put_all(ONE, blocks)
+    store.put(TWO, codec.cid_of_raw(b"\0"), b"\0")
+    every = store.names(None, 10)
+    assert sorted(every, key=CID.encode) == sorted(blocks, key=CID.encode)
+    found: list[CID] = []
+    while piece := store.names(found[-1] if found else None, 3):
+        assert len(piece) <= 3
+        found += piece
+    assert found == every
+    store.delete(ONE, every[2])
+    store.delete(TWO, every[2])
+    assert store.names(every[2], 10) == every[3:]
+    assert store.names(every[-1], 10) == []
+
+
+def where(store: BlockStore, s3: S3Server | None = None) -> Path | dict[CID, bytes]:
+    """Where the bytes of ``NAME`` lie."""
+    if isinstance(store, MemoryBlocks):
+        return store._data
+    if isinstance(store, FilesystemBlocks):
+        return store._path(NAME.encode())
+    assert s3 is not None
+    return s3.folder / s3.settings.bucket / str(store._store.prefix) / "blocks" / NAME.encode()  # type: ignore[attr-defined]
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("damage", [b"ciphertexT", b"", b"ciphertext and more"])
+def test_damage_is_named_and_made_good_by_storing_again(
+    store: BlockStore, request: pytest.FixtureRequest, damage: bytes, evidence: Any
+) -> None:
+    store.put_many({ONE: {NAME: DATA}, TWO: {NAME: DATA}})
+    place = where(store, request.getfixturevalue("s3") if isinstance(store, S3Blocks) else None)
+    if isinstance(place, Path):
+        place.write_bytes(damage)
+    else:
+        place[NAME] = damage
+    with pytest.raises(Tampered, match=rf"blobs\.01.*{NAME.encode()}"):
+        store.get(NAME)
+    store.put(ONE, NAME, DATA)
+    assert (store.get(NAME), store.streams_of(NAME)) == (DATA, [ONE, TWO])
+    evidence.fault("block changed where it lies")
+
+
+def test_a_lost_block_is_still_known_by_who_holds_it(store: BlockStore, request: pytest.FixtureRequest) -> None:
+    store.put_many({ONE: {NAME: DATA}, TWO: {NAME: DATA}})
+    place = where(store, request.getfixturevalue("s3") if isinstance(store, S3Blocks) else None)
+    if isinstance(place, Path):
+        place.unlink()
+    else:
+        del place[NAME]
+    with pytest.raises(Unavailable, match=r"blobs\.02"):
+        store.get(NAME)
+    assert (store.has(NAME), store.names(None, 9), store.streams_of(NAME)) == (False, [NAME], [ONE, TWO])
+    store.put(ONE, NAME, DATA)
+    assert (store.get(NAME), store.streams_of(NAME)) == (DATA, [ONE, TWO])

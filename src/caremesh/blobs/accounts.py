@@ -1,0 +1,171 @@
+"""Who brought which block for which stream, how large it is and since when: for quotas, and for what nobody registers.
+
+    row/<stream><cid>   an Account
+    new/<stream><cid>   the same block while the ledger has not been seen to name it
+    used/<did>          how many bytes a member has brought
+
+A row is written before its block and goes after it: a crash in between counts too much, never too little, and what has
+a row is found by collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import lmdb
+from msgspec import Struct
+
+from caremesh import codec
+from caremesh.blobs.durable import STORAGE_FAILED
+from caremesh.blobs.errors import OVER_QUOTA
+from caremesh.codec import CID
+from caremesh.errors import Refused, StorageFailed
+from caremesh.types import Count, Did, Seconds, StreamId
+
+_ROW: Final = b"row/"
+_NEW: Final = b"new/"
+_USED: Final = b"used/"
+_STREAM_BYTES: Final = 32
+_MAP_SIZE_BYTES: Final = 1 << 34
+
+Place = tuple[StreamId, CID]
+
+
+class Account(Struct, frozen=True):
+    """One block of one stream. ``member``: who brought it first; ``since``: when it was last brought, in seconds."""
+
+    member: Did
+    size_bytes: Count
+    since: Seconds
+
+
+class Accounts:
+    """The table of one block store. One process writes; any number of threads may use it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create. Raises StorageFailed storage.01."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._env = lmdb.open(str(folder), map_size=_MAP_SIZE_BYTES, metasync=False)
+        except (OSError, lmdb.Error) as error:
+            raise StorageFailed(STORAGE_FAILED, folder.name) from error
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._env.close()
+
+    def enter(self, member: Did, sizes: Mapping[Place, Count], now: Seconds, quota_bytes: Count) -> list[Place]:
+        """Note what a member brings; those that are new. What is there already costs nothing and counts from now again.
+
+        Raises Refused blobs.05 with nothing noted when it would be more than the quota; StorageFailed.
+        """
+        added = []
+        with self._writing() as txn:
+            used = _number(txn.get(_USED + member.encode()))
+            for place, size in sizes.items():
+                key = _key(place)
+                stored = txn.get(_ROW + key)
+                account = Account(member, size, now)
+                if stored is None:
+                    added.append(place)
+                    used += size
+                    txn.put(_NEW + key, b"")
+                else:
+                    known = codec.decode_as(bytes(stored), Account)
+                    account = Account(known.member, known.size_bytes, now)
+                txn.put(_ROW + key, codec.encode(account))
+            if added and used > quota_bytes:
+                raise Refused(OVER_QUOTA, f"{used} of {quota_bytes} bytes")
+            txn.put(_USED + member.encode(), codec.encode(used))
+        return added
+
+    def leave(self, places: list[Place]) -> None:
+        """Forget these; one that is not there is no error. Raises StorageFailed."""
+        with self._writing() as txn:
+            for place in places:
+                key = _key(place)
+                stored = txn.pop(_ROW + key)
+                txn.delete(_NEW + key)
+                if stored is not None:
+                    account = codec.decode_as(bytes(stored), Account)
+                    name = _USED + account.member.encode()
+                    txn.put(name, codec.encode(_number(txn.get(name)) - account.size_bytes))
+
+    def settle(self, places: list[Place]) -> None:
+        """The ledger names these: they are no longer looked at by collection. Raises StorageFailed."""
+        with self._writing() as txn:
+            for place in places:
+                txn.delete(_NEW + _key(place))
+
+    def of(self, place: Place) -> Account | None:
+        """The account of a block, or None. Raises StorageFailed."""
+        with self._reading() as txn:
+            stored = txn.get(_ROW + _key(place))
+            return None if stored is None else codec.decode_as(bytes(stored), Account)
+
+    def used_bytes(self, member: Did) -> Count:
+        """How much a member has brought. Raises StorageFailed."""
+        with self._reading() as txn:
+            return _number(txn.get(_USED + member.encode()))
+
+    def unsettled(self, until: Seconds) -> dict[StreamId, list[CID]]:
+        """What was last brought at ``until`` or before and was not seen on the ledger, by stream."""
+        found: dict[StreamId, list[CID]] = {}
+        with self._reading() as txn:
+            for key in _keys(txn, _NEW):
+                stored = txn.get(_ROW + key)
+                if stored is not None and codec.decode_as(bytes(stored), Account).since <= until:
+                    found.setdefault(key[:_STREAM_BYTES], []).append(CID(key[_STREAM_BYTES:]))
+        return found
+
+    def _writing(self) -> _Transaction:
+        return _Transaction(self._env, write=True)
+
+    def _reading(self) -> _Transaction:
+        return _Transaction(self._env, write=False)
+
+
+class _Transaction:
+    """A transaction of LMDB whose errors are ours."""
+
+    def __init__(self, env: lmdb.Environment, *, write: bool) -> None:
+        self._env = env
+        self._write = write
+
+    def __enter__(self) -> lmdb.Transaction:
+        try:
+            self._txn = self._env.begin(write=self._write)
+        except lmdb.Error as error:
+            raise StorageFailed(STORAGE_FAILED, "accounts") from error
+        return self._txn
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is not None:
+            self._txn.abort()
+            if isinstance(error, lmdb.Error):
+                raise StorageFailed(STORAGE_FAILED, "accounts") from error
+            return
+        try:
+            self._txn.commit()
+        except lmdb.Error as failed:
+            raise StorageFailed(STORAGE_FAILED, "accounts") from failed
+
+
+def _keys(txn: lmdb.Transaction, prefix: bytes) -> Iterator[bytes]:
+    with txn.cursor() as cursor:
+        if cursor.set_range(prefix):
+            for key in cursor.iternext(values=False):
+                if not bytes(key).startswith(prefix):
+                    return
+                yield bytes(key)[len(prefix) :]
+
+
+def _key(place: Place) -> bytes:
+    stream, cid = place
+    return stream + bytes(cid)
+
+
+def _number(data: bytes | memoryview | None) -> Count:
+    return 0 if data is None else codec.decode_as(bytes(data), int)
