@@ -52,7 +52,10 @@ def about(error: BaseException) -> dict[str, Any]:
     if isinstance(error, CareMeshError):
         return {"code": error.code, "place": error.place, "sentence": error.error.sentence}
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-    return {"fault": type(error).__name__, "trace": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]}
+    return {
+        "fault": type(error).__name__,
+        "trace": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
 
 
 def _known(_: Any, __: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -53,7 +53,9 @@ class Watched:
     def pid(self, name: str, after: int = 0) -> int:
         """The process of a part, once it is another than ``after``."""
         return int(
-            self.until(lambda: (found := self.parts().get(name, {}).get("pid")) is not None and found != after and found)
+            self.until(
+                lambda: (found := self.parts().get(name, {}).get("pid")) is not None and found != after and found
+            )
         )
 
     def until(self, holds: Callable[[], Any], within_s: float = 10) -> Any:
