@@ -18,3 +18,30 @@ TOO_MANY_INDEXES = ErrorCode("node.10", "This member keeps as many wallet indexe
 PACKAGE_NOT_READ = ErrorCode(
     "node.11", "A package of profiles cannot be read, or is too large.", "Look at its permissions, or take it away."
 )
+NO_SOURCE = ErrorCode(
+    "node.12", "No member that can be reached has blocks of the ledger.", "Look at the network, and at the operator."
+)
+NOT_JOINED = ErrorCode(
+    "node.13", "This home is not part of a network yet.", "Run `caremesh init`, then `caremesh join` with its file."
+)
+NOT_IN_NETWORK = ErrorCode(
+    "node.14",
+    "The network file does not name this member with the keys of this home.",
+    "Send the admission file of this home to the operator, and join with the network file that comes of it.",
+)
+ALREADY_THERE = ErrorCode(
+    "node.15", "There is a member in this home already.", "Use it, or choose another folder with --home."
+)
+NOT_AN_ADMISSION = ErrorCode(
+    "node.16", "This is not an admission file, or it was changed.", "Ask the member for it again."
+)
+NOT_A_NETWORK = ErrorCode("node.17", "This is not a network file, or it was changed.", "Ask the operator for it again.")
+WRONG_PROFILE = ErrorCode(
+    "node.18", "A network needs names, roles and addresses of another form.", "Look at `caremesh init --help`."
+)
+PORT_TAKEN = ErrorCode(
+    "node.19", "Another program uses this address.", "Stop it, or choose another with `listen_port` or `admin_port`."
+)
+PATH_TOO_LONG = ErrorCode(
+    "node.20", "The path of this home is too long for a socket in it.", "Use a home with a shorter path."
+)

@@ -7,7 +7,6 @@ those that separate nodes use; each custodian decides by its own replica, which 
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -32,11 +31,12 @@ from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Una
 from caremesh.gateway.ask import Requester
 from caremesh.ledger.blocks import Block, Validator
 from caremesh.ledger.light import LightClient
-from caremesh.ledger.transactions import Message, Signer, Tx, encode, sign
+from caremesh.ledger.transactions import Message
 from caremesh.node import errors
 from caremesh.node.founding import CHAIN, FILE, Clock, Founding, load
+from caremesh.node.joining import REGULATIONS
 from caremesh.node.member import FOUNDERS, MemberHome
-from caremesh.node.relay import MemberLedger, SubjectLedger
+from caremesh.node.relay import MemberLedger, SubjectLedger, signed_tx
 from caremesh.node.running import LEDGER, SNAPSHOTS, Member
 from caremesh.source.directory import Directory
 from caremesh.types import DAY_S, Did, Seconds, StreamId
@@ -44,11 +44,9 @@ from caremesh.types import DAY_S, Did, Seconds, StreamId
 OPERATOR: Final = "regulator"
 RELAY: Final = "hospital"
 """Who relays for wallets."""
-REGULATIONS: Final = ("gdpr", "hipaa", "house", "iso22600")
 THRESHOLD: Final = 2
 PARAMS: Final = Params(batch_wait_s=0)
 """One subject at a time is at work on this machine: there is nobody to hide among."""
-_TX_LIFE_S: Final[Seconds] = 300
 _YEAR_S: Final[Seconds] = 365 * DAY_S
 
 
@@ -177,16 +175,7 @@ class LocalMesh:
 
     def send(self, signers: Sequence[Requester], message: Message) -> Committed:
         """One message, signed by these, the last of them a member. Raises Refused with the ledger's code."""
-        tx = encode(
-            Tx(
-                chain=CHAIN,
-                expires_at=self.clock() + _TX_LIFE_S,
-                salt=os.urandom(8),
-                signers=[Signer(key=signer.key.public, did=signer.did) for signer in signers],
-                msgs=[message],
-            )
-        )
-        return self.engine.submit(sign(tx, [signer.key for signer in signers]))
+        return self.engine.submit(signed_tx(CHAIN, self.clock(), signers, message))
 
     def anchor_logs(self) -> None:
         """Every custodian with releases anchors its log's root on the ledger."""
@@ -249,6 +238,8 @@ class LocalMesh:
             replica.apply(block)
         for member in self.members.values():
             self.confirmations += member.follow()
+        for member in self.members.values():
+            member.upkeep()
 
     def _found(self, homes: dict[str, MemberHome], params: Params) -> Founding:
         genesis = Genesis(

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Final
 from weakref import WeakSet
 
+from caremesh.contracts.access import queries as access
+from caremesh.contracts.access.messages import Report
 from caremesh.custodian.custodian import Custodian
 from caremesh.custodian.log import ReleaseLog
 from caremesh.gateway.directories import Directories
@@ -18,7 +20,7 @@ from caremesh.node.forgetting import Forgetting
 from caremesh.node.founding import Clock
 from caremesh.node.index_keeper import IndexKeeper
 from caremesh.node.member import MemberHome
-from caremesh.node.relay import MemberLedger
+from caremesh.node.relay import MemberLedger, signed_tx
 from caremesh.node.upkeep import Upkeep
 from caremesh.node.ways import Ways
 from caremesh.source.directory import Directory
@@ -39,6 +41,7 @@ class Member:
         """``ledger``: its copy is in the home's folder. Raises StorageFailed, Tampered."""
         self.home = home
         self.ledger = ledger
+        self._clock = clock
         self.confirmations: list[bytes] = []
         """What it has let go of, as it said under signature; the newest last."""
         self._gateways: WeakSet[Gateway] = WeakSet()
@@ -78,8 +81,22 @@ class Member:
         said += self.forgetting.follow()
         self.confirmations += said
         del self.confirmations[:-MAX_CONFIRMATIONS]
-        self._upkeep.after(self.ledger.copy.machine.head.height)
         return said
+
+    def upkeep(self) -> None:
+        """After a block, by the thread that made it: see ``Upkeep``. Raises StorageFailed."""
+        self._upkeep.after(self.ledger.copy.machine.head.height)
+
+    def report(self) -> bytes | None:
+        """The transaction that anchors the root of the release log, when there is something new in it.
+
+        Raises StorageFailed.
+        """
+        root, count = self.custodian.log_root()
+        known = access.anchor(self.ledger.reader(), self.home.did)
+        if not count or (known is not None and known.root == root):
+            return None
+        return signed_tx(self.home.chain, self._clock(), [self.home.requester], Report(root=root, count=count))
 
     def close(self) -> None:
         """Let go of everything but the copy of the ledger."""

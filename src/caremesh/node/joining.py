@@ -1,0 +1,209 @@
+"""How organisations become a network, by handing files to one another, and never a secret.
+
+1. Each makes a home with keys of its own, and from it an **admission file**: what the ledger will say of it, signed
+   with the two keys that it names.
+2. The operator founds the network from these files: the **network file** is the genesis document and the key that
+   signs blocks. Its fingerprint is compared by voice.
+3. Each joins with the network file, which must name it as its own admission file does.
+
+A ceremony in which the founders order blocks together takes the place of the operator with the next engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from caremesh import codec
+from caremesh.blobs.durable import write_durably
+from caremesh.contracts import Contracts, Genesis
+from caremesh.contracts.members.messages import Admit
+from caremesh.contracts.network.messages import Authorities, Params
+from caremesh.contracts.policy.library import shipped
+from caremesh.crypto.hashes import sha256
+from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Tampered
+from caremesh.ledger.blocks import Validator
+from caremesh.ledger.state import View
+from caremesh.node import errors, founding
+from caremesh.node.founding import Founding
+from caremesh.node.member import MemberHome, Profile
+from caremesh.sealing import custody
+from caremesh.sealing.custody import Signed
+from caremesh.types import Code, CountryCode, Seconds
+
+ADMISSION_FILE: Final = "admission.cbor"
+REGULATIONS: Final = ("gdpr", "hipaa", "house", "iso22600")
+_BY_MEMBER: Final = "caremesh/v1/admission"
+_BY_NODE: Final = "caremesh/v1/admission-node"
+_CHAIN: Final = re.compile(r"[a-z0-9-]{1,32}")
+
+
+class Admission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an organisation asks the founders to write. ``chain``: the network's name, which its DID holds."""
+
+    chain: str
+    admit: Admit
+
+
+class AdmissionFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """DAG-CBOR of this is the file. ``by_member``: signed with the DID's key; ``by_node``: with the node key."""
+
+    by_member: Signed
+    by_node: Signed
+
+
+def begin(
+    folder: Path, *, chain: str, name: str, roles: Sequence[Code], country: CountryCode, address: str
+) -> tuple[MemberHome, bytes]:
+    """A new home and its admission file. ``address``: ``https://host:port``, where others reach the node.
+
+    Raises BadInput node.18; Refused node.15 when there is one; StorageFailed.
+    """
+    if (folder / ADMISSION_FILE).exists():
+        raise Refused(errors.ALREADY_THERE, folder.name)
+    if not _CHAIN.fullmatch(chain):
+        raise BadInput(errors.WRONG_PROFILE, "network")
+    home = MemberHome(folder, chain, Profile(folder.name, name, list(roles), country, holds_blocks=True))
+    admission = Admission(chain=chain, admit=replace(home.admission(), endpoints=[address]))
+    _check(admission)
+    made = codec.encode(
+        AdmissionFile(
+            by_member=custody.sign_payload(_BY_MEMBER, admission, home.key),
+            by_node=custody.sign_payload(_BY_NODE, admission, home.node_key),
+        )
+    )
+    write_durably(folder / ADMISSION_FILE, made)
+    return home, made
+
+
+def read_admission(data: bytes, place: str) -> Admission:
+    """What an admission file asks for. Raises Tampered node.16 with the place."""
+    try:
+        file = codec.decode_as(data, AdmissionFile)
+        admission = custody.open_signed(_BY_MEMBER, file.by_member, Admission, file.by_member.key, place)
+        key = admission.admit.keys.node
+        if file.by_member.key != admission.admit.key or file.by_node.payload != file.by_member.payload:
+            raise Tampered(errors.NOT_AN_ADMISSION, place)
+        custody.open_signed(_BY_NODE, file.by_node, Admission, key, place)
+        _check(admission)
+    except (BadInput, Tampered) as error:
+        raise Tampered(errors.NOT_AN_ADMISSION, place) from error
+    return admission
+
+
+def found(folder: Path, admissions: Sequence[Admission], now: Seconds, params: Params | None = None) -> Founding:
+    """The network of these members and of this home, whose node orders blocks; kept in the home.
+
+    Raises Refused node.13 without a home, node.15 when it has a network; BadInput node.18 with the member's name.
+    """
+    home = load_home(folder)
+    if founding.load(folder) is not None:
+        raise Refused(errors.ALREADY_THERE, folder.name)
+    mine = read_admission((folder / ADMISSION_FILE).read_bytes(), ADMISSION_FILE)
+    for admission in admissions:
+        if admission.chain != mine.chain:
+            raise BadInput(errors.WRONG_PROFILE, f"{admission.admit.name}: network {admission.chain}")
+    members = {each.admit.member: each.admit for each in (mine, *admissions)}
+    genesis = codec.encode(
+        Genesis(
+            chain=mine.chain,
+            time=now,
+            params=params or Params(),
+            authorities=Authorities([home.did], 1),
+            members=list(members.values()),
+            regulations=shipped(*REGULATIONS),
+        )
+    )
+    made = Founding(genesis, [Validator(home.node_key.public, 1)])
+    check(made)
+    write_durably(folder / founding.FILE, codec.encode(made))
+    return made
+
+
+def join(folder: Path, network_file: bytes) -> Founding:
+    """Take up the network; kept in the home. The same one again is no error.
+
+    Raises Tampered node.17; Refused node.13, node.14, and node.15 when the home is of another network.
+    """
+    home = load_home(folder)
+    try:
+        given = codec.decode_as(network_file, Founding)
+        check(given)
+        document = given.document
+    except CareMeshError as error:
+        raise Tampered(errors.NOT_A_NETWORK) from error
+    mine = read_admission((folder / ADMISSION_FILE).read_bytes(), ADMISSION_FILE)
+    if document.chain != home.chain or mine.admit not in document.members:
+        raise Refused(errors.NOT_IN_NETWORK, document.chain)
+    known = founding.load(folder)
+    if known is not None and known != given:
+        raise Refused(errors.ALREADY_THERE, folder.name)
+    write_durably(folder / founding.FILE, codec.encode(given))
+    return given
+
+
+def check(given: Founding) -> None:
+    """Whether a ledger can begin so. Raises BadInput contracts.01, codec.NN; Tampered node.17."""
+    Contracts().genesis(View(_Nothing()), given.genesis)
+    if not given.validators:
+        raise Tampered(errors.NOT_A_NETWORK)
+
+
+def fingerprint(given: Founding) -> str:
+    """What people compare: 16 hexadecimal digits in groups of four."""
+    digits = sha256(codec.encode(given)).hex()[:16]
+    return " ".join(digits[at : at + 4] for at in range(0, 16, 4))
+
+
+def load_home(folder: Path) -> MemberHome:
+    """The member of a home, as its admission file says. Raises Refused node.13, Tampered node.16, StorageFailed."""
+    try:
+        data = (folder / ADMISSION_FILE).read_bytes()
+    except FileNotFoundError:
+        raise Refused(errors.NOT_JOINED, folder.name) from None
+    except OSError as error:
+        raise StorageFailed(errors.NOT_WRITABLE, folder.name) from error
+    admission = read_admission(data, ADMISSION_FILE)
+    said = admission.admit
+    profile = Profile(folder.name, said.name, said.roles, said.jurisdiction, holds_blocks=True)
+    return MemberHome(folder, admission.chain, profile)
+
+
+def _check(admission: Admission) -> None:
+    """Whether the ledger would take it: form and rules. Raises BadInput node.18."""
+    try:
+        msgspec.convert(msgspec.to_builtins(admission.admit, builtin_types=(bytes,)), Admit, builtin_types=(bytes,))
+        Contracts().genesis(View(_Nothing()), codec.encode(_alone(admission)))
+    except (msgspec.ValidationError, CareMeshError) as error:
+        raise BadInput(errors.WRONG_PROFILE, getattr(error, "place", "") or _field(error)) from error
+    if not admission.admit.endpoints or not admission.admit.endpoints[0].startswith("https://"):
+        raise BadInput(errors.WRONG_PROFILE, "address")
+
+
+def _alone(admission: Admission) -> Genesis:
+    return Genesis(
+        chain=admission.chain,
+        time=0,
+        params=Params(),
+        authorities=Authorities([admission.admit.member], 1),
+        members=[admission.admit],
+        regulations=[],
+    )
+
+
+def _field(error: BaseException) -> str:
+    _, _, path = str(error).partition("$.")
+    return path.rstrip("`")
+
+
+class _Nothing:
+    """A state without anything in it."""
+
+    def get(self, _: bytes, /) -> bytes | None:
+        return None

@@ -1,0 +1,184 @@
+"""One member of a network on a machine of its own: home, copy of the ledger, roles, duties. The ledger process runs it.
+
+The operator's node orders blocks; every other follows, executing each block itself. How others are reached is brought
+by whoever makes the node, as ``Connections``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, Protocol
+
+from caremesh.consensus.embedded import Embedded
+from caremesh.consensus.interface import Committed, Status
+from caremesh.consensus.replica import Replica
+from caremesh.contracts import Contracts
+from caremesh.custodian.checks import MAX_AGE_S
+from caremesh.errors import CareMeshError, Refused
+from caremesh.ledger.state import Reader
+from caremesh.node import founding, joining
+from caremesh.node.duties import Duties
+from caremesh.node.errors import NOT_IN_NETWORK, NOT_JOINED
+from caremesh.node.follower import BlockSource, Follower, Pace
+from caremesh.node.founding import Clock
+from caremesh.node.logs import Log, about
+from caremesh.node.member import MemberHome
+from caremesh.node.mesh import hold
+from caremesh.node.relay import MemberLedger, Orders
+from caremesh.node.running import LEDGER, Member
+from caremesh.node.ways import Ways
+from caremesh.settings import Settings
+from caremesh.types import Height
+
+ARRIVES_WITHIN_S: Final = 15.0
+"""How long a transaction that is in a block may take to arrive on this node's own copy."""
+
+
+class Connections(Ways, Orders, Protocol):
+    """The ways to others, to whoever orders blocks, and to their blocks."""
+
+    def sources(self) -> Sequence[BlockSource]:
+        """Where blocks come from, the operator first."""
+        ...
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        ...
+
+
+Connect = Callable[["Node"], Connections]
+
+
+class Node:
+    """A running node. Any thread may call; close it."""
+
+    def __init__(
+        self, folder: Path, settings: Settings, connect: Connect, log: Log, clock: Clock | None = None
+    ) -> None:
+        """Open the home in ``folder`` and begin.
+
+        Raises Refused node.03 (in use), node.13, node.14; Tampered, WrongLedger, StorageFailed.
+        """
+        self.settings: Final = settings
+        self.clock: Final[Clock] = clock or (lambda: int(time.time()))
+        self.log: Final = log
+        self.folder: Final = folder
+        with ExitStack() as opened:
+            opened.enter_context(hold(folder))
+            known = founding.load(folder)
+            if known is None:
+                raise Refused(NOT_JOINED, folder.name)
+            self.founding: Final = known
+            self.home: Final[MemberHome] = joining.load_home(folder)
+            if all(each.member != self.home.did for each in known.document.members):
+                raise Refused(NOT_IN_NETWORK, known.chain)
+            self.is_operator: Final = self.home.node_key.public in [each.key for each in known.validators]
+            self.copy: Final = self._copy()
+            opened.callback(self.copy.close)
+            self.ways: Final = connect(self)
+            opened.callback(self.ways.close)
+            self.follower: Final = self._follower()
+            orders: Orders = self.copy if isinstance(self.copy, Embedded) else self.ways
+            self.member: Final = Member(self.home, MemberLedger(orders, self.copy, self._arrived), self.clock)
+            opened.callback(self.member.close)
+            self.member.custodian.meet(self.ways.custodians)
+            self.duties: Final = Duties(self.member, settings.anchor_every_s, log)
+            opened.callback(self.duties.close)
+            self._begin()
+            if self.follower is not None:
+                opened.callback(self.follower.close)
+            self._opened: Final = opened.pop_all()
+        log.info("open", member=self.home.did, chain=known.chain, height=self.copy.machine.head.height)
+
+    def close(self) -> None:
+        """End everything, and let go of the home."""
+        self._opened.close()
+        self.log.info("closed", height=self.copy.machine.head.height)
+
+    def reader(self) -> Reader:
+        """The state that this node has executed."""
+        return self.copy.reader()
+
+    def submit(self, raw: bytes) -> Committed:
+        """Pass a transaction on to whoever orders. See ``Engine.submit``."""
+        return self.member.ledger.submit(raw)
+
+    def outcome(self, tx_id: bytes) -> Committed | None:
+        """See ``Engine.outcome``."""
+        return self.copy.outcome(tx_id)
+
+    def status(self) -> Status:
+        """See ``Engine.status``."""
+        return self.copy.status()
+
+    def wait(self, height: Height, timeout_s: float) -> Height:
+        """See ``Engine.wait``."""
+        if self.follower is not None:
+            return self.follower.wait(height, timeout_s)
+        assert isinstance(self.copy, Embedded)  # noqa: S101 - who does not follow orders
+        return self.copy.wait(height, timeout_s)
+
+    def age_s(self) -> float:
+        """How old the newest verified header is, as custodians judge it. Raises BadInput before the first block."""
+        return max(self.clock() - self.copy.header().time, self.copy.seen_s())
+
+    def checks(self) -> dict[str, Callable[[], bool]]:
+        """What readiness asks."""
+        return {
+            "fresh": lambda: self.age_s() <= MAX_AGE_S,
+            "ordering": lambda: self.copy.status().running,
+            "room": lambda: shutil.disk_usage(self.folder).free >= self.settings.min_free_bytes,
+            "writable": self._writable,
+        }
+
+    def _copy(self) -> Embedded | Replica:
+        if not self.is_operator:
+            return self.founding.replica(self.folder / LEDGER, self.clock)
+        return Embedded(
+            self.folder / LEDGER,
+            Contracts(),
+            chain=self.founding.chain,
+            genesis=self.founding.genesis,
+            genesis_time=self.founding.time,
+            key=self.home.node_key,
+            clock=self.clock,
+            max_interval_s=self.settings.block_every_s,
+        )
+
+    def _follower(self) -> Follower | None:
+        if not isinstance(self.copy, Replica):
+            return None
+        said = self.settings
+        pace = Pace(said.follow_wait_s, said.retry_first_s, said.retry_most_s)
+        return Follower(self.copy, self.ways.sources, pace, self.log, self._after_block)
+
+    def _begin(self) -> None:
+        if self.copy.machine.head.height:
+            self.duties.wake()  # what came before it was stopped
+        if self.follower is not None:
+            self.follower.start()
+        if isinstance(self.copy, Embedded):
+            self.copy.on_block(lambda block: self._after_block(block.signed.content().height))
+            self.copy.start()
+            self.copy.header()
+
+    def _after_block(self, _: Height) -> None:
+        """In the thread that made the block; the block is durable, and nothing here may hold up the next one."""
+        try:
+            self.member.upkeep()
+        except CareMeshError as error:
+            self.log.error("upkeep failed", **about(error))
+        self.duties.wake()
+
+    def _arrived(self, height: Height) -> None:
+        if height > self.copy.machine.head.height:
+            self.wait(height, ARRIVES_WITHIN_S)
+
+    def _writable(self) -> bool:
+        mark = self.folder / "run" / "writable"
+        mark.write_bytes(b"1")
+        return mark.read_bytes() == b"1"
