@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from caremesh.api import health, ledger
+from caremesh.api import custody, health, ledger
 from caremesh.api.app import make_app
 from caremesh.api.limits import Limits
 from caremesh.api.nonces import NonceStore
@@ -37,11 +37,15 @@ class Served:
         self.routes = self._routes(mesh.member(name))
         guard = SignatureGuard(did=self.home.did, reader=mesh.engine.reader, nonces=self.nonces, clock=mesh.clock)
         app = make_app(self.routes, guard, limits=self.limits)
+        self.app = app
         self.doors = Doors(app, [(self.socket, self._context)], self.limits)
         self._thread = threading.Thread(target=lambda: asyncio.run(self.doors.serve()), name="served")
 
     def _routes(self, member: Member) -> list[Route]:
         mine = ledger.routes(self.mesh.engine, member.home.did)
+        if member.is_custodian:
+            mine += custody.routes(member.custodian)
+        mine += custody.erasure_routes(lambda stream, segment: self.mesh.confirm_erased(self.home.did, stream, segment))
         return [*mine, *health.routes({"ledger": lambda: self.mesh.engine.status().running}, mine, "0")]
 
     def _context(self) -> pins.ssl.SSLContext:

@@ -7,11 +7,13 @@ route's size and in time → digest → handler.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from msgspec import Struct
-from starlette.requests import Request
+from msgspec.structs import replace
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Match
 from starlette.routing import Route as Path
@@ -20,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from caremesh.api import errors
 from caremesh.api.limits import Limits, Rates
 from caremesh.api.problems import response_of
-from caremesh.api.routes import CERTIFICATE, Answer, Call, Caller, Route
+from caremesh.api.routes import CERTIFICATE, ENDING, Answer, Call, Caller, Route
 from caremesh.api.signatures import Guard, Head
 from caremesh.errors import BadInput, CareMeshError, Refused, Unavailable
 
@@ -65,6 +67,7 @@ class _App:
         self._callers: Final = Rates(limits.per_second, limits.burst, limits.max_callers)
         self._addresses: Final = Rates(limits.per_second_address, limits.burst_address, limits.max_callers)
         self._at_work = 0
+        self._streams = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,7 +86,10 @@ class _App:
             response = response_of(Unavailable(errors.FAILED), close=not seen.read)
         seen.status = response.status_code
         try:
-            await response(scope, receive, send)
+            if seen.code and not seen.read:
+                await self._early(response, Request(scope, receive), send)
+            else:
+                await response(scope, receive, send)
         finally:
             seen.seconds = loop.time() - begun
             self._observe(seen)
@@ -95,7 +101,7 @@ class _App:
         self._announced(request, route)
         caller = self._caller(route, head, request)
         seen.caller = caller.kind
-        if self._at_work >= self._limits.max_at_work:
+        if self._at_work >= self._limits.max_at_work or (route.streams and self._streams >= self._limits.max_streams):
             raise Unavailable(errors.BUSY)
         self._at_work += 1
         try:
@@ -103,13 +109,18 @@ class _App:
             seen.read = True
             self._guard.check_body(head, body)
             call = Call(caller, path, _query(request), head.headers, body)
-            return _response(await route.handler(call))
+            answer = await route.handler(call)
+            if answer.stream is not None and route.streams:
+                answer = replace(answer, stream=self._watched(answer.stream, request))
+            return _response(answer)
         finally:
             self._at_work -= 1
 
     def _caller(self, route: Route, head: Head, request: Request) -> Caller:
         """Who asks. What nobody on the ledger has signed counts for its address; raises Refused api.13."""
         address = request.client.host if request.client else ""
+        if not address:  # a unix socket: the worker behind it has counted
+            return self._guard.check(route, head)
         if head.certificate is None:
             self._addresses.check(address)  # before anything is verified: that costs more than asking
         try:
@@ -123,6 +134,38 @@ class _App:
         else:
             self._addresses.count(address)
         return caller
+
+    async def _early(self, response: Response, request: Request, send: Send) -> None:
+        """An answer before the body was read. What still comes is let pass for a while: a caller that is cut off while
+        it writes may never see why.
+        """
+        await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+        await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+        with suppress(TimeoutError, ClientDisconnect):
+            async with asyncio.timeout(self._limits.linger_s):
+                async for _ in request.stream():
+                    pass
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _watched(self, stream: AsyncIterator[bytes], request: Request) -> AsyncIterator[bytes]:
+        """A stream, until its time is over or the process ends."""
+        ending: asyncio.Event = request.scope.get("state", {}).get(ENDING) or asyncio.Event()
+        self._streams += 1
+        ended = asyncio.ensure_future(ending.wait())
+        try:
+            async with asyncio.timeout(self._limits.stream_s):
+                while not ending.is_set():
+                    chunk = asyncio.ensure_future(anext(stream))
+                    await asyncio.wait({chunk, ended}, return_when=asyncio.FIRST_COMPLETED)
+                    if not chunk.done():
+                        chunk.cancel()
+                        return
+                    yield chunk.result()
+        except (TimeoutError, StopAsyncIteration):
+            return
+        finally:
+            ended.cancel()
+            self._streams -= 1
 
     def _find(self, scope: Scope) -> tuple[Route, Mapping[str, str]]:
         partial = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from caremesh.api.openapi import document
 from caremesh.api.routes import ANYONE, Answer, Call, Route, json_answer
@@ -22,7 +23,7 @@ def routes(checks: Mapping[str, Check], others: Sequence[Route], version: str, r
         return json_answer(Health(ready=True, checks={}))
 
     async def readyz(_: Call) -> Answer:
-        found = {name: await in_thread(lambda check=check: _holds(check)) for name, check in checks.items()}  # type: ignore[misc]
+        found = {name: await in_thread(partial(_holds, check)) for name, check in checks.items()}
         ready = all(found.values())
         return json_answer(Health(ready=ready, checks=found), 200 if ready else 503)
 

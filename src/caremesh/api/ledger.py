@@ -2,77 +2,195 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from itertools import islice
+from typing import Annotated, Any, Final, Protocol
+
+from msgspec import Meta, Struct
 
 from caremesh import codec
-from caremesh.api.routes import MIB, SIGNED, Answer, Call, Route, json_answer
+from caremesh.api import errors
+from caremesh.api.heights import Heights, Waits
+from caremesh.api.routes import MEMBERS, MIB, Answer, Call, Route, json_answer
 from caremesh.api.threads import Run, in_threads
-from caremesh.client import wire
+from caremesh.client import events, wire
 from caremesh.client.wire import NodeStatus
 from caremesh.consensus.interface import Committed, Status
-from caremesh.errors import Refused
+from caremesh.errors import BadInput, Refused
+from caremesh.ledger import light
 from caremesh.ledger.admission import EXPIRED
+from caremesh.ledger.application import Event
+from caremesh.ledger.blocks import Block
 from caremesh.ledger.replays import REPLAYED
 from caremesh.ledger.transactions import tx_id
-from caremesh.types import Did
+from caremesh.types import Did, Height
 
 PREFIX: Final = "/ledger/v1"
 MAYBE_ALREADY: Final = frozenset({EXPIRED.code, REPLAYED.code})
 """The transaction may be in a block: then the answer is what became of it."""
+MAX_BLOCKS: Final = 256
+MAX_BLOCKS_BYTES: Final = 8 * MIB
+MAX_WAIT_S: Final = 60
+BEAT_S: Final = 15.0
+"""Between two signs of life of a stream in which nothing happens."""
+_EVENTS_AT_ONCE: Final = 500
+_LAST: Final = 2**31
+"""A position after every event of a height."""
+_BYTES: Final = r"^[A-Za-z0-9_-]*$"
 
 
-class Ledger(Protocol):
-    """The ledger as a node offers it: answers from its own copy, submissions to whoever orders them."""
+class Ledger(Waits, Protocol):
+    """The ledger as a node offers it: answers from its own copy, submissions to whoever orders them.
+
+    The methods are those of ``consensus.interface.Engine``.
+    """
 
     def submit(self, raw: bytes) -> Committed:
-        """See ``consensus.interface.Engine``."""
+        """See ``Engine``."""
         ...
 
     def outcome(self, tx_id: bytes) -> Committed | None:
-        """See ``consensus.interface.Engine``."""
+        """See ``Engine``."""
+        ...
+
+    def query(self, key: bytes, height: Height | None = None) -> light.Answer:
+        """See ``Engine``."""
+        ...
+
+    def light_block(self, height: Height | None = None) -> light.LightBlock:
+        """See ``Engine``."""
+        ...
+
+    def blocks(self, start: Height) -> Iterator[Block]:
+        """See ``Engine``."""
+        ...
+
+    def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
+        """See ``Engine``."""
         ...
 
     def status(self) -> Status:
-        """See ``consensus.interface.Engine``."""
+        """See ``Engine``."""
         ...
+
+
+class AskedTransaction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``id``: the CID of the transaction, base32."""
+
+    id: Annotated[str, Meta(max_length=80)]
+
+
+class AskedState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``key``: of the state, base64url; ``height``: one that is still kept, the newest by default."""
+
+    key: Annotated[str, Meta(min_length=2, max_length=8_192, pattern=_BYTES)]
+    height: Height | None = None
+
+
+class AskedHeader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``height``: the newest by default."""
+
+    height: Height | None = None
+
+
+class AskedBlocks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``start``: the first height; ``wait_s``: how long to wait for it, ``limit``: how many at most."""
+
+    start: Annotated[int, Meta(ge=1, lt=2**53)]
+    wait_s: Annotated[int, Meta(ge=0, le=MAX_WAIT_S)] = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_BLOCKS)] = MAX_BLOCKS
+
+
+class AskedEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``cursor``: the id of the last event that was read (as ``Last-Event-ID`` would say); from the oldest without."""
+
+    cursor: Annotated[str, Meta(max_length=40)] = ""
 
 
 def routes(ledger: Ledger, member: Did, run: Run | None = None) -> list[Route]:
     """``member``: whose node this is."""
-    return _Routes(ledger, member, run or in_threads()).table()
+    made = _Handlers(ledger, member, run or in_threads())
+    return [
+        Route(
+            name="ledger.status",
+            method="GET",
+            path=f"{PREFIX}/status",
+            summary="Where this member's copy of the ledger stands",
+            handler=made.status,
+            answer_media=wire.JSON,
+            answer=NodeStatus,
+        ),
+        Route(
+            name="ledger.submit",
+            method="POST",
+            path=f"{PREFIX}/transactions",
+            summary="Put a signed transaction into a block; the same one again gets the same answer",
+            handler=made.submit,
+            media=wire.CBOR,
+            body="Signed transaction (`ledger/transactions.py`)",
+            answer="Committed (`consensus/interface.py`): height, result and events, once the block is durable",
+        ),
+        Route(
+            name="ledger.transaction",
+            method="GET",
+            path=f"{PREFIX}/transactions/{{id}}",
+            summary="What became of a transaction in a kept block",
+            handler=made.transaction,
+            asked=AskedTransaction,
+            answer="Committed (`consensus/interface.py`)",
+        ),
+        Route(
+            name="ledger.state",
+            method="GET",
+            path=f"{PREFIX}/state/{{key}}",
+            summary="A key's value, or its absence, with a proof against the header of its height",
+            handler=made.state,
+            asked=AskedState,
+            answer="Answer (`ledger/light.py`)",
+        ),
+        Route(
+            name="ledger.header",
+            method="GET",
+            path=f"{PREFIX}/light-blocks",
+            summary="A signed header with the validators that signed it",
+            handler=made.header,
+            asked=AskedHeader,
+            answer="LightBlock (`ledger/light.py`)",
+        ),
+        Route(
+            name="ledger.blocks",
+            method="GET",
+            path=f"{PREFIX}/blocks",
+            summary="Blocks from a height on, as soon as there is one; none when the wait is over",
+            handler=made.blocks,
+            callers=MEMBERS,
+            pinned=True,
+            asked=AskedBlocks,
+            answer="List of byte strings, each a Block (`ledger/blocks.py`)",
+        ),
+        Route(
+            name="ledger.events",
+            method="GET",
+            path=f"{PREFIX}/events",
+            summary="Events, each once and in order, as server-sent events that resume by their ids",
+            handler=made.events,
+            callers=MEMBERS,
+            pinned=True,
+            asked=AskedEvents,
+            answer_media=wire.EVENTS,
+            answer="Events in DAG-JSON: type, height, tx, attributes",
+            streams=True,
+        ),
+    ]
 
 
-class _Routes:
+class _Handlers:
     def __init__(self, ledger: Ledger, member: Did, run: Run) -> None:
         self._ledger = ledger
         self._member = member
         self._run = run
-
-    def table(self) -> list[Route]:
-        return [
-            Route(
-                name="ledger.status",
-                method="GET",
-                path=f"{PREFIX}/status",
-                summary="Where this member's copy of the ledger stands",
-                handler=self.status,
-                callers=SIGNED,
-                answer_media=wire.JSON,
-                answer=NodeStatus,
-            ),
-            Route(
-                name="ledger.submit",
-                method="POST",
-                path=f"{PREFIX}/transactions",
-                summary="Put a signed transaction into a block; the same one again gets the same answer",
-                handler=self.submit,
-                callers=SIGNED,
-                media=wire.CBOR,
-                body="Signed transaction (`ledger/transactions.py`)",
-                answer="Committed (`consensus/interface.py`): height, result and events, once the block is durable",
-                max_bytes=MIB,
-            ),
-        ]
+        self._heights = Heights(ledger, run)
 
     async def status(self, _: Call) -> Answer:
         now = await self._run(self._ledger.status)
@@ -91,6 +209,33 @@ class _Routes:
     async def submit(self, call: Call) -> Answer:
         return Answer(codec.encode(await self._run(lambda: self._submit(call.body))))
 
+    async def transaction(self, call: Call) -> Answer:
+        wanted = bytes(codec.parse_cid(call.asked(AskedTransaction).id))
+        known = await self._run(lambda: self._ledger.outcome(wanted))
+        if known is None:
+            raise BadInput(errors.NOT_THERE, "transaction")
+        return Answer(codec.encode(known))
+
+    async def state(self, call: Call) -> Answer:
+        asked = call.asked(AskedState)
+        key = call.bytes_of("key", asked.key)
+        return Answer(codec.encode(await self._run(lambda: self._ledger.query(key, asked.height))))
+
+    async def header(self, call: Call) -> Answer:
+        height = call.asked(AskedHeader).height
+        return Answer(codec.encode(await self._run(lambda: self._ledger.light_block(height))))
+
+    async def blocks(self, call: Call) -> Answer:
+        asked = call.asked(AskedBlocks)
+        if asked.wait_s and not await self._heights.reached(asked.start, asked.wait_s):
+            return Answer(wire.several([]))
+        return Answer(wire.several(await self._run(lambda: self._blocks(asked))))
+
+    async def events(self, call: Call) -> Answer:
+        cursor = call.headers.get("last-event-id") or call.asked(AskedEvents).cursor
+        first = await self._run(partial(self._events, cursor))  # so that a wrong cursor is a problem, not a stream
+        return Answer(media=wire.EVENTS, stream=self._stream(cursor, first))
+
     def _submit(self, raw: bytes) -> Committed:
         try:
             return self._ledger.submit(raw)
@@ -98,6 +243,37 @@ class _Routes:
             if error.code in MAYBE_ALREADY and (known := self._ledger.outcome(_id(raw))) is not None:
                 return known
             raise
+
+    def _blocks(self, asked: AskedBlocks) -> list[bytes]:
+        if asked.start > self._ledger.status().height:
+            return []
+        found: list[bytes] = []
+        size = 0
+        for block in islice(self._ledger.blocks(asked.start), asked.limit):
+            found.append(codec.encode(block))
+            size += len(found[-1])
+            if size > MAX_BLOCKS_BYTES:
+                break
+        return found
+
+    def _events(self, cursor: str) -> list[tuple[str, Event]]:
+        return list(islice(self._ledger.subscribe(cursor), _EVENTS_AT_ONCE))
+
+    async def _stream(self, cursor: str, rows: list[tuple[str, Event]]) -> AsyncIterator[bytes]:
+        yield b": caremesh\n\n"
+        while True:
+            for at, event in rows:
+                yield events.spell(at, event)
+                cursor = at
+            seen = (await self._run(self._ledger.status)).height
+            rows = await self._run(partial(self._events, cursor))
+            if rows:
+                continue
+            if int(cursor.partition(".")[0] or 0) <= seen:
+                cursor = f"{seen}.{_LAST}"  # nothing up to here: who resumes need not look at it again
+            yield b"id: %b\n\n" % cursor.encode()
+            await self._heights.reached(seen + 1, BEAT_S)
+            rows = await self._run(partial(self._events, cursor))
 
 
 def _id(raw: bytes) -> bytes:

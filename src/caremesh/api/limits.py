@@ -23,6 +23,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     handshake_s: float = 5.0
     body_s: float = 60.0
     """From the end of the headers to the end of the body."""
+    linger_s: float = 2.0
+    """How long the rest of a request may come after it was turned away."""
     idle_s: float = 30.0
     """Between two requests on one connection."""
     drain_s: float = 20.0
@@ -32,6 +34,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_at_work: int = 200
     """Requests that are being answered at a time; streams of events apart."""
     max_streams: int = 200
+    stream_s: float = 300.0
+    """How long a stream of events goes on: who resumes it signs anew."""
     per_second: float = 200.0
     """Requests of one member or practitioner, in the long run."""
     burst: int = 1_000

@@ -21,6 +21,8 @@ Kind: TypeAlias = Literal["anyone", "key", "practitioner", "member"]
 Method: TypeAlias = Literal["GET", "HEAD", "POST", "PUT", "DELETE"]
 CERTIFICATE: Final = "caremesh.certificate"
 """Among the extensions of an ASGI scope: the caller's certificate (DER), if it showed one."""
+ENDING: Final = "caremesh.ending"
+"""In the state of an ASGI scope: an ``asyncio.Event`` that is set when the process ends."""
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 ANYONE: Final = frozenset[Kind]({"anyone", "key", "practitioner", "member"})
@@ -60,6 +62,13 @@ class Call(Struct, frozen=True):
         except msgspec.ValidationError as error:
             raise BadInput(BAD_QUERY, _field(error)) from error
 
+    def bytes_of(self, name: str, text: str) -> bytes:
+        """The bytes of a parameter in base64url. Raises BadInput api.17."""
+        try:
+            return wire.bytes_of(text)
+        except BadInput as error:
+            raise BadInput(BAD_QUERY, name) from error
+
     def json(self, kind: type[T]) -> T:
         """The body as a structure. Raises BadInput api.17."""
         try:
@@ -89,7 +98,7 @@ class Route(Struct, frozen=True, kw_only=True):
 
     ``pinned``: only a node may ask, with certificate and signature of one and the same member. ``asked``: the structure
     of path and query. ``body``, ``answer``: what they are in words or as a structure (JSON). ``once``: with an
-    idempotency key, the same request again gets the same answer.
+    idempotency key, the same request again gets the same answer. ``streams``: the answer does not end by itself.
     """
 
     name: str
@@ -106,6 +115,7 @@ class Route(Struct, frozen=True, kw_only=True):
     answer: type[Struct] | str = ""
     max_bytes: int = MIB
     once: bool = False
+    streams: bool = False
     status: int = 200
 
 

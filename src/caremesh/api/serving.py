@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from caremesh.api import errors
 from caremesh.api.limits import Limits
 from caremesh.api.problems import status_of
-from caremesh.api.routes import CERTIFICATE
+from caremesh.api.routes import CERTIFICATE, ENDING
 from caremesh.client import wire
 from caremesh.errors import Refused
 
@@ -58,7 +58,7 @@ class Doors(Server):
         self._open: set[asyncio.Task[None]] = set()
         self._accepting: list[asyncio.Task[None]] = []
         self._by_address: Counter[str] = Counter()
-        self._room = asyncio.Event()
+        self._ending = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
         """Begin to accept."""
@@ -71,6 +71,7 @@ class Doors(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
         """Accept no more, finish what is being answered, and close."""
+        self._ending.set()
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
@@ -116,7 +117,7 @@ class Doors(Server):
         def protocol() -> asyncio.Protocol:
             made: Any = self.config.http_protocol_class
             return made(  # type: ignore[no-any-return]
-                config=self.config, server_state=self.server_state, app_state={}, left=left
+                config=self.config, server_state=self.server_state, app_state={ENDING: self._ending}, left=left
             )
 
         try:

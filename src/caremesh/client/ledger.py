@@ -1,33 +1,158 @@
-"""``/ledger/v1`` of a node."""
+"""``/ledger/v1`` of a node. What it says of the state is believed when it is proven under a header that enough known
+validators have signed; the node itself is believed nothing.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Final
 
+from anyio import from_thread, to_thread
+
 from caremesh import codec
-from caremesh.client import wire
+from caremesh.client import errors, events, wire
 from caremesh.client.node import Node
 from caremesh.client.wire import NodeStatus
+from caremesh.codec import CID
 from caremesh.consensus.interface import Committed
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
+from caremesh.ledger.application import Event
+from caremesh.ledger.blocks import Block, Header
+from caremesh.ledger.light import OTHER_HEIGHT, Answer, LightBlock, LightClient, check_answer
+from caremesh.types import Height, Seconds
 
 PREFIX: Final = "/ledger/v1"
+MAX_AGE_S: Final[Seconds] = 60
+"""How old the newest header may be before a node is held to be behind."""
+_KEPT_HEADERS: Final = 64
+_PAUSE_S: Final = 0.5
 
 
 class LedgerClient:
-    """The ledger at one node."""
+    """The ledger at one node. Of one event loop."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, light: LightClient | None = None, max_age_s: Seconds = MAX_AGE_S) -> None:
+        """``light``: what is trusted already; without it ``query`` must be told not to verify."""
         self._node = node
+        self._light = light
+        self._max_age_s = max_age_s
+        self._headers: OrderedDict[Height, Header] = OrderedDict()
+        self._verifying = asyncio.Lock()
 
     async def status(self) -> NodeStatus:
-        """Where the node's copy stands. Raises what ``Node.call`` raises."""
+        """Where the node's copy stands. All of these methods raise what ``Node.call`` raises."""
         answer = await self._node.call("GET", f"{PREFIX}/status")
         return wire.from_json(answer.body, NodeStatus)
 
     async def submit(self, raw: bytes) -> Committed:
         """Put a signed transaction into a block. May be tried again: the same one is counted once.
 
-        Raises what ``Engine.submit`` and ``Node.call`` raise.
+        Raises what ``Engine.submit`` raises.
         """
         answer = await self._node.call("POST", f"{PREFIX}/transactions", raw, safe=True)
         return codec.decode_as(answer.body, Committed)
+
+    async def submit_many(self, raws: Sequence[bytes]) -> list[Committed | CareMeshError]:
+        """Several at once, in any order; what became of each, or why it was not taken."""
+        return list(await asyncio.gather(*(self._submit_one(raw) for raw in raws)))
+
+    async def outcome(self, tx: CID) -> Committed | None:
+        """What became of a transaction in a kept block, None when none holds it."""
+        try:
+            answer = await self._node.call("GET", f"{PREFIX}/transactions/{tx.encode()}")
+        except BadInput as error:
+            if error.code == "api.18":
+                return None
+            raise
+        return codec.decode_as(answer.body, Committed)
+
+    async def light_block(self, height: Height | None = None) -> LightBlock:
+        """A signed header, unverified. Raises BadInput ledger.11."""
+        answer = await self._node.call("GET", f"{PREFIX}/light-blocks", query=_given(height=height))
+        return codec.decode_as(answer.body, LightBlock)
+
+    async def query(self, key: bytes, height: Height | None = None, *, verify: bool = True) -> bytes | None:
+        """A key's value, None when it is absent. ``height``: the newest by default, and then not older than
+        ``max_age_s``.
+
+        Raises Tampered proof.01, light.NN, Refused light.NN, client.06; BadInput ledger.11.
+        """
+        answer = await self._answer(key, height)
+        if not verify:
+            return answer.proof.value
+        header = await self.header(answer.height, newest=height is None)
+        return check_answer(header, answer)
+
+    async def header(self, height: Height, *, newest: bool = False) -> Header:
+        """A verified header. ``newest``: refuse one that is older than ``max_age_s``. Raises as ``query``."""
+        if self._light is None:
+            raise Refused(errors.NOTHING_TRUSTED)
+        light, now = self._light, self._node.clock()
+        async with self._verifying:
+            header = self._headers.get(height)
+            if header is None:
+                target = await self.light_block(height)
+                if target.signed.content().height != height:
+                    raise Tampered(OTHER_HEIGHT, f"height {height}")
+
+                def fetch(middle: Height) -> LightBlock:
+                    return from_thread.run(self.light_block, middle)
+
+                header = await to_thread.run_sync(lambda: light.advance(target, fetch, now))
+                self._headers[height] = header
+                while len(self._headers) > _KEPT_HEADERS:
+                    self._headers.popitem(last=False)
+        if newest and now - header.time > self._max_age_s:
+            raise Refused(errors.BEHIND, f"height {height}")
+        return header
+
+    async def newest(self) -> Header:
+        """The newest header of the node, verified, and not older than ``max_age_s``. Raises as ``query``."""
+        block = await self.light_block()
+        return await self.header(block.signed.content().height, newest=True)
+
+    async def blocks(self, start: Height, wait_s: int = 0) -> list[Block]:
+        """Some blocks from ``start`` on, as soon as there is one; none after ``wait_s``. Unverified: execute them."""
+        answer = await self._node.call(
+            "GET", f"{PREFIX}/blocks", query={"start": start, "wait_s": wait_s}, answer_s=wait_s + 15.0
+        )
+        return [codec.decode_as(block, Block) for block in wire.each_of(answer.body)]
+
+    async def events(self, cursor: str = "") -> AsyncIterator[tuple[str, Event]]:
+        """(cursor, event) of each event after a cursor, for good: it resumes where it was when the way breaks.
+
+        Unverified. Raises BadInput consensus.05, ledger.11.
+        """
+        while True:
+            headers = {"last-event-id": cursor} if cursor else None
+            try:
+                async with aclosing(self._node.chunks(f"{PREFIX}/events", headers=headers)) as chunks:
+                    async for at, event in events.read(chunks):
+                        cursor = at
+                        if event is not None:
+                            yield at, event
+            except CareMeshError as error:
+                if error.code not in (errors.UNREACHABLE.code, "api.22"):
+                    raise
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _answer(self, key: bytes, height: Height | None) -> Answer:
+        path = f"{PREFIX}/state/{wire.text_of(key)}"
+        got = await self._node.call("GET", path, query=_given(height=height))
+        answer = codec.decode_as(got.body, Answer)
+        if answer.key != key or (height is not None and answer.height != height):
+            raise Tampered(OTHER_HEIGHT, f"height {answer.height}")
+        return answer
+
+    async def _submit_one(self, raw: bytes) -> Committed | CareMeshError:
+        try:
+            return await self.submit(raw)
+        except CareMeshError as error:
+            return error
+
+
+def _given(**values: int | None) -> dict[str, str | int]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
 from random import SystemRandom
 from types import TracebackType
 from typing import Final
@@ -35,6 +34,8 @@ class Patience(Struct, frozen=True, kw_only=True):
 
     connect_s: float = 3.0
     answer_s: float = 15.0
+    silence_s: float = 40.0
+    """Of a stream, which says now and then that it is there."""
     tries: int = 3
     pause_s: float = 0.1
     longest_pause_s: float = 2.0
@@ -64,13 +65,16 @@ class Node:
     def __init__(
         self,
         target: Target,
-        identity: Identity,
+        identity: Identity | None,
         *,
         leaf: Leaf | None = None,
         clock: Callable[[], Seconds] = lambda: int(time.time()),
         patience: Patience | None = None,
     ) -> None:
-        """``identity``: who signs. ``leaf``: the certificate of a node that calls another."""
+        """``identity``: who signs; nobody does between the processes of one node.
+
+        ``leaf``: the certificate of a node that calls another.
+        """
         self.target = target
         self.clock = clock
         self._patience = patience or Patience()
@@ -85,7 +89,7 @@ class Node:
                 verify=_context(target, leaf) if not local else False,
                 limits=limits,
             ),
-            auth=SignedBy(identity, clock),
+            auth=None if identity is None else SignedBy(identity, clock),
             headers={wire.TO: target.did, "user-agent": "caremesh"},
             timeout=httpx.Timeout(self._patience.answer_s, connect=self._patience.connect_s),
             trust_env=False,
@@ -115,11 +119,12 @@ class Node:
         headers: Mapping[str, str] | None = None,
         safe: bool | None = None,
         answer_s: float | None = None,
+        problems: bool = True,
     ) -> Answer:
         """The answer to a request. ``safe``: whether it may be tried again after it left (default: GET only).
 
-        ``answer_s``: how long to wait for this answer. Raises what the node's problem names; Unavailable client.02,
-        client.03; BadInput client.01, client.04.
+        ``answer_s``: how long to wait for this answer. ``problems``: whether to raise them. Raises what the node's
+        problem names; Unavailable client.02 to client.04; BadInput client.01.
         """
         given = dict(headers or {}) | ({} if body is None else {"content-type": media})
         request: dict[str, object] = {"content": body, "params": query, "headers": given}
@@ -137,7 +142,7 @@ class Node:
                 if _is_pin(error):
                     raise self._unreachable(error) from error
             else:
-                if answer.status < 400:
+                if answer.status < 400 or not problems:
                     return answer
                 problem = self._problem(answer)
                 if not left or not may_repeat or answer.status not in _TRY_AGAIN:
@@ -147,18 +152,18 @@ class Node:
             pause = min(2 * pause, self._patience.longest_pause_s)
         raise Unavailable(errors.UNREACHABLE, self.target.did)  # not reached: the last try raises or returns
 
-    @asynccontextmanager
-    async def stream(
-        self, path: str, *, query: Mapping[str, str | int] | None = None, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[AsyncIterator[str]]:
-        """The lines of an answer that does not end by itself. Raises as ``call``."""
-        timeout = httpx.Timeout(self._patience.answer_s, connect=self._patience.connect_s, read=None)
+    async def chunks(
+        self, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[bytes]:
+        """The bytes of an answer that does not end by itself, as they come. Raises as ``call``."""
+        timeout = httpx.Timeout(self._patience.silence_s, connect=self._patience.connect_s)
+        sent = self._http.stream("GET", path, params=query, headers=dict(headers or {}), timeout=timeout)
         try:
-            sent = self._http.stream("GET", path, params=query, headers=dict(headers or {}), timeout=timeout)
             async with sent as got:
                 if got.status_code >= 400:
                     raise self._problem(await self._read(got))
-                yield got.aiter_lines()
+                async for chunk in got.aiter_raw():
+                    yield chunk
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 

@@ -86,6 +86,13 @@ class LogRoot(Struct, frozen=True, kw_only=True):
     count: Count
 
 
+class AskErased(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Asks a member what it confirms of an erased segment. ``stream``: base64url."""
+
+    stream: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}$")]
+    segment: Count
+
+
 def problem_of(error: CareMeshError, status: int) -> Problem:
     """An error as it travels. Its place is a name or a position, never a value (see ``errors.py``)."""
     return Problem(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from caremesh import codec
 from caremesh.blobs.vault import Vault
@@ -25,6 +25,7 @@ from caremesh.custodian.checks import Head
 from caremesh.custodian.deposits import peek
 from caremesh.custodian.keeping import Destroyed, Keeping
 from caremesh.custodian.log import ReleaseLog
+from caremesh.custodian.touched import Touched
 from caremesh.errors import BadInput, CareMeshError, Refused
 from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Header
@@ -231,6 +232,19 @@ class Custodian:
         self._keeping.sweep(reader, now, changed=(), redelegated=(), streams=[stream])
         return codec.encode(self._confirm(reader, stream, segment, now))
 
+    def confirm_destroyed(self, consent: ConsentId) -> bytes:
+        """The signed ``DestroyConfirmation`` that no fragment of a consent that is over is here. Anybody may ask.
+
+        Raises Refused custodian.24 when the ledger does not say that it is over; StorageFailed.
+        """
+        reader, now = self._ledger.reader(), max(self._clock(), self._ledger.header().time)
+        known = consents.consent(reader, consent)
+        if known is None or not consents.is_over(known, now):
+            raise Refused(errors.NOT_OVER)
+        self._keeping.sweep(reader, now, changed=[consent], redelegated=(), streams=())
+        said = DestroyConfirmation(consent=consent, custodian=self.did, at=now)
+        return codec.encode(custody.sign_payload(custody.DESTROY_CONFIRMATION, said, self._key))
+
     def seals(self, data: bytes) -> bytes:
         """The signed ``SealAnswer`` to a stream's own key, or to a fellow custodian of the stream.
 
@@ -367,29 +381,3 @@ class Custodian:
     def _acknowledge(self, signed: Signed) -> bytes:
         said = Acknowledgement(custodian=self.did, what=custody.deposit_digest(signed))
         return codec.encode(custody.sign_payload(custody.ACKNOWLEDGEMENT, said, self._key))
-
-
-class Touched(NamedTuple):
-    """What events name that a custodian may keep something of."""
-
-    consents: list[ConsentId]
-    redelegated: list[ConsentId]
-    streams: list[StreamId]
-    erased: list[StreamId]
-
-    @property
-    def registered(self) -> list[StreamId]:
-        """Streams with something new or changed, each once."""
-        return sorted(set(self.streams))
-
-    def add(self, event: Event) -> None:
-        """Take in one event."""
-        about = event.attributes
-        if event.type == "consent/redelegated":
-            self.redelegated.append(about["consent"])
-        elif event.type.startswith("consent/") and "consent" in about:
-            self.consents.append(about["consent"])
-        elif event.type.startswith("records/"):
-            self.streams.append(about["stream"])
-            if event.type == "records/erased":
-                self.erased.append(about["stream"])

@@ -51,3 +51,4 @@ NOT_THE_STREAM = ErrorCode(
     "custodian.22", "The request is not signed by the key of this stream.", "Sign with the stream's current key."
 )
 NOT_ERASED = ErrorCode("custodian.23", "The ledger does not say that this segment is erased.", "Erase it first.")
+NOT_OVER = ErrorCode("custodian.24", "The ledger does not say that this consent is over.", "Revoke it first.")

@@ -1,0 +1,138 @@
+"""Deposits, releases, logs, erasure and confirmations, with gateway, source and wallet unchanged, over real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from caremesh import codec
+from caremesh.contracts.records import queries as records
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
+from caremesh.fhir import samples
+from caremesh.gateway.ask import Asked
+from caremesh.node.founding import CHAIN
+from caremesh.node.mesh import LocalMesh
+from caremesh.sealing import custody
+from caremesh.sealing.custody import DestroyConfirmation
+from caremesh.testing.clock import SettableClock
+from caremesh.wallet import state as states
+from caremesh.wallet.erase import confirmations
+from caremesh.wallet.logs import own_log
+from tests.support.over_http import OverHttp, over_http
+from tests.support.patient import Patient
+
+BASIS = ["HIPAA:164.506.c.2"]
+
+
+class Meeting:
+    """A patient with records, shared with the practice; everything to custodians went over HTTP."""
+
+    def __init__(self, folder: Path, http: OverHttp) -> None:
+        self.http, self.mesh = http, http.mesh
+        self.patient = Patient(folder, self.mesh)
+        hospital = self.mesh.member("hospital")
+        self.source = hospital.source(self.mesh)
+        self.source._registrar._custodians = http.custodians("hospital")
+        for bundle in (*samples.directory(), samples.patient()):
+            self.source.import_bundle(bundle)
+        self.way = http.wallet()
+        patient = self.patient
+        self.share = patient.wallet.share(
+            patient.terms("laboratory", "medications"), patient.ledger, patient.height, patient.sponsor, self.way
+        )
+        self.doctor = self.mesh.member("practice").home.practitioner(CHAIN)
+        self.gateway = self.mesh.member("practice").gateway(self.mesh, http.custodians("practice"), patience_s=30.0)
+        self.gateway.receive_share(self.share.message)
+
+
+@pytest.fixture(scope="module")
+def meeting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meeting]:
+    folder = tmp_path_factory.mktemp("meeting")
+    with LocalMesh(folder / "mesh", SettableClock()) as mesh, over_http(mesh, folder) as http:
+        yield Meeting(folder, http)
+
+
+def test_everything_was_acknowledged(meeting: Meeting) -> None:
+    assert not meeting.share.missing
+    for custodian in meeting.mesh.custodians.values():
+        assert custodian._keeping._fragments, "a custodian got no fragment"
+
+
+@pytest.mark.promise("P2")
+def test_a_doctor_reads_and_the_patient_sees_it(meeting: Meeting) -> None:
+    item = meeting.share.record.items[0]
+    receipt = meeting.gateway.ask(Asked(item.consent, "read", "TREAT", BASIS), meeting.doctor)
+    opened = meeting.gateway.open(receipt, meeting.doctor)
+    assert opened.records
+    located = states.locate(meeting.patient.wallet.state, item.stream)
+    reader = meeting.mesh.engine.reader()
+    logs = [own_log(reader, located, did, meeting.way, meeting.mesh.clock()) for did in meeting.mesh.custodians]
+    released = [entry.receipt for log in logs for entry in log.entries]
+    assert released.count(receipt.id) == 2, "t custodians, each once"
+
+
+def test_the_refusal_of_a_custodian_comes_back_as_itself(meeting: Meeting) -> None:
+    way = next(iter(meeting.http.custodians("practice").values()))
+    near = next(iter(meeting.mesh.custodians.values()))
+    for bad in (b"", b"\xa0", codec.encode({"payload": b"", "key": bytes(34), "signature": bytes(64)})):
+        for call in ("release", "deposit_fragment", "seals", "stream_log", "deposit_reseal"):
+            with pytest.raises(CareMeshError) as direct:
+                getattr(near, call)(bad)
+            with pytest.raises(CareMeshError) as remote:
+                getattr(way, call)(bad)
+            assert (type(remote.value), remote.value.error) == (type(direct.value), direct.value.error)
+
+
+def test_the_root_of_the_logs_is_told(meeting: Meeting) -> None:
+    for did, way in meeting.http.custodians("hospital").items():
+        root, count = meeting.mesh.custodians[did].log_root()
+        assert (way.log_root().root, way.log_root().count) == (root.hex(), count)
+
+
+@pytest.mark.promise("P3")
+def test_destruction_is_confirmed_after_the_consent_is_over_and_not_before(meeting: Meeting) -> None:
+    patient = meeting.patient
+    [item] = [item for item in meeting.share.record.items if item.category == "medications"]
+    ways = meeting.http.custodians("hospital")
+    for way in ways.values():
+        with pytest.raises(Refused) as early:
+            way.confirm_destroyed(item.consent)
+        assert early.value.code == "custodian.24"
+    patient.person.revoke(meeting.share.record.id)
+    for did, way in ways.items():
+        signed = custody.read_signed(way.confirm_destroyed(item.consent))
+        key = next(m.home.node_key.public for m in meeting.mesh.members.values() if m.home.did == did)
+        said = custody.open_signed(custody.DESTROY_CONFIRMATION, signed, DestroyConfirmation, key)
+        assert (said.consent, said.custodian) == (item.consent, did)
+        assert not meeting.mesh.custodians[did]._keeping._fragments[item.consent]
+
+
+@pytest.mark.promise("P8")
+def test_erasure_is_confirmed_by_every_member(meeting: Meeting) -> None:
+    patient = meeting.patient
+    reader = meeting.mesh.engine.reader()
+    [stream] = states.choose(patient.wallet.state, ["conditions"])
+    assert records.segments(reader, stream)
+    patient.wallet.erase(stream, 0, patient.ledger, patient.sponsor)
+    said = confirmations(meeting.mesh.engine.reader(), stream, 0, meeting.way)
+    assert not said.faults
+    assert len(said.signed) >= len(meeting.mesh.custodians)
+
+
+def test_a_confirmation_of_what_is_not_erased_is_refused(meeting: Meeting) -> None:
+    [stream] = states.choose(meeting.patient.wallet.state, ["laboratory"])
+    with pytest.raises(CareMeshError) as caught:
+        next(iter(meeting.http.custodians("hospital").values())).confirm_erased(stream, 0)
+    assert caught.value.code == "custodian.23"
+
+
+def test_too_many_seals_at_once_are_refused(meeting: Meeting) -> None:
+    way = next(iter(meeting.http.custodians("hospital").values()))
+    with pytest.raises(BadInput) as caught:
+        way.deposit_seals([])
+    assert caught.value.code == "api.17"
+    with pytest.raises((Refused, Tampered)) as large:
+        way.deposit_seals([bytes(2**20)] * 17)
+    assert large.value.code == "api.11"
