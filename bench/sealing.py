@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from caremesh import codec
 from caremesh.blobs.filesystem import FilesystemBlocks
-from caremesh.crypto.reencryption import ReadingKey, make_fragments, open_with, reencrypt, seal_to
+from caremesh.crypto.reencryption import ReadingKey, make_fragments, open_with, reencrypt_kept, seal_to
 from caremesh.sealing.frames import LEVEL
 from caremesh.sealing.segment import RecordToSeal, open_segment, seal_segment
 
@@ -99,7 +99,7 @@ def opening(records: list[RecordToSeal]) -> tuple[list[float], list[float]]:
     keys = (verifying, patient.public, grantee.public)
 
     def ours() -> object:
-        answers = [reencrypt(segment.seal, fragment, *keys, checked_at_deposit=True) for fragment in fragments]
+        answers = [reencrypt_kept(segment.seal, fragment) for fragment in fragments]
         segment_key = open_with(grantee, patient.public, segment.seal, answers, verifying)
         opened = open_segment(segment_key, segment.descriptor, segment.blocks.__getitem__)
         return [msgspec.json.decode(record.data) for record in opened]

@@ -151,24 +151,22 @@ def check_fragment(fragment: bytes, verifying: bytes, delegating: bytes, receivi
         raise Tampered(BAD_FRAGMENT) from error
 
 
-def reencrypt(
-    seal: Seal,
-    fragment: bytes,
-    verifying: bytes,
-    delegating: bytes,
-    receiving: bytes,
-    *,
-    checked_at_deposit: bool = False,
-) -> bytes:
-    """The re-encryption (381 bytes) of a seal by one custodian's fragment.
+def reencrypt_kept(seal: Seal, fragment: bytes) -> bytes:
+    """As ``reencrypt``, by a fragment that the caller has kept authenticated since ``check_fragment`` passed it.
 
-    ``checked_at_deposit``: the caller kept the fragment authenticated since ``check_fragment`` passed, so it
-    is not verified again. Raises Tampered reencryption.03, reencryption.05, BadInput reencryption.02.
+    Raises Tampered reencryption.03, reencryption.05.
+    """
+    parsed = _parse(umbral_pre.KeyFrag.from_bytes, fragment, BAD_FRAGMENT, "")
+    return bytes(umbral_pre.reencrypt(_capsule(seal), parsed.skip_verification()))
+
+
+def reencrypt(seal: Seal, fragment: bytes, verifying: bytes, delegating: bytes, receiving: bytes) -> bytes:
+    """The re-encryption (381 bytes) of a seal by one custodian's fragment, which is verified first.
+
+    Raises Tampered reencryption.03, reencryption.05, BadInput reencryption.02.
     """
     capsule = _capsule(seal)
     parsed = _parse(umbral_pre.KeyFrag.from_bytes, fragment, BAD_FRAGMENT, "")
-    if checked_at_deposit:
-        return bytes(umbral_pre.reencrypt(capsule, parsed.skip_verification()))
     try:
         verified = parsed.verify(_public(verifying), _public(delegating), _public(receiving))
     except VerificationError as error:

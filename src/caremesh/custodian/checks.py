@@ -42,20 +42,20 @@ MAX_AHEAD_S: Final[Seconds] = 5
 
 
 class Head(NamedTuple):
-    """The newest block that this custodian has verified itself."""
+    """The state under the newest block that this custodian has verified itself, and the time in that block's header."""
 
     reader: Reader
     time: Seconds
-    """The header's time."""
-    seen_s: float
-    """Seconds since that header came in, by a clock that never goes back."""
 
 
-def check_fresh(head: Head, now: Seconds) -> None:
-    """Raises Refused custodian.01, custodian.02."""
-    if head.time > now + MAX_AHEAD_S:
+def check_fresh(time: Seconds, seen_s: float, now: Seconds) -> None:
+    """``time``: of the newest header; ``seen_s``: seconds since it came in, by a clock that never goes back.
+
+    Raises Refused custodian.01, custodian.02.
+    """
+    if time > now + MAX_AHEAD_S:
         raise Refused(errors.HEADER_FROM_FUTURE)
-    if max(now - head.time, head.seen_s) > MAX_AGE_S:
+    if max(now - time, seen_s) > MAX_AGE_S:
         raise Refused(errors.STALE)
 
 
@@ -94,10 +94,10 @@ def check_stream(request: ReleaseRequest, receipt: Receipt) -> None:
 
 def check_segment(head: Head, receipt: Receipt, consent: Consent, descriptor: CID) -> Segment:
     """Raises Refused custodian.10, custodian.11."""
-    index = records.index_of(head.reader, receipt.stream, descriptor)
-    segment = None if index is None else records.segment(head.reader, receipt.stream, index)
-    if index is None or segment is None or segment.descriptor != descriptor:
+    found = records.named(head.reader, receipt.stream, descriptor)
+    if found is None or found[1].descriptor != descriptor:
         raise Refused(errors.SEGMENT_UNKNOWN)
+    index, segment = found
     if (
         not access.covers(receipt, index, segment.registered)
         or not consents.covers(consent, index, segment)

@@ -18,8 +18,9 @@ from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.records import queries as records
+from caremesh.contracts.records.state import Segment
 from caremesh.contracts.streams import queries as streams
-from caremesh.crypto.reencryption import reencrypt, seal_hash
+from caremesh.crypto.reencryption import reencrypt_kept, seal_hash
 from caremesh.custodian import checks, deposits, errors
 from caremesh.custodian.checks import Head
 from caremesh.custodian.deposits import peek
@@ -78,7 +79,7 @@ class OwnCopy(Protocol):
         """The state under it."""
         ...
 
-    def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
+    def subscribe(self, cursor: str) -> Iterator[tuple[str, Event]]:
         """Events after a cursor. Raises BadInput ledger.11 when some of them have gone."""
         ...
 
@@ -104,7 +105,8 @@ class Custodian:
         self._keeping = Keeping(vault, did)
         self._log = log
         self._fellows: Mapping[Did, Fellow] = {}
-        self._wanted: set[tuple[StreamId, CID]] = set()
+        self._wanted: dict[tuple[StreamId, CID], None] = {}
+        """Seals to fetch, in the order in which they were missed."""
         self._ledger = ledger
         self._clock = clock
         self._answered: dict[bytes, Seconds] = {}
@@ -136,14 +138,14 @@ class Custodian:
     def release(self, data: bytes) -> list[bytes]:
         """Re-encrypt what a receipt is for: a signed ``Release`` per descriptor, in the order asked.
 
-        All or nothing. Raises Refused custodian.01 to custodian.19, Tampered custody.NN, StorageFailed.
+        All or nothing. Raises Refused custodian.01 to custodian.19, Tampered custody.NN, custodian.21, StorageFailed.
         """
         signed = custody.read_signed(data, "release request")
         request = peek(signed, ReleaseRequest)
         now = self._clock()
         header = self._ledger.header()
-        head = Head(self._ledger.reader(), header.time, self._ledger.seen_s())
-        checks.check_fresh(head, now)
+        head = Head(self._ledger.reader(), header.time)
+        checks.check_fresh(header.time, self._ledger.seen_s(), now)
         receipt = checks.check_receipt(head, request.receipt, now)
         consent = checks.check_permission(head, receipt, self.did, now)
         checks.check_stream(request, receipt)
@@ -182,14 +184,8 @@ class Custodian:
                             receiving=fragment.receiving,
                         ),
                         seal=seal,
-                        reencryption=reencrypt(
-                            seal,
-                            fragment.fragment,
-                            fragment.verifying,
-                            fragment.delegating,
-                            fragment.receiving,
-                            checked_at_deposit=True,  # and it is the very one that the ledger's commitment names
-                        ),
+                        # It was checked at deposit, and is the very one that the ledger's commitment names.
+                        reencryption=reencrypt_kept(seal, fragment.fragment),
                         log=LogPosition(index=entry.index, previous=entry.previous, entry=link_of(entry)),
                     ),
                     self._key,
@@ -207,16 +203,16 @@ class Custodian:
         header, reader = self._ledger.header(), self._ledger.reader()
         now = max(self._clock(), header.time)
         destroyed = self._sweep(reader, now)
-        for stream, cid in sorted(self._wanted, key=lambda item: (item[0], bytes(item[1]))):
+        for stream, cid in list(self._wanted):
             if self._keeping.seal(stream, cid) is not None or self._from_fellows(reader, stream, cid) is not None:
-                self._wanted.discard((stream, cid))
+                del self._wanted[stream, cid]
         confirmed = [
             custody.sign_payload(
                 custody.DESTROY_CONFIRMATION, DestroyConfirmation(consent=ended, custodian=self.did, at=now), self._key
             )
             for ended in destroyed.consents
         ]
-        confirmed += [self._confirm(reader, stream, segment, now) for stream, segment in destroyed.segments]
+        confirmed += [self._confirm(*gone, now) for gone in destroyed.segments]
         self._cursor = f"{header.height}.{_LAST}"  # after everything of this height
         return [codec.encode(signed) for signed in confirmed]
 
@@ -230,7 +226,7 @@ class Custodian:
         if known is None or known.status != "erased":
             raise Refused(errors.NOT_ERASED)
         self._keeping.sweep(reader, now, changed=(), redelegated=(), streams=[stream])
-        return codec.encode(self._confirm(reader, stream, segment, now))
+        return codec.encode(self._confirm(stream, segment, known, now))
 
     def confirm_destroyed(self, consent: ConsentId) -> bytes:
         """The signed ``DestroyConfirmation`` that no fragment of a consent that is over is here. Anybody may ask.
@@ -303,7 +299,8 @@ class Custodian:
             known = streams.stream(reader, stream)
             if known is not None and self.did in known.custodians:
                 named = [segment.descriptor for segment in records.segments(reader, stream)]
-                self._wanted |= {(stream, cid) for cid in named if cid and self._keeping.seal(stream, cid) is None}
+                missing = [(stream, cid) for cid in named if cid and self._keeping.seal(stream, cid) is None]
+                self._wanted |= dict.fromkeys(missing)
         return self._keeping.sweep(
             reader,
             now,
@@ -319,17 +316,17 @@ class Custodian:
 
     def _from_fellows(self, reader: Reader, stream: StreamId, cid: CID) -> SealDeposit | None:
         """A seal that this custodian lacks, kept from now on; checked against the ledger, whoever hands it over."""
-        known, index = streams.stream(reader, stream), records.index_of(reader, stream, cid)
-        segment = None if index is None else records.segment(reader, stream, index)
-        if known is None or segment is None or segment.descriptor != cid:
+        known, found = streams.stream(reader, stream), records.named(reader, stream, cid)
+        if known is None or found is None or found[1].descriptor != cid:
             return None
+        _, segment = found
         for fellow in known.custodians:
             if fellow == self.did or fellow not in self._fellows:
                 continue
             request = StreamRequest(stream=stream, custodian=fellow, nonce=os.urandom(16), at=self._clock())
             asked = codec.encode(custody.sign_payload(custody.SEAL_REQUEST, request, self._key))
             try:
-                answer = custody.read_signed(self._fellows[fellow].seals(asked), fellow)
+                answer = custody.read_signed(self._fellows[fellow].seals(asked))
                 held = codec.decode_as(answer.payload, SealAnswer).seals
             except CareMeshError:
                 continue  # the next may have it
@@ -347,13 +344,12 @@ class Custodian:
                     return deposit
         return None
 
-    def _confirm(self, reader: Reader, stream: StreamId, segment: Count, now: Seconds) -> Signed:
-        known = records.segment(reader, stream, segment)
+    def _confirm(self, stream: StreamId, segment: Count, known: Segment, now: Seconds) -> Signed:
         said = ErasureConfirmation(
             stream=stream,
             segment=segment,
-            version=0 if known is None else known.version,
-            erased=known is not None and known.status == "erased",
+            version=known.version,
+            erased=known.status == "erased",
             member=self.did,
             kept="seals",
             at=now,
@@ -365,7 +361,7 @@ class Custodian:
         signed = custody.read_signed(data, "request")
         asked = peek(signed, StreamRequest)
         now, header, reader = self._clock(), self._ledger.header(), self._ledger.reader()
-        checks.check_fresh(Head(reader, header.time, self._ledger.seen_s()), now)
+        checks.check_fresh(header.time, self._ledger.seen_s(), now)
         checks.check_stream_request(reader, asked, signed.key, self.did, fellows=fellows)
         custody.open_signed(domain, signed, StreamRequest, signed.key, "request")
         self._answer_once(asked.nonce, asked.at, now)

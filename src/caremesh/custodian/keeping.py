@@ -21,6 +21,7 @@ from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.state import Consent
 from caremesh.contracts.network import queries as network
 from caremesh.contracts.records import queries as records
+from caremesh.contracts.records.state import Segment
 from caremesh.ledger.state import Reader
 from caremesh.sealing.custody import FragmentDeposit, SealDeposit
 from caremesh.types import ConsentId, Count, Did, Seconds, StreamId
@@ -45,7 +46,7 @@ class Destroyed(Struct, frozen=True):
     """What a sweep destroyed: consents of which no fragment is left, and segments of which a seal went."""
 
     consents: list[ConsentId]
-    segments: list[tuple[StreamId, Count]]
+    segments: list[tuple[StreamId, Count, Segment]]
 
 
 class Keeping:
@@ -114,14 +115,13 @@ class Keeping:
         segments = []
         for stream in sorted(set(streams)):
             for name in self._vault.names(f"{_SEAL}{stream.hex()}/"):
-                index = records.index_of(reader, stream, _descriptor_in(name))
-                if index is None:
+                found = records.named(reader, stream, _descriptor_in(name))
+                if found is None:
                     continue
                 self._pending.pop(name, None)
-                segment = records.segment(reader, stream, index)
-                if segment is None or segment.descriptor != _descriptor_in(name):
+                if found[1].descriptor != _descriptor_in(name):
                     gone.append(name)
-                    segments.append((stream, index))
+                    segments.append((stream, *found))
         gone += self._never_registered(reader, now, ttl_s)
         self._vault.destroy(gone)
         for name in gone:

@@ -19,6 +19,7 @@ from caremesh.contracts.members import queries as members
 from caremesh.contracts.records import queries as records
 from caremesh.contracts.streams import queries as streams
 from caremesh.errors import BadInput, ErrorCode, Tampered
+from caremesh.ledger.blocks import Header
 from caremesh.ledger.light import Answer, LightBlock, LightClient, check_answer
 from caremesh.ledger.state import Reader
 from caremesh.sealing import custody
@@ -88,7 +89,7 @@ def make(
     Raises Tampered certificate.02, certificate.03, custody.01, custody.02.
     """
     header, recorder = block.signed.content(), Recorder(query)
-    _judge(recorder, stream, segment, confirmations)
+    _judge(recorder, header, stream, segment, confirmations)
     return Certificate(
         v=1,
         kind="erasure",
@@ -118,8 +119,7 @@ def verify(certificate: Certificate, client: LightClient, now: Seconds) -> Erasu
     if header.chain != certificate.chain:
         raise Tampered(NOT_A_CERTIFICATE, "chain")
     reader = Proven({answer.key: check_answer(header, answer) for answer in certificate.answers})
-    shown = _judge(reader, certificate.stream, certificate.segment, certificate.confirmations)
-    return shown._replace(height=header.height, time=header.time)
+    return _judge(reader, header, certificate.stream, certificate.segment, certificate.confirmations)
 
 
 def check(reader: Reader, stream: StreamId, segment: Count, signed: Signed) -> Confirmed:
@@ -140,7 +140,9 @@ def check(reader: Reader, stream: StreamId, segment: Count, signed: Signed) -> C
     return Confirmed(said.member, said.kept, said.at)
 
 
-def _judge(reader: Reader, stream: StreamId, segment: Count, confirmations: Sequence[Signed]) -> Erasure:
+def _judge(
+    reader: Reader, header: Header, stream: StreamId, segment: Count, confirmations: Sequence[Signed]
+) -> Erasure:
     known, opened = records.segment(reader, stream, segment), streams.stream(reader, stream)
     if known is None or opened is None or known.status != "erased":
         raise Tampered(NOT_SHOWN, f"segment {segment}")
@@ -158,6 +160,6 @@ def _judge(reader: Reader, stream: StreamId, segment: Count, confirmations: Sequ
         unreadable=len(missing) < opened.threshold,
         by_duty=known.duty or "",
         read_by=sorted({entry.member for entry in receipts if access.covers(entry, segment, known.registered)}),
-        height=0,
-        time=0,
+        height=header.height,
+        time=header.time,
     )

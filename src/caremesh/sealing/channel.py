@@ -132,7 +132,7 @@ def _hear(domain: str, kind: type[Told], member: Did, hpke_private: bytes, seale
         if error.code.startswith("custody."):
             raise
         raise Tampered(NOT_FOR_THIS_MEMBER, kind.__name__) from error
-    message = open_signed(domain, signed, kind, signed.key, kind.__name__)
+    message = open_signed(domain, signed, kind, signed.key)
     if message.channel_key != signed.key:
         raise Tampered(WRONG_CONTENT, kind.__name__)
     return message

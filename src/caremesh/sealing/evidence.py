@@ -159,9 +159,8 @@ def why_not(reader: Reader, entry: LogEntry) -> Literal["", "no-receipt", "outsi
 def _within(reader: Reader, receipt: Receipt, entry: LogEntry) -> bool:
     if not receipt.at - CLOCK_SLACK_S <= entry.at < receipt.expires + CLOCK_SLACK_S:
         return False
-    index = records.index_of(reader, entry.stream, entry.descriptor)
-    segment = None if index is None else records.segment(reader, entry.stream, index)
-    return index is not None and segment is not None and access.covers(receipt, index, segment.registered)
+    found = records.named(reader, entry.stream, entry.descriptor)
+    return found is not None and access.covers(receipt, found[0], found[1].registered)
 
 
 def _false_release(release: Release, descriptor: bytes) -> str:

@@ -18,6 +18,7 @@ from caremesh.crypto.reencryption import (
     open_original,
     open_with,
     reencrypt,
+    reencrypt_kept,
     seal_hash,
     seal_to,
 )
@@ -165,7 +166,7 @@ def test_custodians_and_a_stranger_open_nothing() -> None:
 
 
 def test_a_fragment_checked_at_deposit_need_not_be_checked_again() -> None:
-    answers = [reencrypt(SEAL, fragment, *KEYS, checked_at_deposit=True) for fragment in FRAGMENTS[:2]]
+    answers = [reencrypt_kept(SEAL, fragment) for fragment in FRAGMENTS[:2]]
     assert open_with(GRANTEE, PATIENT.public, SEAL, answers, VERIFYING) == SECRET
 
 
@@ -253,7 +254,7 @@ def test_what_parties_send_has_one_spelling_and_its_error_names_them() -> None:
         (lambda: check_fragment(fragment, *KEYS), "reencryption.05", ""),
         (lambda: check_fragment(b"", *KEYS), "reencryption.05", ""),
         (lambda: reencrypt(SEAL, fragment, *KEYS), "reencryption.05", ""),
-        (lambda: reencrypt(SEAL, b"", *KEYS, checked_at_deposit=True), "reencryption.05", ""),
+        (lambda: reencrypt_kept(SEAL, fragment), "reencryption.05", ""),
         (lambda: open_original(PATIENT, respelled), "reencryption.03", ""),
     ]
     for attempt, code, place in attempts:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.contracts.consent.messages import Redelegate, Revoke, Scope
+from caremesh.contracts.network import queries as network
 from caremesh.contracts.records.messages import Erase, Reseal
 from caremesh.contracts.streams.messages import SetCustodians
 from caremesh.crypto.reencryption import seal_hash
@@ -56,10 +57,13 @@ def test_when_events_were_missed_everything_is_looked_at(keepers: Keepers) -> No
     consent = keepers.share()
     keeper = keepers.keeper
     keeper.follow()
+    keeper.deposit_seal(keepers.signed_seal(keepers.seal_deposit(keepers.seal(b"nobody registers it"))))
     keepers.must(Revoke(consent=consent.id), keepers.stream_key, keepers.practice)
     keepers.forgotten = keepers.height
+    keepers.now += network.params(keepers.view).deposit_ttl_s
     [confirmed] = keeper.followed(DestroyConfirmation)
     assert confirmed.consent == consent.id
+    assert len(names(keeper, "seal/")) == 1, "and what nobody registered is gone"
 
 
 @pytest.mark.promise("P3")
@@ -108,6 +112,7 @@ def test_anybody_may_ask_that_nothing_of_what_is_erased_is_left(keepers: Keepers
     assert refusal(lambda: keeper.confirm_erased(keepers.stream, 0)) == ("custodian.23", "")
     assert refusal(lambda: keeper.confirm_erased(keepers.stream, 1)) == ("custodian.23", "")
     assert refusal(lambda: keeper.confirm_erased(bytes(32), 0)) == ("custodian.23", "")
+    keepers.share(purposes=["HPAYMT"])
     erase(keepers)
     for each, off, at in ((keeper, 9, keepers.now + 9), (late, -9, keepers.now)):
         keepers.clock_off_s = off
@@ -187,19 +192,33 @@ def test_a_seal_that_is_missing_is_fetched_after_the_block_that_registers_it(kee
         permit=b"",
         permit_signature=bytes(64),
     )
-    assert keeper._wanted == set()
+    assert not keeper._wanted
     keeper.vault.destroy(names(keeper, "seal/"))
     keeper.follow()
     assert names(keeper, "seal/") == [], "it is not asked for for ever"
 
 
-def test_a_seal_that_came_meanwhile_is_asked_for_no_more(keepers: Keepers) -> None:
+def test_what_is_missing_stays_so_until_it_is_there(keepers: Keepers) -> None:
     keeper = lacking(keepers)
     keeper.follow()
-    assert keeper._wanted == {(keepers.stream, keepers.sealed[1].descriptor_cid)}
+    another = keepers.seal(b"2")
+    keepers.keepers[1].deposit_seal(keepers.signed_seal(keepers.seal_deposit(another)))
+    keepers.registered(another)
+    keeper.follow()
+    keeper.follow()
+    assert list(keeper._wanted) == [(keepers.stream, each.descriptor_cid) for each in keepers.sealed[1:]]
+    keepers.meet()
+    keeper.follow()
+    assert not keeper._wanted
+
+
+def test_a_seal_that_was_deposited_late_is_fetched_no_more(keepers: Keepers) -> None:
+    keeper = lacking(keepers)
+    keeper.follow()
+    assert list(keeper._wanted) == [(keepers.stream, keepers.sealed[1].descriptor_cid)]
     keeper.deposit_seal(keepers.signed_seal(keepers.seal_deposit(keepers.sealed[1])))
     keeper.follow()
-    assert keeper._wanted == set()
+    assert not keeper._wanted
 
 
 def test_who_is_no_custodian_of_a_stream_fetches_nothing_of_it(keepers: Keepers) -> None:
@@ -228,7 +247,7 @@ def test_who_is_no_custodian_of_a_stream_fetches_nothing_of_it(keepers: Keepers)
         keepers.hospital,
     )
     keeper.follow()
-    assert keeper._wanted == set()
+    assert not keeper._wanted
     assert len(names(keeper, "seal/")) == 1
 
 

@@ -11,6 +11,7 @@ from caremesh.blobs.vault import Vault
 from caremesh.contracts.consent.messages import Narrow, Redelegate, Revoke, Scope
 from caremesh.contracts.consent.state import Consent
 from caremesh.contracts.network import queries as network
+from caremesh.contracts.records import queries as records
 from caremesh.contracts.records.messages import Erase, Reseal
 from caremesh.crypto.reencryption import seal_hash
 from caremesh.custodian.keeping import Destroyed, Keeping
@@ -141,6 +142,17 @@ def test_consents_of_which_nothing_is_here_are_no_matter(kept: Kept) -> None:
 
 
 @pytest.mark.promise("P3")
+def test_all_that_ends_at_once_goes_at_once(kept: Kept) -> None:
+    kept.world.add()
+    ended = [agreed(kept, purposes=[purpose])[0] for purpose in ("TREAT", "HPAYMT")]
+    for consent in ended:
+        kept.world.must(Revoke(consent=consent.id), kept.world.stream_key, kept.world.practice)
+    done = kept.sweep(changed=[consent.id for consent in ended])
+    assert done.consents == sorted(consent.id for consent in ended)
+    assert kept.fragments == 0
+
+
+@pytest.mark.promise("P3")
 def test_the_fragment_that_counts_is_the_one_that_the_ledger_names(kept: Kept) -> None:
     kept.world.add()
     consent, named = agreed(kept)
@@ -196,6 +208,21 @@ def test_a_delegation_that_did_not_come_is_forgotten_and_the_old_one_stays(kept:
     assert kept.fragments == 1
     assert kept.keeping.fragment(consent) == named
     assert kept.sweep(consent.ends) == Destroyed([consent.id], [])
+
+
+def test_what_stands_before_and_after_the_named_fragment_goes(kept: Kept) -> None:
+    """Fragments are looked at by name: neither the named one nor one that waits ends the looking."""
+    kept.world.add()
+    consent, named = agreed(kept)
+    [name] = kept.vault.names("fragment/")
+    sides: set[bool] = set()
+    while len(sides) < 2:
+        kept.put(kept.world.fragments(consent.id)[kept.me])
+        sides = {each < name for each in kept.vault.names("fragment/") if each != name}
+    kept.sweep()
+    kept.sweep(kept.world.now + ttl(kept))
+    assert kept.vault.names("fragment/") == [name]
+    assert kept.keeping.fragment(consent) == named
 
 
 @pytest.mark.promise("P8")
@@ -274,6 +301,19 @@ def test_a_seal_that_is_registered_waits_for_nothing(kept: Kept) -> None:
     assert kept.seals == 2
 
 
+def test_a_seal_that_waits_does_not_hide_one_that_goes(kept: Kept) -> None:
+    """They are looked at by name."""
+    world = kept.world
+    first, second = sorted((world.seal(data) for data in (b"1", b"2")), key=lambda each: each.descriptor_cid.encode())
+    put_seal(kept, first)
+    put_seal(kept, second)
+    world.registered(second)
+    world.must(Erase(stream=world.stream, segment=0), world.stream_key, world.practice)
+    assert len(kept.sweep(streams=[world.stream]).segments) == 1
+    assert kept.keeping.seal(world.stream, first.descriptor_cid) is not None
+    assert kept.keeping.seal(world.stream, second.descriptor_cid) is None
+
+
 @pytest.mark.promise("P8")
 def test_the_seal_of_what_is_erased_or_sealed_anew_goes(kept: Kept) -> None:
     world = kept.world
@@ -294,7 +334,8 @@ def test_the_seal_of_what_is_erased_or_sealed_anew_goes(kept: Kept) -> None:
     assert kept.sweep(streams=[bytes(32)]) == Destroyed([], []), "another stream"
     done = kept.sweep(streams=[world.stream])
     assert done.consents == []
-    assert sorted(done.segments) == [(world.stream, 0), (world.stream, 2)]
+    segments = records.segments(world.view, world.stream)
+    assert sorted(done.segments, key=lambda row: row[1]) == [(world.stream, n, segments[n]) for n in (0, 2)]
     assert kept.keeping.seal(world.stream, first.descriptor_cid) is None
     assert kept.keeping.seal(world.stream, third.descriptor_cid) is None
     assert kept.keeping.seal(world.stream, second.descriptor_cid) is not None
@@ -313,7 +354,9 @@ def test_after_a_start_everything_is_looked_at(kept: Kept) -> None:
     world.must(Revoke(consent=consent.id), world.stream_key, world.practice)
     world.must(Erase(stream=world.stream, segment=0), world.stream_key, world.practice)
     kept.open()
-    assert kept.keeping.sweep_all(world.view, world.now) == Destroyed([consent.id], [(world.stream, 0)])
+    gone = records.segments(world.view, world.stream)[0]
+    assert gone.status == "erased"
+    assert kept.keeping.sweep_all(world.view, world.now) == Destroyed([consent.id], [(world.stream, 0, gone)])
     assert kept.keeping._due == [(world.now + ttl(kept), A)]
     assert kept.keeping.sweep_all(world.view, world.now) == Destroyed([], [])
     assert kept.keeping._due == [(world.now + ttl(kept), A)], "each once, however often all is looked at"

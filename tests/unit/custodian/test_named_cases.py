@@ -25,9 +25,11 @@ from caremesh.sealing import custody
 from caremesh.sealing.channel import SealingProfile
 from caremesh.sealing.custody import FragmentDeposit, ReleaseRequest
 from caremesh.sealing.descriptor import read_descriptor
+from caremesh.sealing.release_log import START, LogEntry, LogHead, link_of
 from caremesh.source.registering import Batch, Ready
 from caremesh.testing.clock import SettableClock
 from caremesh.types import DAY_S
+from caremesh.wallet.logs import StreamLog, own_log
 from caremesh.wallet.records import own_seals
 from tests.support.case import Case
 
@@ -50,9 +52,8 @@ def case(mesh: LocalMesh, tmp_path: Path) -> Case:
 
 
 def request(case: Case, receipt: Any, key: SigningKey, custodian: str = "payer", **changes: Any) -> bytes:
-    [segment] = case.segments()
     fields = {
-        "receipt": receipt.id, "stream": case.stream, "descriptors": [segment.descriptor],
+        "receipt": receipt.id, "stream": case.stream, "descriptors": [each.descriptor for each in case.segments()],
         "custodian": case.did(custodian), "nonce": os.urandom(16), "at": case.clock(),
     }  # fmt: skip
     return codec.encode(custody.sign_payload(custody.RELEASE_REQUEST, ReleaseRequest(**(fields | changes)), key))
@@ -94,6 +95,10 @@ def test_a_copied_seal_opens_nothing_in_another_stream(case: Case, tmp_path: Pat
         attacker.read(attacker.share())
     with pytest.raises(Tampered, match=r"reencryption\.03"):
         attacker.person.records("conditions")
+    theirs = victims.held.descriptor
+    uncopied = replace(ready, descriptor=theirs, descriptor_cid=codec.cid_of_cbor(theirs))
+    with pytest.raises(CareMeshError, match=r"source\.0[23]"):  # custodians see whose descriptor it is
+        source._registrar.register([Batch(attacker.name, profile, [uncopied], {})], lambda *_: None)
     again = replace(ready, descriptor_cid=codec.cid_of_cbor(b"\xa0"))
     with pytest.raises(CareMeshError, match=r"source\.0[23]"):
         source._registrar.register([Batch(attacker.name, profile, [again], {})], lambda *_: None)
@@ -240,3 +245,37 @@ def test_a_custodian_that_was_started_again_answers_nothing_from_before(case: Ca
     )
     with pytest.raises(Refused, match=r"custodian\.19"):
         again.release(raw)
+
+
+@pytest.mark.promise("P2")
+@pytest.mark.parametrize("lie", ["forks", "reorders", "omits", "hides the anchor"])
+def test_what_a_custodian_has_anchored_it_cannot_tell_otherwise(case: Case, lie: str) -> None:
+    """The patient sees whose log is not the one on the ledger; what it signed goes to others as evidence."""
+    case.add(2)
+    shared = case.share()
+    receipt = case.ask(shared.record.items[0].consent)
+    keeper = case.mesh.member("payer").custodian
+    keeper.release(request(case, receipt, case.doctor.key))
+    case.mesh.anchor_logs()
+    logs = {did: own_log(case.reader, case.located, did, case.mesh, case.clock()) for did in case.mesh.custodians}
+
+    def findings(told: StreamLog) -> list[tuple[str, str, str]]:
+        found = case.wallet.audit(case.reader, list((logs | {keeper.did: told}).values())).findings
+        mine = [each for each in found if each.stream == case.stream]
+        assert all((each.claim is None) == (told.anchor is None) for each in mine)
+        return [(each.kind, each.custodian, each.place) for each in mine]
+
+    true = logs[keeper.did]
+    first, second = true.entries
+    assert true.anchor is not None
+    assert findings(true) == []
+    if lie == "hides the anchor":
+        assert findings(replace(true, anchor=None)) == [("not-anchored", keeper.did, "root")]
+        return
+    told = {"forks": [replace(first, at=first.at + 1), second], "reorders": [second, first], "omits": [first]}[lie]
+    chained: list[LogEntry] = []
+    for entry in told:
+        link = link_of(chained[-1]) if chained else START
+        chained.append(replace(entry, index=len(chained), previous=link))
+    head = LogHead(len(chained), link_of(chained[-1]))
+    assert findings(replace(true, entries=chained, head=head)) == [("not-anchored", keeper.did, "entry 2")]

@@ -16,7 +16,6 @@ from caremesh.contracts.members.messages import Suspend, SuspendPerson
 from caremesh.contracts.network.messages import Brake, EndBrake
 from caremesh.contracts.records import queries as records
 from caremesh.crypto.keys import SigningKey
-from caremesh.custodian.checks import Head, check_fresh
 from caremesh.custodian.keeping import Keeping
 from caremesh.errors import Refused, Tampered
 from caremesh.node.mesh import LocalMesh
@@ -44,26 +43,6 @@ def test_a_release_is_logged_before_it_leaves(scene: Scene) -> None:
     entries, head = log.entries, log.head
     assert [entry.receipt for entry in entries] == [scene.receipt.id]
     assert head.link == release.log.entry
-
-
-@pytest.mark.promise("P3")
-@pytest.mark.parametrize(
-    ("time", "now", "seen_s", "code"),
-    [
-        (1_000, 1_030, 0.0, ""),
-        (1_000, 1_031, 0.0, "custodian.01"),
-        (1_000, 1_000, 30.5, "custodian.01"),
-        (1_000, 1_000, float("inf"), "custodian.01"),
-        (1_006, 1_000, 0.0, "custodian.02"),
-    ],
-)
-def test_only_a_fresh_copy_decides(scene: Scene, time: int, now: int, seen_s: float, code: str) -> None:
-    head = Head(scene.mesh.engine.reader(), time, seen_s)
-    if not code:
-        check_fresh(head, now)
-        return
-    with pytest.raises(Refused, match=code.replace(".", r"\.")):
-        check_fresh(head, now)
 
 
 @pytest.mark.promise("P3")

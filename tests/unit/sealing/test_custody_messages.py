@@ -6,6 +6,7 @@ import pytest
 
 from caremesh import codec
 from caremesh.crypto import envelope
+from caremesh.crypto.hashes import tagged_hash
 from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.reencryption import FRAGMENT_BYTES, REENCRYPTION_BYTES, ReadingKey, seal_to
 from caremesh.errors import Tampered
@@ -130,8 +131,18 @@ def test_another_key_is_refused_however_well_it_signs() -> None:
     "data", [b"", b"\xa0", b"\xff\xff", codec.encode({"payload": b"", "key": b"", "signature": b""})]
 )
 def test_what_is_not_signed_is_refused(data: bytes) -> None:
-    with pytest.raises(Tampered, match=r"custody\.01"):
-        custody.read_signed(data)
+    for place in ("", "it"):
+        with pytest.raises(Tampered, match=r"custody\.01") as caught:
+            custody.read_signed(data, *[place] * bool(place))
+        assert caught.value.place == place
+
+
+def test_what_is_signed_and_what_is_acknowledged_follow_from_the_design() -> None:
+    domain, value = OBJECTS[0]
+    signed = custody.sign_payload(domain, value, KEY)
+    assert (signed.payload, signed.key) == (codec.encode(value), KEY.public)
+    assert signed.signature == KEY.sign(b"caremesh/fragment-deposit/v1\0" + signed.payload)
+    assert custody.deposit_digest(signed) == tagged_hash("caremesh/v1/deposit", codec.encode(signed))
 
 
 def test_an_acknowledgement_names_one_deposit_only() -> None:
@@ -170,6 +181,7 @@ def test_the_text_of_what_holds_fragments_or_seals_shows_none() -> None:
     assert len(values) == len(secretive)
     values += [custody.sign_payload(domain, value, KEY) for domain, value in OBJECTS]
     values.append(custody.HeldSeal(descriptor=b"\xa0", seal=SEAL))
+    assert repr(values[-1]) == "HeldSeal(…)"
     assert not [
         repr(value) for value in values if "\\x" in repr(value) or "Seal(" in repr(value).replace("HeldSeal", "")
     ]

@@ -153,6 +153,14 @@ def test_a_log_that_is_not_the_one_whose_root_is_on_the_ledger(case: Case) -> No
     fork = case.logged([replace(entry, at=entry.at + 1) for entry in case.entries])
     assert case.shown("forked-log", fork) == "Its log is not the one whose root it anchored on the ledger."
     assert case.shown("forked-log", case.logged([])) == "Its log is not the one whose root it anchored on the ledger."
+    reordered = [case.entries[1], case.entries[0]]
+    assert (
+        case.shown("forked-log", case.logged(reordered))
+        == "Its log is not the one whose root it anchored on the ledger."
+    )
+    assert case.shown("forked-log", case.logged(reordered, anchor=None), case.releases[0]).endswith(
+        "place 0 of one log."
+    )
     longer = case.logged([*case.entries, case.entries[0]])
     assert case.nothing("forked-log", longer) == "anchor", "it has gone on"
     assert case.nothing("forked-log", case.logged([], anchor=None)) == "log", "it shows no anchor"
@@ -205,11 +213,15 @@ def test_a_release_outside_its_receipt(case: Case) -> None:
     unknown = replace(first, descriptor=codec.cid_of_cbor(b"unknown"))
     assert case.shown("outside", case.logged([unknown]))
     assert case.nothing("no-receipt", case.logged([unknown])) == "no-receipt"
+    assert [evidence.why_not(case.keepers.view, entry) for entry in (first, unknown)] == ["", "outside"]
 
 
 def test_a_release_of_a_segment_that_the_receipt_is_not_for(case: Case, keepers: Keepers) -> None:
-    [first, _] = case.entries
+    [first, second] = case.entries
     late = keepers.add(b"3")
+    narrow = keepers.receipt(keepers.consent(case.receipt.consent), segments=[1])
+    assert case.nothing("outside", case.logged([replace(second, receipt=narrow.id)])) == "outside"
+    assert case.shown("outside", case.logged([replace(first, receipt=narrow.id)]))
     assert case.shown("outside", case.logged([replace(first, descriptor=late.descriptor_cid)]))
     descriptor, cid, seal = seal_anew(case.sealed[0].segment_key, case.sealed[0].descriptor, keepers.reading.public)
     keepers.must(

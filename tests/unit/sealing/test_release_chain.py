@@ -5,7 +5,7 @@ import pytest
 
 from caremesh import codec
 from caremesh.errors import Tampered
-from caremesh.sealing.release_log import START, LogEntry, LogHead, check_chain, link_of
+from caremesh.sealing.release_log import START, Anchor, LogEntry, LogHead, check_anchored, check_chain, link_of
 
 STREAM = bytes(range(32))
 
@@ -58,3 +58,22 @@ def test_indices_are_checked_even_when_links_are_right() -> None:
     first = LogEntry(STREAM, 1, START, bytes(32), codec.cid_of_raw(b""), 1)
     with pytest.raises(Tampered, match=r"custody\.04"):
         check_chain(STREAM, [first], LogHead(1, link_of(first)))
+
+
+def test_a_log_begins_with_what_was_anchored_of_it() -> None:
+    entries, head = chain(3)
+    other = bytes([9]) * 32
+    for anchored in range(4):
+        part = LogHead(anchored, link_of(entries[anchored - 1]) if anchored else START)
+        anchor = Anchor({STREAM: part} if anchored else {other: LogHead(1, other)})
+        proof = anchor.prove(STREAM)
+        assert check_anchored(STREAM, entries, anchor.root, proof) == part
+        assert check_anchored(STREAM, entries[:anchored], anchor.root, proof) == part
+        if anchored:
+            for told in (entries[: anchored - 1], [*entries[: anchored - 1], entries[0 if anchored > 1 else 1]]):
+                with pytest.raises(Tampered, match=r"custody\.07") as caught:
+                    check_anchored(STREAM, told, anchor.root, proof)
+                assert caught.value.place == f"entry {anchored}"
+    with pytest.raises(Tampered, match=r"custody\.07") as caught:
+        check_anchored(STREAM, entries, bytes(32), Anchor({STREAM: head}).prove(STREAM))
+    assert caught.value.place == "root"

@@ -73,6 +73,7 @@ def forge(
     manifest: bytes | None = None,
     seal_chunk: Callable[..., bytes] = ChunkCipher.seal,
     block_bytes: int = MEBIBYTE,
+    frame_table: Callable[[bytes], bytes] = lambda framed: framed,
 ) -> SealedSegment:
     """A segment by a dishonest source: any plaintext pieces, any manifest, under a true key and true names."""
     key = os.urandom(32)
@@ -89,7 +90,7 @@ def forge(
         made.append(row)
     rows = [Entry(FHIR, "Observation", "", "", "", row) for row in chunks(made)]
     table = tables.write_manifest(rows) if manifest is None else manifest
-    sealed_table = seal_aead(derive(key, b"manifest"), framer.frame(table), tables.manifest_aad(STREAM))
+    sealed_table = seal_aead(derive(key, b"manifest"), frame_table(framer.frame(table)), tables.manifest_aad(STREAM))
     named = {codec.cid_of_raw(block): block for block in blocks}
     public = Descriptor(
         v=1,
@@ -137,6 +138,14 @@ def test_a_record_larger_than_a_block_spans_chunks() -> None:
     assert max(map(len, LARGE.blocks.values())) == MEBIBYTE
     opened = reopen(LARGE)
     assert (len(opened[0].data), opened[1].data) == (2 * MEBIBYTE + 5, b"after")
+    data = os.urandom(MEBIBYTE)
+    assert [item.data for item in reopen(seal(data, b"after"))] == [data, b"after"]
+
+
+def test_who_opens_a_chunk_names_the_place() -> None:
+    with pytest.raises(Tampered, match=r"envelope\.02") as caught:
+        ChunkCipher(extract(bytes(32)), STREAM).open(0, 0, FHIR, bytes(20), last=True)
+    assert caught.value.place == ""
 
 
 def test_blocks_are_filled_in_order() -> None:
@@ -317,6 +326,14 @@ def other_block(made: list[list[Chunk]]) -> list[list[Chunk]]:
     return [made[0], [Chunk(1, made[1][0].offset, made[1][0].length)]]
 
 
+def one_more(made: list[list[Chunk]]) -> list[list[Chunk]]:
+    return [*made, [Chunk(1, 0, 9)]]
+
+
+def nowhere(made: list[list[Chunk]]) -> list[list[Chunk]]:
+    return [[Chunk(99_999, 0, 1)], made[1]]
+
+
 def joined(made: list[list[Chunk]]) -> list[list[Chunk]]:
     return [made[0] + made[1]]
 
@@ -328,7 +345,7 @@ def test_a_chunk_beyond_the_end_of_a_block() -> None:
 
 
 @pytest.mark.promise("P6")
-@pytest.mark.parametrize("lie", [swapped, gap, left_over, twice, other_block])
+@pytest.mark.parametrize("lie", [swapped, gap, left_over, twice, other_block, one_more, nowhere])
 def test_a_manifest_that_does_not_describe_its_blocks(lie: Callable[..., list[list[Chunk]]]) -> None:
     with pytest.raises(Tampered, match=r"sealing\.08"):
         reopen(forge(FRAMES, lie))
@@ -351,13 +368,31 @@ def test_a_manifest_that_does_not_describe_its_blocks(lie: Callable[..., list[li
         b'{"v":1,"records":' + b"[" * 100_000,
         b'{"v":1,"records":[["\xff","","","","",[[0,0,1]]]]}',
         b'{"v":1,"records":[["' + b"x" * 256 + b'","","","","",[[0,0,1]]]]}',
-        b'{"v":1,"records":[["","","","","",[[99999,0,1]]]]}',
     ],
 )
 def test_a_manifest_that_is_none(manifest: bytes) -> None:
     made = forge(FRAMES, manifest=manifest)
-    with pytest.raises(Tampered, match=r"sealing\.08"):
+    with pytest.raises(Tampered, match=r"sealing\.08") as caught:
         reopen(made)
+    assert caught.value.place == read_descriptor(made.descriptor).manifest.encode()
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize(
+    ("table", "code"), [(lambda frame: frame + b"\0", "sealing.09"), (lambda _: bomb(8 * MEBIBYTE + 1), "sealing.10")]
+)
+def test_a_manifest_that_is_not_a_frame(table: Callable[[bytes], bytes], code: str) -> None:
+    made = forge(FRAMES, frame_table=table)
+    with pytest.raises(Tampered) as caught:
+        reopen(made)
+    assert (caught.value.code, caught.value.place) == (code, read_descriptor(made.descriptor).manifest.encode())
+
+
+@pytest.mark.promise("P6")
+def test_a_manifest_of_another_key_is_named() -> None:
+    with pytest.raises(Tampered, match=r"envelope\.02") as caught:
+        reopen(SEALED, stream=OTHER_STREAM)
+    assert caught.value.place == TABLE.manifest.encode()
 
 
 @pytest.mark.promise("P6")
@@ -497,8 +532,9 @@ def test_a_new_epoch_seals_the_same_key_anew() -> None:
     assert open_original(next_epoch, again) == SEALED.segment_key
     assert codec.decode(public) == codec.decode(SEALED.descriptor) | {"seal": seal_hash(again)}
     assert reopen(SEALED, descriptor=public) == reopen(SEALED)
-    with pytest.raises(Tampered, match=r"sealing\.05"):
+    with pytest.raises(Tampered, match=r"sealing\.05") as caught:
         seal_anew(bytes(32), SEALED.descriptor, next_epoch.public)
+    assert caught.value.place == SEALED.descriptor_cid.encode()
 
 
 def test_errors_of_the_store_pass_through() -> None:
@@ -513,6 +549,12 @@ def test_errors_of_the_store_pass_through() -> None:
 def test_nothing_shows_what_is_inside() -> None:
     shown = [repr(item) for item in (record(CANARY.encode()), SEALED, reopen(SEALED)[0], Entry(*[CANARY] * 5, []))]
     outside = b"".join(SEALED.blocks.values()) + SEALED.descriptor
+    assert shown == [
+        "RecordToSeal(…)",
+        f"SealedSegment({SEALED.descriptor_cid.encode()})",
+        "OpenedRecord(0, …)",
+        "Entry(…)",
+    ]
     assert not any(CANARY in text or SEALED.segment_key.hex() in text for text in shown)
     assert CANARY.encode() not in outside
     assert SEALED.segment_key not in outside

@@ -23,6 +23,13 @@ def index_of(reader: Reader, stream: StreamId, descriptor: CID) -> Count | None:
     return TAKEN.get(reader, stream, tombstone(stream, bytes(descriptor)))
 
 
+def named(reader: Reader, stream: StreamId, descriptor: CID) -> tuple[Count, Segment] | None:
+    """The segment that has, or had, this descriptor, and its number before it; None when there is none."""
+    index = index_of(reader, stream, descriptor)
+    found = None if index is None else segment(reader, stream, index)
+    return None if index is None or found is None else (index, found)
+
+
 def count(reader: Reader, stream: StreamId) -> Count:
     """How many segments a stream has ever had."""
     return SEGMENTS.bounds(reader, stream)[1]
