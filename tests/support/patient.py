@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -40,9 +41,14 @@ class Patient:
 
     def __init__(self, folder: Path, mesh: LocalMesh | None = None, *, imported: bool = False) -> None:
         self.folder = folder
-        self.mesh = mesh or LocalMesh(folder / "mesh", SettableClock())
+        with ExitStack() as opened:  # nothing is left open when what follows fails
+            self.mesh = mesh or opened.enter_context(LocalMesh(folder / "mesh", SettableClock()))
+            self._begin(imported=imported)
+            opened.pop_all()
+
+    def _begin(self, *, imported: bool) -> None:
         self.clock = cast("SettableClock", self.mesh.clock)
-        self.person, self.phrase = Person.create(self.mesh, folder / "wallet", PASSPHRASE)
+        self.person, self.phrase = Person.create(self.mesh, self.folder / "wallet", PASSPHRASE)
         self.wallet = self.person.wallet
         self.ledger = self.mesh.subject_ledger()
         self.sponsor = MemberSponsor(self.mesh.member("hospital").home)

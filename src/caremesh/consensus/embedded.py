@@ -89,6 +89,8 @@ class Embedded:
         self._max_interval_s = max_interval_s
         self._max_block_txs = max_block_txs
         self._making = threading.Lock()
+        self._turn = threading.RLock()
+        """Whose block it is: nobody makes the next one before all listeners have heard of this one."""
         self._changed = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
         self._pending: dict[bytes, Future[Committed]] = {}
@@ -143,27 +145,28 @@ class Embedded:
 
     def make_block(self) -> Height:
         """Make one block of what waits (possibly of nothing) and return its height. Raises what stops the engine."""
-        with self._making:
-            if self._failed is not None:  # when closed, what waits is still finished
-                raise Unavailable(STOPPED) from self._failed
-            batch = self._take()
+        with self._turn:
+            with self._making:
+                if self._failed is not None:  # when closed, what waits is still finished
+                    raise Unavailable(STOPPED) from self._failed
+                batch = self._take()
+                try:
+                    block, done = self._commit([row.checked for row in batch])
+                except BaseException as error:
+                    self._failed = error
+                    for row in batch:
+                        self._answer(row, error)
+                    self._give_up(error)
+                    raise
             try:
-                block, done = self._commit([row.checked for row in batch])
+                for listener in self._listeners:
+                    listener(block)
             except BaseException as error:
                 self._failed = error
-                for row in batch:
-                    self._answer(row, error)
-                self._give_up(error)
                 raise
-        try:
-            for listener in self._listeners:
-                listener(block)
-        except BaseException as error:
-            self._failed = error
-            raise
-        finally:  # the block is durable, whatever a listener makes of it
-            self._answer_all(batch, done)
-        return done.height
+            finally:  # the block is durable, whatever a listener makes of it
+                self._answer_all(batch, done)
+            return done.height
 
     def query(self, key: bytes, height: Height | None = None) -> Answer:
         """See ``Engine.query``."""

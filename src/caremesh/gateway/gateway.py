@@ -23,10 +23,11 @@ from caremesh.gateway.gather import PATIENCE_S, ReleaseCustodian
 from caremesh.gateway.opening import Means, Opened, open_receipt
 from caremesh.gateway.session import sign_in
 from caremesh.gateway.visit import Ended, Purpose, Visit
+from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Signs
 from caremesh.sealing import channel
 from caremesh.sealing.channel import Share, SharedStream
-from caremesh.types import Code, Did, Multikey, ReceiptId, Seconds
+from caremesh.types import Code, Did, Height, Multikey, ReceiptId, Seconds
 
 
 class Patient(NamedTuple):
@@ -70,10 +71,15 @@ class Gateway:
         self._vault.put({f"share/{share.channel_key.hex()}/{share.id.hex()}": codec.encode(share)})
         return share
 
-    def shares(self) -> list[Share]:
-        """All that was ever shared with this member; whether it still holds is for the ledger to say."""
-        stored = [self._vault.get(name) for name in self._vault.names("share/")]
-        return [codec.decode_as(data, Share) for data in stored if data is not None]
+    def shares(self, patient: Multikey | None = None) -> list[Share]:
+        """All that was ever shared with this member, by a patient or by all, in the order in which it was granted.
+
+        Whether it still holds is for the ledger to say. ``patient``: the channel key of their shares.
+        """
+        reader = self._means.asker.ledger.reader()
+        stored = [self._vault.get(name) for name in self._vault.names(f"share/{patient.hex() if patient else ''}")]
+        known = [codec.decode_as(data, Share) for data in stored if data is not None]
+        return sorted(known, key=lambda share: _granted(reader, share))
 
     def shared(self, category: Code, share: bytes | None = None) -> SharedStream:
         """The newest shared stream of a category whose consent is active; of none, the newest.
@@ -116,10 +122,9 @@ class Gateway:
         ``patient``: the channel key of their shares. Raises Refused gateway.01 when there is nothing, whatever the
         reason; gateway.07 when the law lets none of it be read; otherwise what ``Visit`` raises.
         """
-        shares = [share for share in self.shares() if share.channel_key == patient]
         wanted = [
             item
-            for item, consent in self._active(shares)
+            for item, consent in self._active(self.shares(patient))
             if consents.allows(consent, why.action, why.purpose) and (not categories or item.category in categories)
         ]
         if not wanted:
@@ -184,3 +189,9 @@ class Gateway:
             )
             if not decision.permit:
                 raise Refused(errors.KIND_NOT_ALLOWED, f"{kind}: {', '.join(decision.policies)}")
+
+
+def _granted(reader: Reader, share: Share) -> Height:
+    """The block of the last of its consents; 0 while this member's copy has none of them."""
+    found = [consents.consent(reader, item.consent) for item in share.streams]
+    return max((consent.granted for consent in found if consent is not None), default=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from caremesh.blobs.interface import BlockStore
@@ -59,25 +59,30 @@ class Opened(NamedTuple):
         return [record for part in self.parts for record in part.records]
 
 
-def covered(reader: Reader, stream: StreamId, consent: Consent, receipt: Receipt) -> list[tuple[Count, Segment]]:
-    """The segments that a receipt opens under its consent."""
+def in_scope(reader: Reader, stream: StreamId, consent: Consent) -> list[tuple[Count, Segment]]:
+    """The segments that a consent opens, for whoever has a receipt for them."""
     return [
         (index, segment)
         for index, segment in enumerate(records.segments(reader, stream))
-        if segment.epoch == consent.epoch
-        and access.covers(receipt, index, segment.registered)
-        and consents.covers(consent, index, segment)
+        if segment.epoch == consent.epoch and consents.covers(consent, index, segment)
     ]
 
 
-def open_receipt(means: Means, receipt: Receipt, requester: Requester | None) -> Opened:
-    """All that a receipt is for. Raises Unavailable gateway.02, Tampered, Refused gateway.01, gateway.17."""
+def open_receipt(means: Means, receipt: Receipt, requester: Requester | None, known: Collection[Count] = ()) -> Opened:
+    """All that a receipt is for, but the segments that are ``known`` already.
+
+    Raises Unavailable gateway.02, Tampered, Refused gateway.01, gateway.17.
+    """
     reader = means.asker.ledger.reader()
     consent = consents.consent(reader, receipt.consent)
     stream = streams.stream(reader, receipt.stream)
     if consent is None or stream is None:
         raise Refused(errors.NO_SHARE)
-    chosen = covered(reader, stream.id, consent, receipt)
+    chosen = [
+        (index, segment)
+        for index, segment in in_scope(reader, stream.id, consent)
+        if index not in known and access.covers(receipt, index, segment.registered)
+    ]
     if not chosen:
         return Opened([], [], [], [], [])
     if consent.receiving_key != means.receiving.public:  # no custodian is to blame for what this key does not open

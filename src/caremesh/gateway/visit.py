@@ -2,13 +2,15 @@
 
 - Receipts are renewed silently before they end, for as long as the visit is open and the consents are active; the
   access contract gives none beyond twelve hours.
+- What is registered while it is open is opened when its records are next read, under a receipt that is renewed for it:
+  a receipt is only for what was registered by its own block.
 - After each block, what the ledger has ended is let go of, at once: a consent that was revoked or narrowed, a segment
   that was erased, a practitioner or member that was suspended, a receipt that ran out because it was not renewed.
 - On leaving, living receipts are closed on the ledger, and all plaintext is overwritten (``holding.py`` says how far).
 - Nothing shared, nothing consented to and nothing there are one and the same answer: an empty list.
 
 A visit is used by one person, and by three threads: the person's, the one that renews, and the ledger's. The lock is
-held while the visit changes, and never while the ledger or a custodian is waited for.
+held while the visit changes, and never while the ledger or a custodian is waited for; who opens has a lock of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from caremesh.errors import CareMeshError, ErrorCode, Refused, Unavailable
 from caremesh.gateway import errors
 from caremesh.gateway.ask import Asked, Requester, ask_all, close_all
 from caremesh.gateway.holding import HeldRecord, hold
-from caremesh.gateway.opening import Means, Opened, open_receipt
+from caremesh.gateway.opening import Means, Opened, in_scope, open_receipt
 from caremesh.ledger.state import Reader
 from caremesh.sealing.channel import SharedStream
 from caremesh.types import Code, Count, Multikey, Seconds
@@ -69,11 +71,20 @@ class Ended(NamedTuple):
 class _Entry:
     """One stream of a visit. ``held``: by segment; None before it was opened and after it was let go of."""
 
-    def __init__(self, shared: SharedStream, receipt: Receipt) -> None:
+    def __init__(self, shared: SharedStream, receipt: Receipt, seen: Count) -> None:
+        """``seen``: how many segments the stream had before the receipt was asked for."""
         self.shared = shared
-        self.receipt = receipt
+        self.receipts = [receipt]
         self.held: dict[Count, list[HeldRecord]] | None = None
         self.over = False
+        self.seen = seen
+        self.grown = False
+        """Whether there are segments that were not there when it was opened, which nobody has tried to open yet."""
+        self.behind: CareMeshError | None = None
+
+    @property
+    def receipt(self) -> Receipt:
+        return self.receipts[-1]
 
     def wipe(self) -> None:
         _wipe(self.held or {})
@@ -103,14 +114,17 @@ class Visit:
         self._why = why
         self._on_close = on_close
         self._lock = Lock()
+        self._opening = Lock()
         self._leave = Event()
         self._subject = os.urandom(16)
         self._entries: list[_Entry] = []
         self._ended = list(ended)
+        reader = means.asker.ledger.reader()
+        seen = [records.count(reader, shared.stream) for shared in streams]
         answers = ask_all(means.asker, requester, [self._asked(shared) for shared in streams])
-        for shared, answer in zip(streams, answers, strict=True):
+        for shared, answer, count in zip(streams, answers, seen, strict=True):
             if isinstance(answer, Receipt):
-                self._entries.append(_Entry(shared, answer))
+                self._entries.append(_Entry(shared, answer, count))
             else:
                 self._ended.append(Ended(shared.category, answer))
         if not self._entries:
@@ -130,6 +144,16 @@ class Visit:
             return list(self._ended)
 
     @property
+    def behind(self) -> list[Ended]:
+        """Streams that have more than ``records`` shows, and why that does not open; tried anew after each block."""
+        with self._lock:
+            return [
+                Ended(entry.shared.category, entry.behind)
+                for entry in self._entries
+                if entry.behind is not None and not entry.over
+            ]
+
+    @property
     def grounds(self) -> list[Grounds]:
         """What each stream that is open stands on now."""
         reader = self._means.asker.ledger.reader()
@@ -142,23 +166,29 @@ class Visit:
         return found
 
     def open(self) -> list[Opened]:
-        """Open all streams, several at a time; what each took (custodians, faults), for the member's own log.
+        """Open all streams, and what they have grown by, several at a time; what each took, for the member's own log.
 
-        A stream that fails is in ``ended``, the others are open. Raises Refused gateway.09 after ``close``.
+        A stream that fails is in ``ended``, the others are open; one of which only what is new fails is in ``behind``.
+        Raises Refused gateway.09 after ``close``.
         """
         self._check_open()
-        with self._lock:
-            wanted = [entry for entry in self._entries if not entry.over and entry.held is None]
-        with ThreadPoolExecutor(min(_SIDE_BY_SIDE, max(1, len(wanted)))) as pool:
-            opened = list(pool.map(self._open, wanted))
+        with self._opening:
+            with self._lock:
+                wanted = [entry for entry in self._entries if not entry.over and (entry.held is None or entry.grown)]
+            with ThreadPoolExecutor(min(_SIDE_BY_SIDE, max(1, len(wanted)))) as pool:
+                opened = list(pool.map(self._open, wanted))
         return [each for each in opened if each is not None]
 
     def records(self, category: Code) -> list[HeldRecord]:
-        """The records of one category: none when there are none, whatever the reason.
+        """The records of one category: none when there are none, whatever the reason. What is new is opened first.
 
         Raises Refused gateway.09 after ``close``.
         """
         self._check_open()
+        with self._lock:
+            grown = any(entry.grown and not entry.over for entry in self._entries if entry.shared.category == category)
+        if grown:
+            self.open()
         with self._lock:
             return [
                 record
@@ -187,10 +217,10 @@ class Visit:
         with self._lock:
             for entry, answer in zip(due, answers, strict=True):
                 if isinstance(answer, Receipt):
-                    entry.receipt = answer
+                    entry.receipts.append(answer)
 
     def follow(self) -> None:
-        """After a block: let go of what the ledger has ended since."""
+        """After a block: let go of what the ledger has ended since, and see what it has grown by."""
         reader, now = self._means.asker.ledger.reader(), self._means.asker.clock()
         with self._lock:
             for entry in self._entries:
@@ -199,7 +229,7 @@ class Visit:
                     if why is not None:
                         self._end(entry, Refused(why))
                     else:
-                        self._narrow(reader, entry)
+                        self._look(reader, entry)
 
     def close(self) -> None:
         """Leave: overwrite all plaintext, then close living receipts on the ledger. Twice does no harm.
@@ -210,29 +240,54 @@ class Visit:
             if self._leave.is_set():
                 return
             self._leave.set()
-            living = [entry.receipt.id for entry in self._entries if not entry.over]
+            given = [receipt for entry in self._entries if not entry.over for receipt in entry.receipts]
             for entry in self._entries:
                 entry.over = True
                 entry.wipe()
         self._on_close(self)
-        close_all(self._means.asker, living)
+        now = self._means.asker.clock()
+        close_all(self._means.asker, [receipt.id for receipt in given if access.is_alive(receipt, now)])
 
     def _open(self, entry: _Entry) -> Opened | None:
+        """Open what of a stream is not held. Only who has ``_opening`` does."""
+        seen = records.count(self._means.asker.ledger.reader(), entry.shared.stream)
+        with self._lock:
+            first, known = entry.held is None, frozenset(entry.held or ())
         try:
-            opened = open_receipt(self._means, entry.receipt, self._requester)
+            receipt = entry.receipt if first else self._receipt_for_all(entry)
+            opened = open_receipt(self._means, receipt, self._requester, known)
         except CareMeshError as error:
             with self._lock:
-                if not entry.over:
+                if not first:
+                    entry.grown, entry.behind = False, error
+                elif not entry.over:
                     self._end(entry, error)
             return None
-        held = hold(entry.shared.category, opened.parts)
+        new = hold(entry.shared.category, opened.parts)
         with self._lock:
             if not entry.over:  # it may have ended meanwhile
-                entry.wipe()
-                entry.held = held
+                if not first:
+                    entry.seen, entry.behind = seen, None
+                entry.held = (entry.held or {}) | new
+                self._look(self._means.asker.ledger.reader(), entry)
                 return opened
-        _wipe(held)
+        _wipe(new)
         return None
+
+    def _receipt_for_all(self, entry: _Entry) -> Receipt:
+        """A receipt for all that the consent opens now: the last one, or one that renews it. Raises CareMeshError."""
+        reader = self._means.asker.ledger.reader()
+        receipt = entry.receipt
+        consent = consents.consent(reader, receipt.consent)
+        scope = [] if consent is None else in_scope(reader, entry.shared.stream, consent)
+        if all(access.covers(receipt, index, segment.registered) for index, segment in scope):
+            return receipt
+        [answer] = ask_all(self._means.asker, self._requester, [self._asked(entry.shared, receipt)])
+        if not isinstance(answer, Receipt):
+            raise answer
+        with self._lock:
+            entry.receipts.append(answer)
+        return answer
 
     def _asked(self, shared: SharedStream, renews: Receipt | None = None) -> Asked:
         why = self._why
@@ -262,13 +317,14 @@ class Visit:
             return errors.RECEIPT_OVER
         return None
 
-    def _narrow(self, reader: Reader, entry: _Entry) -> None:
-        """Let go of segments that were erased, superseded, or that the consent covers no longer."""
+    def _look(self, reader: Reader, entry: _Entry) -> None:
+        """Let go of what was erased, superseded, or is not within the consent any more; see whether more came."""
         consent = consents.consent(reader, entry.receipt.consent)
         for index in list(entry.held or {}):
             segment = records.segment(reader, entry.shared.stream, index)
             if consent is None or segment is None or not consents.covers(consent, index, segment):
                 _wipe({index: (entry.held or {}).pop(index)})
+        entry.grown = entry.held is not None and records.count(reader, entry.shared.stream) > entry.seen
 
     def _end(self, entry: _Entry, error: CareMeshError) -> None:
         entry.over = True

@@ -388,3 +388,23 @@ def test_a_folder_that_cannot_be_made_is_the_disks_failure(tmp_path: Path) -> No
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageFailed, match=r"ledger\.30"):
         engine(tmp_path / "file")
+
+
+def test_listeners_hear_of_blocks_in_their_order(made: Embedded) -> None:
+    heard: list[int] = []
+    listening, both = threading.Event(), threading.Event()
+
+    def listen(block: Block) -> None:
+        listening.set()
+        if block.signed.content().height == 1:
+            both.wait(0.3)  # as long as the other would take to make a block, were it not waiting
+        heard.append(block.signed.content().height)
+
+    made.on_block(listen)
+    first = threading.Thread(target=made.submit, args=[put(b"a")])
+    first.start()
+    assert listening.wait(30)
+    made.submit(put(b"b"))
+    both.set()
+    first.join(30)
+    assert heard == [1, 2]

@@ -112,8 +112,9 @@ def test_what_the_member_did_not_sign_or_was_not_asked_for_is_named(mesh: LocalM
     )
     for found in ([[good], [good]], [], [[signed(hospital, "2", "a")]], [[forged]], [[signed(payer, "1", "a")]]):
         way.instead = codec.encode(DirectoryAnswer(found=found))
-        with pytest.raises(Tampered, match=r"(gateway\.15|custody\.0[12]|fhir\.34)"):
+        with pytest.raises(Tampered, match=r"(gateway\.15|custody\.0[12]|fhir\.34)") as caught:
             seen(mesh, way).resolve(hospital.did, ["Practitioner/1"])
+        assert hospital.did in caught.value.place, "who did not sign it, or answers something else"
     changed = bytearray(good)
     changed[len(good) // 2] ^= 1
     way.instead = codec.encode(DirectoryAnswer(found=[[bytes(changed)]]))
@@ -137,12 +138,28 @@ def test_an_older_version_does_not_replace_a_newer_one(mesh: LocalMesh, hospital
         got.append(directories.resolve(hospital.did, ["Practitioner/1"])["Practitioner/1"].recorded)
         clock.advance(KEPT_S)
     assert got == [20, 20, 30]
+    entry = signed(hospital, "1", "a", 30, name=[{"family": "Newest of all"}])
+    way.instead = codec.encode(DirectoryAnswer(found=[[entry]]))
+    found = directories.resolve(hospital.did, ["Practitioner/1"])["Practitioner/1"]
+    assert b"Newest of all" in found.data, "of two of the same second, what the directory says now"
+
+
+def test_what_the_directory_has_no_more_or_has_twice_is_forgotten(mesh: LocalMesh, hospital: MemberHome) -> None:
+    way, clock = Way(mesh), SettableClock()
+    directories = seen(mesh, way, clock)
+    for answer in ([], [signed(hospital, "1", "a"), signed(hospital, "1", "a", 1)]):
+        assert list(directories.resolve(hospital.did, ["Practitioner/1"])) == ["Practitioner/1"]
+        clock.advance(KEPT_S)
+        way.instead = codec.encode(DirectoryAnswer(found=[answer]))
+        assert directories.resolve(hospital.did, ["Practitioner/1"]) == {}
+        assert directories.resolve(hospital.did, ["Practitioner/1"]) == {}, "and asked for again"
+        way.instead = None
 
 
 def test_a_member_that_is_not_known_or_not_reached(mesh: LocalMesh, hospital: MemberHome) -> None:
     practice = mesh.member("practice").home.did
     for member in (practice, "did:caremesh:demo:" + "a" * 32):
-        with pytest.raises(Unavailable, match=r"gateway\.16"):
+        with pytest.raises(Unavailable, match=rf"gateway\.16.*{member}"):
             seen(mesh, Way(mesh)).resolve(member, ["Practitioner/1"])
     assert seen(mesh, Way(mesh)).resolve(practice, ["Patient/1"]) == {}
     assert len(mesh.member("practice").directories(mesh).resolve(hospital.did, ["Practitioner/1"])) == 1

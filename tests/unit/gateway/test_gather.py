@@ -24,15 +24,13 @@ from caremesh.types import Did
 from tests.support.clinic import BASIS, Clinic
 from tests.support.patient import SILENT
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     made = Clinic(tmp_path_factory.mktemp("gather"))
-    made.consent = made.share("laboratory").record.items[0].consent  # type: ignore[attr-defined]
-    yield made
-    made.mesh.close()
+    with made.mesh:
+        made.consent = made.share("laboratory").record.items[0].consent  # type: ignore[attr-defined]
+        yield made
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import pytest
 
 from caremesh import codec
+from caremesh.consensus.interface import Committed
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Narrow, Revoke
@@ -32,8 +33,6 @@ from caremesh.sealing.custody import ReleaseRequest
 from caremesh.types import DAY_S
 from tests.support.clinic import BASIS, CATEGORIES, Clinic
 from tests.support.patient import sample
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +152,38 @@ def test_a_visit_that_is_entered_renews_itself(clinic: Clinic, visit: Visit, mon
     before = {grounds.receipt.id for grounds in visit.grounds}
     with visit:
         assert renewed.wait(30)
+        [mine] = [thread for thread in threading.enumerate() if thread.name == "visit"]
+        assert mine.daemon, "a visit that nobody left does not keep the process"
     assert not before & {entry.receipt.id for entry in visit._entries}
+
+
+def test_renewals_wait_for_company_under_a_name_that_tells_nothing(
+    clinic: Clinic, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects: list[bytes] = []
+    ledger = clinic.practice.ledger
+    submit = ledger.submit_batch
+
+    def watched(subject: bytes, raws: Sequence[bytes]) -> list[Committed]:
+        subjects.append(subject)
+        return submit(subject, raws)
+
+    monkeypatch.setattr(ledger, "submit_batch", watched)
+    with clinic.visit() as other:
+        for _ in range(2):
+            clinic.pass_time(451)
+            for each in (visit, other):
+                each.keep()
+    assert [len(subject) for subject in subjects] == [16] * 4
+    assert subjects[:2] == subjects[2:], "one visit, one name"
+    assert subjects[0] != subjects[1], "of each visit its own"
+
+
+def test_half_of_the_life_is_left_until_it_is_less_than_half(visit: Visit) -> None:
+    receipt = visit.grounds[0].receipt
+    half = (receipt.expires - receipt.at) // 2
+    assert not visits._is_due(receipt, receipt.at + half)
+    assert visits._is_due(receipt, receipt.at + half + 1)
 
 
 @pytest.mark.promise("P3")

@@ -7,9 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from caremesh.crypto import envelope
 from caremesh.node.mesh import LocalMesh
 from caremesh.testing.clock import SettableClock
 from tests.support.case import Case
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _least_effort() -> Iterator[None]:
+    """A passphrase is stretched no longer than a wallet's file has to ask for: every test makes a wallet."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(envelope, "_COST", envelope._Cost(memory_kib=19_456, passes=1, lanes=1))
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="module")

@@ -66,8 +66,8 @@ class Read:
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Read]:
     patient = Patient(tmp_path_factory.mktemp("audit"), imported=True)
-    yield Read(patient)
-    patient.mesh.close()
+    with patient.mesh:
+        yield Read(patient)
 
 
 def rechained(log: StreamLog, entries: list[LogEntry]) -> StreamLog:

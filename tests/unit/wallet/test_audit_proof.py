@@ -27,8 +27,6 @@ from caremesh.wallet.audit_proof import AuditProof
 from caremesh.wallet.logs import StreamLog, own_logs
 from tests.support.clinic import Clinic
 
-pytestmark = pytest.mark.slow
-
 
 class Looked(Clinic):
     """A clinic where the laboratory results were read once; what custodians signed on the way is known."""
@@ -80,10 +78,10 @@ class Looked(Clinic):
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
     made = Looked(tmp_path_factory.mktemp("audit-proof"))
-    made.share("laboratory", "medications", days=200)
-    made.look()
-    yield made
-    made.mesh.close()
+    with made.mesh:
+        made.share("laboratory", "medications", days=200)
+        made.look()
+        yield made
 
 
 @pytest.mark.promise("P4")

@@ -14,8 +14,6 @@ from caremesh.wallet.templates import TEMPLATES, period
 from tests.support.case import Case
 from tests.support.patient import Way
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.mark.promise("P2")
 def test_listed_existing_and_future_open_what_they_say(case: Case) -> None:

@@ -17,7 +17,7 @@ from caremesh.wallet.enrol import Custody, Enrolled, Writing, enrol, sign_permit
 from caremesh.wallet.state import keys_of
 from tests.support.patient import Patient
 
-CATEGORIES = ["laboratory", "medications", "hiv"]
+CATEGORIES = ["laboratory", "medications", "substance-use"]
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +70,14 @@ def test_no_permit_names_a_category_or_another_stream(patient: Patient) -> None:
 
 def test_enrolling_again_signs_higher_serials_for_the_same_streams(patient: Patient) -> None:
     first = enrolled(patient)
-    again = enrolled(patient, state=first.state, categories=["hiv", "imaging"])
+    again = enrolled(patient, state=first.state, categories=["substance-use", "imaging"])
     of = {stream.category: stream for stream in first.state.relationships[0].streams}
     then = {stream.category: stream for stream in again.state.relationships[0].streams}
     assert set(then) == set(of) | {"imaging"}
-    assert then["hiv"].id == of["hiv"].id
-    assert then["hiv"].serial == of["hiv"].serial + 1
+    assert then["substance-use"].id == of["substance-use"].id
+    assert then["substance-use"].serial == of["substance-use"].serial + 1
     assert then["laboratory"] == of["laboratory"]
-    assert codec.decode_as(again.profile.entries[0].permit.permit, Permit).serial == then["hiv"].serial
+    assert codec.decode_as(again.profile.entries[0].permit.permit, Permit).serial == then["substance-use"].serial
 
 
 def test_two_members_get_strangers_for_streams(patient: Patient) -> None:
@@ -91,7 +91,7 @@ def test_two_members_get_strangers_for_streams(patient: Patient) -> None:
     ("changes", "code"),
     [
         ({"categories": []}, "wallet.16"),
-        ({"categories": ["hiv", "hiv"]}, "wallet.16"),
+        ({"categories": ["substance-use", "substance-use"]}, "wallet.16"),
         ({"threshold": 0}, "wallet.18"),
         ({"threshold": 4}, "wallet.18"),
         ({"twice": True}, "wallet.18"),

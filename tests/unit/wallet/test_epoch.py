@@ -27,8 +27,6 @@ from caremesh.wallet.wallet import Wallet
 from tests.support.case import CATEGORIES, PASSPHRASE, Case
 from tests.support.patient import Way
 
-pytestmark = pytest.mark.slow
-
 
 def writing(case: Case) -> Writing:
     return Writing(until=(case.clock() // DAY_S + 30) * DAY_S)

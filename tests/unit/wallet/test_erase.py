@@ -20,8 +20,6 @@ from caremesh.wallet.records import own_seals
 from caremesh.wallet.reseal import Record
 from tests.support.case import Case
 
-pytestmark = pytest.mark.slow
-
 
 def blocks_of(case: Case, index: int) -> set[object]:
     descriptor = case.segments()[index].descriptor

@@ -28,8 +28,6 @@ from caremesh.wallet.state import WalletState
 from tests.support.case import Case
 from tests.support.patient import SILENT
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def known(mesh: LocalMesh, tmp_path_factory: pytest.TempPathFactory) -> Case:

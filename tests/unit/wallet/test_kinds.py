@@ -12,7 +12,6 @@ from caremesh.types import DAY_S
 from caremesh.wallet import share as sharing
 from tests.support.patient import Patient, Way
 
-pytestmark = pytest.mark.slow
 LEGAL_BASIS = ("HIPAA:164.506.c.2",)
 
 

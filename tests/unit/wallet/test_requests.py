@@ -22,7 +22,6 @@ from caremesh.wallet import state as states
 from caremesh.wallet.templates import period
 from tests.support.case import Case
 
-pytestmark = pytest.mark.slow
 WHY = "To plan your care with the clinic."
 
 

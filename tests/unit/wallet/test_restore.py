@@ -31,16 +31,16 @@ from tests.support.patient import Patient, Way, sample
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
     patient = Patient(tmp_path_factory.mktemp("restore"), imported=True)
-    way = Way(patient.mesh)
-    for terms in (
-        patient.terms("laboratory", "medications"),
-        patient.terms("conditions", days=9),
-        patient.terms("procedures", purposes=["COC"]),
-        patient.terms("laboratory", grantee=patient.did("hospital")),
-    ):
-        patient.wallet.share(terms, patient.ledger, patient.height, patient.sponsor, way)
-    yield patient
-    patient.mesh.close()
+    with patient.mesh:
+        way = Way(patient.mesh)
+        for terms in (
+            patient.terms("laboratory", "medications"),
+            patient.terms("conditions", days=9),
+            patient.terms("procedures", purposes=["COC"]),
+            patient.terms("laboratory", grantee=patient.did("hospital")),
+        ):
+            patient.wallet.share(terms, patient.ledger, patient.height, patient.sponsor, way)
+        yield patient
 
 
 def restored(patient: Patient, folder: Path) -> Wallet:
