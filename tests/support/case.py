@@ -23,9 +23,10 @@ from caremesh.node.mesh import LocalMesh
 from caremesh.node.relay import SubjectLedger
 from caremesh.source.importer import ImportReport
 from caremesh.testing.clock import SettableClock
-from caremesh.testing.person import MemberSponsor, Person
+from caremesh.testing.person import Person
 from caremesh.types import ConsentId, Count, Did, StreamId
 from caremesh.wallet import state as states
+from caremesh.wallet.ports import Sponsor
 from caremesh.wallet.state import Located
 from caremesh.wallet.wallet import Shared, Wallet
 
@@ -69,7 +70,7 @@ class Case:
         return self.person.ledger
 
     @property
-    def sponsor(self) -> MemberSponsor:
+    def sponsor(self) -> Sponsor:
         return self.person.sponsor
 
     def did(self, name: str) -> Did:

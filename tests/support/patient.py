@@ -18,7 +18,7 @@ from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import custody
 from caremesh.sealing.custody import HeldSeal, SealAnswer
 from caremesh.testing.clock import SettableClock
-from caremesh.testing.person import MemberSponsor, Person
+from caremesh.testing.person import Person
 from caremesh.types import DAY_S, Code, Did
 from caremesh.wallet import state as states
 from caremesh.wallet.share import Terms
@@ -51,7 +51,7 @@ class Patient:
         self.person, self.phrase = Person.create(self.mesh, self.folder / "wallet", PASSPHRASE)
         self.wallet = self.person.wallet
         self.ledger = self.mesh.subject_ledger()
-        self.sponsor = MemberSponsor(self.mesh.member("hospital").home)
+        self.sponsor = self.mesh.sponsor("hospital")
         data, patient = sample()
         self.person.enrol("hospital", patient)
         if imported:

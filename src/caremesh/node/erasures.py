@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from caremesh import codec
 from caremesh.blobs.durable import STORAGE_FAILED, write_durably
 from caremesh.errors import StorageFailed
-from caremesh.node.mesh import LocalMesh
+from caremesh.ledger.light import Answer, LightBlock
 from caremesh.sealing import certificate
 from caremesh.sealing.certificate import Certificate
 from caremesh.sealing.custody import Signed
-from caremesh.types import Count, StreamId
+from caremesh.types import Count, Height, StreamId
 
 
-def make(mesh: LocalMesh, stream: StreamId, segment: Count, confirmations: Sequence[Signed]) -> Certificate:
+class Proves(Protocol):
+    """Who gives signed headers, and proofs under them."""
+
+    def light_block(self) -> LightBlock:
+        """The newest signed header."""
+        ...
+
+    def query(self, key: bytes, height: Height) -> Answer:
+        """A key's value with its proof."""
+        ...
+
+
+def make(ledger: Proves, stream: StreamId, segment: Count, confirmations: Sequence[Signed]) -> Certificate:
     """A certificate on the newest header. Raises Tampered certificate.02, certificate.03."""
-    block = mesh.engine.light_block()
+    block = ledger.light_block()
     height = block.signed.content().height
-    return certificate.make(stream, segment, confirmations, block, lambda key: mesh.engine.query(key, height))
+    return certificate.make(stream, segment, confirmations, block, lambda key: ledger.query(key, height))
 
 
 def write(made: Certificate, folder: Path) -> Path:

@@ -30,16 +30,16 @@ from caremesh.custodian.custodian import Custodian
 from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Unavailable
 from caremesh.gateway.ask import Requester
 from caremesh.ledger.blocks import Block, Validator
-from caremesh.ledger.light import LightClient
+from caremesh.ledger.light import Answer, LightBlock, LightClient
 from caremesh.ledger.transactions import Message
 from caremesh.node import errors
 from caremesh.node.founding import CHAIN, FILE, Clock, Founding, load
 from caremesh.node.joining import REGULATIONS
 from caremesh.node.member import FOUNDERS, MemberHome
-from caremesh.node.relay import MemberLedger, SubjectLedger, signed_tx
+from caremesh.node.relay import MemberLedger, MemberSponsor, SubjectLedger, signed_tx
 from caremesh.node.running import LEDGER, SNAPSHOTS, Member
 from caremesh.source.directory import Directory
-from caremesh.types import DAY_S, Did, Seconds, StreamId
+from caremesh.types import DAY_S, Did, Height, ReceiptId, Seconds, StreamId
 
 OPERATOR: Final = "regulator"
 RELAY: Final = "hospital"
@@ -106,6 +106,43 @@ class LocalMesh:
     def subject_ledger(self) -> SubjectLedger:
         """The ledger for a wallet, which reads the hospital's copy."""
         return SubjectLedger(self.engine, self.members[RELAY].ledger)
+
+    @property
+    def chain(self) -> str:
+        """The name of its ledger."""
+        return CHAIN
+
+    def did(self, name: str) -> Did:
+        """A member's DID by its short name. Raises BadInput node.04."""
+        return self.member(name).home.did
+
+    def sponsor(self, name: str) -> MemberSponsor:
+        """A member as sponsor of a person's transactions. Raises BadInput node.04."""
+        return MemberSponsor(self.member(name).home)
+
+    def light_block(self) -> LightBlock:
+        """The newest signed header."""
+        return self.engine.light_block()
+
+    def query(self, key: bytes, height: Height) -> Answer:
+        """A key's value with its proof. Raises BadInput ledger.11."""
+        return self.engine.query(key, height)
+
+    def tell_profile(self, member: Did, sealed: bytes, patient: str = "") -> None:
+        """Hand a member a sealing profile: of a patient of its own who enrols, or anew. Raises as ``Source.enrol``."""
+        source = self._by_did(member).source(self)
+        if patient:
+            source.enrol(patient, sealed)
+        else:
+            source.renew_profile(sealed)
+
+    def tell_share(self, member: Did, sealed: bytes) -> None:
+        """Hand a member what is shared with it. Raises as ``Gateway.receive_share``."""
+        self._by_did(member).gateway(self).receive_share(sealed)
+
+    def tell_dispute(self, member: Did, receipt: ReceiptId, sealed: bytes) -> Seconds:
+        """Hand a member a question about an access; by when it has to answer. Raises as ``Gateway.hear_dispute``."""
+        return self._by_did(member).gateway(self).hear_dispute(receipt, sealed).dispute.due
 
     def deposit(self, custodian: Did, sealed: bytes) -> bytes:
         """The way of a wallet to the custodians. Raises Unavailable node.04."""

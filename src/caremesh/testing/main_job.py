@@ -7,7 +7,8 @@ patient sees it and takes the share back. Then everything that must not work is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -26,17 +27,14 @@ from caremesh.errors import CareMeshError
 from caremesh.fhir import samples
 from caremesh.fhir.bundle import read_bundle
 from caremesh.fhir.labs import lab_rows
-from caremesh.gateway.ask import Asked
-from caremesh.gateway.gateway import Gateway
-from caremesh.gateway.gather import ReleaseCustodian, Wanted, gather
+from caremesh.gateway.gather import Wanted, gather
 from caremesh.gateway.opening import Opened
 from caremesh.ledger.light import check_answer
-from caremesh.node.founding import CHAIN
-from caremesh.node.mesh import LocalMesh
-from caremesh.testing.clock import SettableClock
-from caremesh.testing.faults import LyingCustodian, damaged_blocks
+from caremesh.testing.faults import damaged_blocks
+from caremesh.testing.near_world import near
 from caremesh.testing.person import Person
-from caremesh.types import DAY_S, Code, Did
+from caremesh.testing.world import World
+from caremesh.types import DAY_S, Code
 from caremesh.wallet import state as states
 
 LEGAL_BASIS: Final = ("HIPAA:164.506.c.2",)
@@ -70,20 +68,26 @@ class Story(Struct, frozen=True, kw_only=True):
 
 
 class MainJob:
-    """One run over a fresh mesh in ``folder``. ``tell`` gets each step as it happens."""
+    """One run. ``folder``: for the wallet, and a fresh mesh in this process where no other world is given."""
 
-    def __init__(self, folder: Path, tell: Callable[[Step], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tell: Callable[[Step], None] = lambda _: None,
+        world: Callable[[Path], AbstractContextManager[World]] = near,
+    ) -> None:
+        """``tell`` gets each step as it happens. ``world``: makes a fresh one in a folder."""
         self._folder = folder
         self._tell = tell
-        self._clock = SettableClock()
+        self._make = world
         self._steps: list[Step] = []
         self._at = time.perf_counter()
 
     def run(self) -> Story:
         """All steps, in order; each says whether it came out as promised. Raises when a step cannot even be tried."""
-        with LocalMesh(self._folder / "mesh", self._clock) as mesh:
-            self._mesh = mesh
-            self._doctor = mesh.member("practice").home.practitioner(CHAIN)
+        with self._make(self._folder / "mesh") as world:
+            self._world = world
+            self._doctor = world.home("practice").practitioner(world.chain)
             for part in (self._job, self._refusals):
                 for step in part():
                     self._steps.append(step)
@@ -94,24 +98,25 @@ class MainJob:
     # --- the job --------------------------------------------------------------------------------------
 
     def _job(self) -> Iterator[Step]:
-        mesh = self._mesh
-        hashes = {mesh.engine.status().app_hash, *(replica.status().app_hash for replica in mesh.replicas)}
+        world = self._world
+        states_ = world.states()
+        hashes = {app_hash for _, app_hash in states_}
         yield self._step(
             "Five members keep one ledger",
             "The regulator orders transactions; four members re-execute every block themselves.",
-            f"Height {mesh.engine.status().height}; five copies, {len(hashes)} app hash.",
-            kept=len(hashes) == 1,
+            f"Height {states_[0][0]}; five copies, {len(hashes)} app hash.",
+            kept=len(hashes) == 1 and len(states_) == 5,
             columns=["member", "roles", "custodian"],
             rows=[
                 [
-                    member.home.profile.label,
-                    ", ".join(role for role in member.home.profile.roles if role != "custodian"),
-                    "yes" if "custodian" in member.home.profile.roles else "",
+                    member.label,
+                    ", ".join(role for role in member.roles if role != "custodian"),
+                    "yes" if "custodian" in member.roles else "",
                 ]
-                for member in mesh.members.values()
+                for member in world.seen()
             ],
         )
-        self._person, phrase = Person.create(mesh, self._folder / "patient.wallet", "correct horse battery staple")
+        self._person, phrase = Person.create(world, self._folder / "patient.wallet", "correct horse battery staple")
         data = samples.patient()
         self._bundle = read_bundle(data)
         patient = self._bundle.patient.id if self._bundle.patient is not None else ""
@@ -123,10 +128,9 @@ class MainJob:
             f"{len(states.streams(self._person.wallet.state))} streams that no field of the ledger ties together.",
             kept=len(phrase.split()) == 24,
         )
-        source = mesh.member("hospital").source(mesh)
         for bundle in samples.directory():
-            source.import_bundle(bundle)
-        report = source.import_bundle(data)
+            world.import_file("hospital", bundle)
+        report = world.import_file("hospital", data)
         yield self._step(
             "The hospital imports the patient's records",
             "Classify, seal to the patient's keys, store at three members, deposit seals with custodians, register.",
@@ -145,8 +149,7 @@ class MainJob:
             "fragments acknowledged.",
             kept=not shared.missing,
         )
-        gateway = self._gateway()
-        self._receipt = gateway.ask(self._asked("laboratory", "TREAT"), self._doctor)
+        self._receipt = self._ask("laboratory", "TREAT")
         yield self._step(
             "A physician of the practice asks for the laboratory results",
             "Purpose: treatment. The ledger checks consent, appointment, licence and law.",
@@ -156,7 +159,7 @@ class MainJob:
             columns=["policy", "because"],
             rows=self._explained(self._receipt),
         )
-        opened = gateway.open(self._receipt, self._doctor)
+        opened = self._open(self._receipt)
         yield self._step(
             "Custodians re-encrypt, the practice opens",
             "Each custodian checks its own copy of the ledger, logs the release, and re-encrypts.",
@@ -180,20 +183,20 @@ class MainJob:
             f"{len(audit.findings)} findings.",
             kept=len(looked) == 1 and looked[0].released == "yes" and not audit.findings,
             columns=["who", "what", "why", "released"],
-            rows=[[mesh.name_of(e.requester or e.member), e.category, e.purpose, e.released] for e in looked],
+            rows=[[world.name_of(e.requester or e.member), e.category, e.purpose, e.released] for e in looked],
         )
 
     def _proof(self) -> Step:
         """Presence of the receipt, absence of another, completeness of the consent's list: by a light client."""
-        mesh = self._mesh
-        client, block = mesh.light_client(), mesh.engine.light_block()
-        header = client.verify(block, self._clock())
+        world = self._world
+        client, block = world.light_client(), world.light_block()
+        header = client.verify(block, world.clock())
         receipt_key = access.receipt_key(self._receipt.id)
-        answer = mesh.engine.query(receipt_key, header.height)
+        answer = world.query(receipt_key, header.height)
         present = check_answer(header, answer)
-        absent = check_answer(header, mesh.engine.query(access.receipt_key(bytes(32)), header.height))
+        absent = check_answer(header, world.query(access.receipt_key(bytes(32)), header.height))
         count_key = access.count_key(self._receipt.consent)
-        count = check_answer(header, mesh.engine.query(count_key, header.height))
+        count = check_answer(header, world.query(count_key, header.height))
         listed = 0 if count is None else codec.decode_as(count, int)
         return self._step(
             "A light client checks it, trusting one header only",
@@ -206,12 +209,12 @@ class MainJob:
     # --- what must not work ---------------------------------------------------------------------------
 
     def _refusals(self) -> Iterator[Step]:
-        gateway, mesh = self._gateway(), self._mesh
+        world = self._world
         yield self._refused(
             "Another purpose",
             "The same physician asks for payment, which the patient has not allowed.",
             "access.11",
-            lambda: gateway.ask(self._asked("laboratory", "HPAYMT"), self._doctor),
+            lambda: self._ask("laboratory", "HPAYMT"),
         )
         yield self._refused(
             "Another category",
@@ -219,8 +222,8 @@ class MainJob:
             "custodian.11",
             lambda: self._reach_for(HIDDEN),
         )
-        with damaged_blocks(self._block_folders()[:1]):
-            opened = gateway.open(self._receipt, self._doctor)
+        with damaged_blocks(world.block_folders()[:1]):
+            opened = self._open(self._receipt)
             yield self._step(
                 "A tampered block at one member",
                 "One byte of each block there is flipped.",
@@ -228,12 +231,12 @@ class MainJob:
                 kind="refusal",
                 kept=self._is_original(opened) and any(error.code == "blobs.01" for error in opened.damaged),
             )
-        with damaged_blocks(self._block_folders()):
+        with damaged_blocks(world.block_folders()):
             yield self._refused(
                 "Tampered blocks everywhere",
                 "The same at every member that holds blocks.",
                 "gateway.03",
-                lambda: gateway.open(self._receipt, self._doctor),
+                lambda: self._open(self._receipt),
             )
         yield self._lie()
         yield self._revoked_between()
@@ -241,61 +244,57 @@ class MainJob:
             "Revoked",
             "The physician asks again after the revocation.",
             "access.10",
-            lambda: gateway.ask(self._asked("laboratory", "TREAT"), self._doctor),
+            lambda: self._ask("laboratory", "TREAT"),
         )
         self._person.share("practice", ["laboratory"], days=2)
-        before = gateway.ask(self._asked("laboratory", "TREAT"), self._doctor)
-        self._clock.advance(3 * DAY_S)
-        mesh.tick()
+        before = self._ask("laboratory", "TREAT")
+        world.let_pass(3 * DAY_S)
         yield self._refused(
             "Expired",
             "A new share, for two days. Three days later the physician asks.",
             "access.10",
-            lambda: gateway.ask(self._asked("laboratory", "TREAT"), self._doctor),
+            lambda: self._ask("laboratory", "TREAT"),
         )
         yield self._refused(
             "An old receipt",
             "The receipt of three days ago is shown to the custodians.",
             "custodian.04",
-            lambda: gateway.open(before, self._doctor),
+            lambda: self._open(before),
         )
 
     def _lie(self) -> Step:
         """One custodian returns a re-encryption of something else, properly signed."""
-        mesh = self._mesh
-        honest = mesh.custodians
-        order = [entry.custodian for entry in self._consent().fragments]
-        liar = order[0]
-        key = next(member.home.node_key for member in mesh.members.values() if member.home.did == liar)
-        gateway = self._gateway({**honest, liar: LyingCustodian(honest[liar], key)})
-        opened = gateway.open(self._receipt, self._doctor)
+        world = self._world
+        liar = self._consent().fragments[0].custodian
+        with world.lying(liar):
+            opened = self._open(self._receipt)
         named = [fault.custodian for fault in opened.faults]
         return self._step(
             "A custodian that lies",
             "One of three returns a changed re-encryption, properly signed.",
-            f"Named: {', '.join(map(mesh.name_of, named)) or 'nobody'}; opened with the two others.",
+            f"Named: {', '.join(map(world.name_of, named)) or 'nobody'}; opened with the two others.",
             kind="refusal",
             kept=named == [liar] and self._is_original(opened),
         )
 
     def _revoked_between(self) -> Step:
-        receipt = self._gateway().ask(self._asked("laboratory", "TREAT"), self._doctor)
-        confirmed, started = len(self._mesh.confirmations), time.perf_counter()
+        receipt = self._ask("laboratory", "TREAT")
+        confirmed, started = self._world.confirmed(), time.perf_counter()
         self._person.revoke(self._share)
         took_ms = 1_000 * (time.perf_counter() - started)
-        destroyed = len(self._mesh.confirmations) - confirmed
+        destroyed = self._world.confirmed(confirmed + 3 * len(SHARED) - 1) - confirmed
         step = self._refused(
             "Revoked between receipt and release",
             "The physician has a receipt; before it is used, the patient takes the share back.",
             "custodian.05",
-            lambda: self._gateway().open(receipt, self._doctor),
+            lambda: self._open(receipt),
         )
         answer = f"{step.answer} {destroyed} fragments destroyed and confirmed in {took_ms:.0f} ms."
         return msgspec.structs.replace(step, answer=answer, kept=step.kept and destroyed == 3 * len(SHARED))
 
     def _reach_for(self, category: str) -> object:
         """What a dishonest practice would do: take the receipt it has to a stream that it was not granted."""
-        reader = self._mesh.member("practice").ledger.reader()
+        reader = self._world.reader()
         located = next(
             entry for entry in states.streams(self._person.wallet.state) if entry.stream.category == category
         )
@@ -303,29 +302,26 @@ class MainJob:
         if stream is None:
             return None
         held = records.segments(reader, stream.id)
-        receiving = self._mesh.member("practice").home.receiving
+        receiving = self._world.home("practice").receiving
         wanted = Wanted(self._receipt, self._consent(), stream, held)
-        return gather(wanted, receiving, self._doctor.key, self._mesh.custodians, reader, self._clock)
+        ways = self._world.custodians_of("practice")
+        return gather(wanted, receiving, self._doctor.key, ways, reader, self._world.clock)
 
     # --- small parts ----------------------------------------------------------------------------------
 
-    def _gateway(self, custodians: Mapping[Did, ReleaseCustodian] | None = None) -> Gateway:
-        return self._mesh.member("practice").gateway(self._mesh, custodians)
+    def _ask(self, category: Code, purpose: Code) -> Receipt:
+        return self._world.ask("practice", category, purpose, LEGAL_BASIS)
 
-    def _block_folders(self) -> list[Path]:
-        homes = [member.home for member in self._mesh.members.values() if member.home.profile.holds_blocks]
-        return [home.folder / "blocks" for home in homes]
-
-    def _asked(self, category: Code, purpose: Code) -> Asked:
-        return Asked(self._gateway().shared(category).consent, "read", purpose, LEGAL_BASIS)
+    def _open(self, receipt: Receipt) -> Opened:
+        return self._world.open("practice", receipt)
 
     def _consent(self) -> Consent:
-        found = consents.consent(self._mesh.engine.reader(), self._receipt.consent)
+        found = consents.consent(self._world.reader(), self._receipt.consent)
         assert found is not None  # noqa: S101 - the receipt names it
         return found
 
     def _explained(self, receipt: Receipt) -> list[list[str]]:
-        said = policies.explain(self._mesh.engine.reader(), receipt.policies, receipt.height)
+        said = policies.explain(self._world.reader(), receipt.policies, receipt.height)
         return [[f"{entry.policy}\n{entry.legal}", entry.sentence] for entry in said]
 
     def _is_original(self, opened: Opened) -> bool:
@@ -335,7 +331,7 @@ class MainJob:
         )
 
     def _names(self, opened: Opened) -> str:
-        return " and ".join(map(self._mesh.name_of, opened.released_by))
+        return " and ".join(map(self._world.name_of, opened.released_by))
 
     def _refused(self, title: str, asked: str, code: str, attempt: Callable[[], object]) -> Step:
         """A refusal with this code, from the one who was asked or from every custodian."""

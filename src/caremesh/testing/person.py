@@ -1,4 +1,4 @@
-"""A person with a wallet on a mesh in this process, and how the wallet reaches members."""
+"""A person with a wallet, and what they do with it, on a mesh in this process or over a network."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 from caremesh.errors import Tampered
 from caremesh.fhir.categories import ALL
 from caremesh.node import erasures
-from caremesh.node.founding import CHAIN
-from caremesh.node.member import MemberHome
-from caremesh.node.mesh import THRESHOLD, LocalMesh
+from caremesh.node.mesh import THRESHOLD
 from caremesh.sealing.certificate import Certificate
 from caremesh.sealing.segment import OpenedRecord
+from caremesh.testing.world import Around
 from caremesh.types import DAY_S, Code, Count, Did, Seconds
 from caremesh.wallet import state as states
 from caremesh.wallet.audit import Audit
@@ -33,58 +32,42 @@ from caremesh.wallet.templates import period, template
 from caremesh.wallet.wallet import Shared, Wallet
 
 
-class MemberSponsor:
-    """A member that sponsors a person's transactions."""
-
-    def __init__(self, home: MemberHome) -> None:
-        self._home = home
-
-    @property
-    def did(self) -> Did:
-        """See ``wallet.ports.Sponsor``."""
-        return self._home.did
-
-    def sponsor(self, tx_bytes: bytes) -> bytes:
-        """See ``wallet.ports.Sponsor``."""
-        return self._home.sponsor(tx_bytes)
-
-
 class Person:
     """A wallet on a mesh: enrols with members, shares with them, revokes, and reads the audit."""
 
-    def __init__(self, mesh: LocalMesh, wallet: Wallet, sponsor: str = "hospital") -> None:
+    def __init__(self, mesh: Around, wallet: Wallet, sponsor: str = "hospital") -> None:
         self._mesh = mesh
         self.wallet = wallet
         self.index_missing: list[tuple[Did, str]] = []
         """Keepers that have not taken the newest index, and why."""
         self._kept = -1
         self.ledger = mesh.subject_ledger()
-        self.sponsor = MemberSponsor(mesh.member(sponsor).home)
+        self.sponsor = mesh.sponsor(sponsor)
 
     @classmethod
-    def create(cls, mesh: LocalMesh, path: Path, passphrase: str) -> tuple[Person, str]:
+    def create(cls, mesh: Around, path: Path, passphrase: str) -> tuple[Person, str]:
         """A new wallet and its recovery phrase."""
-        wallet, phrase = Wallet.create(path, passphrase, CHAIN, mesh.clock)
+        wallet, phrase = Wallet.create(path, passphrase, mesh.chain, mesh.clock)
         return cls(mesh, wallet), phrase
 
     @classmethod
-    def restore(cls, mesh: LocalMesh, path: Path, passphrase: str, phrase: str) -> Person:
+    def restore(cls, mesh: Around, path: Path, passphrase: str, phrase: str) -> Person:
         """A wallet from its phrase, its index's keepers and the ledger."""
         reader = mesh.subject_ledger().reader()
-        return cls(mesh, Wallet.restore(path, passphrase, phrase, CHAIN, reader, ALL, mesh.clock, mesh))
+        return cls(mesh, Wallet.restore(path, passphrase, phrase, mesh.chain, reader, ALL, mesh.clock, mesh))
 
     @classmethod
-    def open(cls, mesh: LocalMesh, path: Path, passphrase: str) -> Person:
+    def open(cls, mesh: Around, path: Path, passphrase: str) -> Person:
         """A wallet that is there already."""
-        return cls(mesh, Wallet.open(path, passphrase, CHAIN, mesh.clock))
+        return cls(mesh, Wallet.open(path, passphrase, mesh.chain, mesh.clock))
 
     def enrol(self, member: str, patient: str, days: int = 365, categories: Sequence[Code] = ALL) -> None:
         """Let a member write records of ``patient`` (its own id for this person) for so many days."""
-        home = self._mesh.member(member).home
-        custody = Custody(custodians=sorted(set(self._mesh.custodians) - {home.did}), threshold=THRESHOLD)
+        did = self._mesh.did(member)
+        custody = Custody(custodians=sorted(set(self._mesh.custodians) - {did}), threshold=THRESHOLD)
         until = (self._mesh.clock() // DAY_S + days) * DAY_S
-        enrolled = self.wallet.enrol(self.ledger.reader(), home.did, categories, custody, Writing(until=until))
-        self._mesh.member(member).source(self._mesh).enrol(patient, enrolled.sealed)
+        enrolled = self.wallet.enrol(self.ledger.reader(), did, categories, custody, Writing(until=until))
+        self._mesh.tell_profile(did, enrolled.sealed, patient)
         self.keep()
 
     def terms(
@@ -102,7 +85,7 @@ class Person:
         start, until = period(self._mesh.clock(), days)
         state = self.wallet.state
         return Terms(
-            grantee=self._mesh.member(member).home.did,
+            grantee=self._mesh.did(member),
             streams=states.choose(state, list(categories)),
             purposes=list(purposes),
             actions=list(actions),
@@ -137,10 +120,9 @@ class Person:
 
     def grant(self, terms: Terms) -> Shared:
         """Grant these terms; the member gets the share."""
-        height = self._mesh.engine.status().height
+        height = self._mesh.light_block().signed.content().height
         shared = self.wallet.share(terms, self.ledger, height, self.sponsor, self._mesh)
-        [grantee] = [member for member in self._mesh.members.values() if member.home.did == terms.grantee]
-        grantee.gateway(self._mesh).receive_share(shared.message)
+        self._mesh.tell_share(terms.grantee, shared.message)
         self.keep()
         return shared
 
@@ -237,8 +219,7 @@ class Person:
         return erasures.make(self._mesh, stream, segment, found.signed), found
 
     def _tell_profile(self, source: Did) -> None:
-        [member] = [member for member in self._mesh.members.values() if member.home.did == source]
-        member.source(self._mesh).renew_profile(self.wallet.profile(source, self.ledger.reader()))
+        self._mesh.tell_profile(source, self.wallet.profile(source, self.ledger.reader()))
 
     def revoke(self, share: bytes) -> None:
         """Take a share back."""
@@ -255,5 +236,4 @@ class Person:
     def dispute(self, receipt: bytes, words: str) -> Seconds:
         """Question an access; the member hears the words. By when it has to answer."""
         member, sealed = self.wallet.dispute(receipt, words, self.ledger, self.sponsor)
-        found = next(each for each in self._mesh.members.values() if each.home.did == member)
-        return found.gateway(self._mesh).hear_dispute(receipt, sealed).dispute.due
+        return self._mesh.tell_dispute(member, receipt, sealed)
