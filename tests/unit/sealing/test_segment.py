@@ -144,7 +144,7 @@ def test_a_record_larger_than_a_block_spans_chunks() -> None:
 
 def test_who_opens_a_chunk_names_the_place() -> None:
     with pytest.raises(Tampered, match=r"envelope\.02") as caught:
-        ChunkCipher(extract(bytes(32)), STREAM).open(0, 0, FHIR, bytes(20), last=True)
+        ChunkCipher(bytes(32), STREAM).open(0, 0, FHIR, bytes(20), last=True)
     assert caught.value.place == ""
 
 
