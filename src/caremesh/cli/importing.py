@@ -146,6 +146,11 @@ def _tell(report: ImportReport, *, as_json: bool) -> None:
         console().print(f"{report.directory} entries for the directory.")
     if report.settled:
         console().print(f"{report.settled} segments of an interrupted import were registered.")
+    if report.waiting:
+        console().print(
+            f"{report.waiting} segments are stored and wait to be registered: too few members can be reached to hold"
+            " their blocks. Nothing is lost; the next import finishes it."
+        )
     if report.outside:
         console().print(f"{report.outside} references lead to records that are not here; they stay as they are.")
     if report.not_checked:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from caremesh import codec
+from caremesh.blobs.copies import Copies
 from caremesh.blobs.durable import write_durably
 from caremesh.blobs.interface import BlockStore
 from caremesh.codec import CID
@@ -23,11 +24,12 @@ from caremesh.consensus.replica import Replica
 from caremesh.contracts import Contracts, Genesis
 from caremesh.contracts.identity.messages import Register
 from caremesh.contracts.members.messages import Appoint
+from caremesh.contracts.network import queries as network
 from caremesh.contracts.network.messages import Authorities, Params
 from caremesh.contracts.policy.library import shipped
 from caremesh.crypto.hashes import sha256
 from caremesh.custodian.custodian import Custodian
-from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Unavailable
+from caremesh.errors import BadInput, Refused, StorageFailed, Unavailable
 from caremesh.gateway.ask import Requester
 from caremesh.ledger.blocks import Block, Validator
 from caremesh.ledger.light import Answer, LightBlock, LightClient
@@ -95,9 +97,14 @@ class LocalMesh:
         """The custodians by DID."""
         return {member.home.did: member.custodian for member in self.members.values() if member.is_custodian}
 
+    def holders(self) -> dict[Did, BlockStore]:
+        """The block stores by the member that has it."""
+        homes = [member.home for member in self.members.values()]
+        return {home.did: home.blocks for home in homes if home.profile.holds_blocks}
+
     def stores(self) -> list[BlockStore]:
         """The block stores, each at a member of its own."""
-        return [member.home.blocks for member in self.members.values() if member.home.profile.holds_blocks]
+        return list(self.holders().values())
 
     def directories(self) -> dict[Did, Directory]:
         """The directory of each member."""
@@ -166,19 +173,12 @@ class LocalMesh:
         return self._custodian(custodian).deposit_reseal(sealed)
 
     def put_blocks(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
-        """The way of a wallet to the block stores: every one of them. Raises StorageFailed, Tampered."""
-        for store in self.stores():
-            store.put_all(stream, blocks)
+        """The way of a wallet to the block stores: as many as the network wants. Raises Unavailable blobs.08."""
+        self._copies().put(stream, blocks)
 
     def get_block(self, cid: CID) -> bytes:
         """A block from the first store that has it whole. Raises Unavailable blobs.02, Tampered blobs.01."""
-        found: CareMeshError | None = None
-        for store in self.stores():
-            try:
-                return store.get(cid)
-            except CareMeshError as error:
-                found = error
-        raise found or Unavailable(errors.UNKNOWN_MEMBER)
+        return self._copies().get(b"", cid)
 
     def own_seals(self, custodian: Did, request: bytes) -> bytes:
         """The way of a wallet to the seals of its streams. Raises Unavailable node.04."""
@@ -258,6 +258,9 @@ class LocalMesh:
             copy.apply(block)
         self.replicas.append(copy)
         return copy
+
+    def _copies(self) -> Copies:
+        return Copies("", self.holders(), lambda: network.params(self.engine.reader()).replicas)
 
     def _by_did(self, did: Did) -> Member:
         for member in self.members.values():

@@ -114,7 +114,7 @@ class Member:
             node_key=self.home.node_key,
             hpke_private=self.home.hpke_private,
             vault=self.home.vault,
-            stores=ways.stores(),
+            stores=ways.holders(),
             custodians=ways.custodians,
             ledger=self.ledger,
             directory=self.directory,

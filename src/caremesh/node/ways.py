@@ -57,6 +57,10 @@ class Ways(Protocol):
         """To each custodian."""
         ...
 
+    def holders(self) -> Mapping[Did, BlockStore]:
+        """The block stores by the member that has it, this member's own with them."""
+        ...
+
     def stores(self) -> Sequence[BlockStore]:
         """The block stores, each at a member of its own."""
         ...

@@ -6,15 +6,14 @@ stays, and is readable only where a consent names it. Retracting says that a who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from caremesh.blobs.interface import BlockStore
-from caremesh.codec import CID
+from caremesh.blobs.copies import Copies
 from caremesh.contracts.records import queries as records
 from caremesh.contracts.records.messages import Erase, Retract
-from caremesh.errors import CareMeshError, Refused
+from caremesh.errors import Refused
 from caremesh.ledger.state import Reader
 from caremesh.sealing.channel import SealingProfile
 from caremesh.sealing.segment import OpenedRecord, RecordToSeal, open_segment, seal_segment
@@ -33,14 +32,14 @@ class Corrections:
         *,
         did: Did,
         index: SourceIndex,
-        stores: Sequence[BlockStore],
+        copies: Copies,
         registrar: Registrar,
         reader: Callable[[], Reader],
     ) -> None:
         """``reader``: the state that this member has verified."""
         self._did = did
         self._index = index
-        self._stores = stores
+        self._copies = copies
         self._registrar = registrar
         self._reader = reader
 
@@ -48,6 +47,7 @@ class Corrections:
         """Supersede the segment that has an earlier version of this record; the number of the new one.
 
         Raises Refused source.08 when there is none that can be read, source.09 when it would be of another category,
+        blobs.08 when too few members take it,
         and what ``Registrar.register`` raises.
         """
         reader = self._reader()
@@ -55,11 +55,12 @@ class Corrections:
         if old.category != found.category:
             raise Refused(errors.OTHER_CATEGORY, found.category)
         [entry] = [entry for entry in profile.entries if entry.category == old.category]
-        opened = open_segment(old.key, self._read(old.descriptor), self._read)
+        opened = open_segment(
+            old.key, self._copies.get(old.stream, old.descriptor), lambda cid: self._copies.get(old.stream, cid)
+        )
         kept = [_corrected(record, found) for record in opened]
         sealed = seal_segment(old.stream, self._did, entry.reading_key, kept)
-        for store in self._stores:
-            store.put_all(old.stream, {**sealed.blocks, sealed.descriptor_cid: sealed.descriptor})
+        self._copies.put(old.stream, {**sealed.blocks, sealed.descriptor_cid: sealed.descriptor})
         ready = Ready(
             category=old.category,
             descriptor=sealed.descriptor,
@@ -79,7 +80,7 @@ class Corrections:
             records=rows,
         )
         self._registrar.register(
-            [Batch(found.patient, profile, [ready], self._index.entries(found.patient, [new]))], lambda *_: None
+            [Batch(found.patient, profile, [ready], self._index.entries(found.patient, [new]))], {}, lambda *_: None
         )
         reached = records.index_of(self._reader(), old.stream, sealed.descriptor_cid)
         if reached is None:
@@ -108,15 +109,6 @@ class Corrections:
             if entry.category == category:
                 return entry.stream
         raise Refused(errors.NOTHING_TO_CORRECT, category)
-
-    def _read(self, cid: CID) -> bytes:
-        found: CareMeshError = Refused(errors.NOTHING_TO_CORRECT)
-        for store in self._stores:
-            try:
-                return store.get(cid)
-            except CareMeshError as error:
-                found = error
-        raise found
 
 
 def _corrected(record: OpenedRecord, found: Found) -> RecordToSeal:

@@ -15,6 +15,7 @@ from caremesh.sealing.channel import SealingProfile
 from caremesh.source import errors
 from caremesh.source.directory import Directory
 from caremesh.source.index import HeldRecords, SourceIndex
+from caremesh.source.registering import begun
 from caremesh.types import Digest
 
 
@@ -55,9 +56,16 @@ class Patients:
         return self._profiles[patient]
 
     def held(self, patient: str) -> HeldRecords:
-        """Its records here."""
+        """Its records here, those that wait to be registered with them."""
         if patient not in self._held:
-            self._held[patient] = HeldRecords(self._index.segments(patient, self._ledger.reader()))
+            registered = self._index.segments(patient, self._ledger.reader())
+            known = {entry.descriptor for entry in registered}
+            waiting = [
+                self._index.segment(patient, stream, cid)
+                for stream, cid in begun(self._vault, patient)
+                if cid not in known
+            ]
+            self._held[patient] = HeldRecords(registered + [entry for entry in waiting if entry is not None])
         return self._held[patient]
 
     def all_held(self) -> Iterable[HeldRecords]:

@@ -16,8 +16,10 @@ from typing import Any, Final
 from msgspec import Struct
 
 from caremesh import codec
+from caremesh.blobs.copies import Copies
 from caremesh.blobs.interface import BlockStore
 from caremesh.blobs.vault import Vault
+from caremesh.contracts.network import queries as network
 from caremesh.errors import BadInput, ErrorCode, Refused
 from caremesh.fhir import errors as fhir_errors
 from caremesh.fhir.directory import sign_entry
@@ -61,7 +63,9 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     directory: Count = 0
     outside: Count = 0
     settled: Count = 0
-    """Segments of an earlier import that was interrupted, registered now."""
+    """Segments of an earlier import that was interrupted, or had to wait, registered now."""
+    waiting: Count = 0
+    """Segments of this import or of an earlier one that are registered when more members have stored their blocks."""
     refused: list[Refusal] = []
     not_checked: list[str] = []
     """What validation did not look at, in words."""
@@ -79,7 +83,7 @@ class ImportReport(Struct, frozen=True, kw_only=True):
 
 
 _COUNTS: Final = (
-    "unchanged", "segments", "blocks", "original_bytes", "sealed_bytes", "directory", "outside", "settled",
+    "unchanged", "segments", "blocks", "original_bytes", "sealed_bytes", "directory", "outside", "settled", "waiting",
 )  # fmt: skip
 
 
@@ -115,14 +119,14 @@ class Source:
         node_key: Signs,
         hpke_private: bytes,
         vault: Vault,
-        stores: Sequence[BlockStore],
+        stores: Mapping[Did, BlockStore],
         custodians: Mapping[Did, SealCustodian],
         ledger: Ledger,
         directory: Directory,
         check: Check,
         clock: Callable[[], Seconds],
     ) -> None:
-        """``key``: of the member's DID; ``stores``: every one of them gets every block; ``check``: FHIR validation."""
+        """``key``: of the member's DID; ``stores``: of members that hold blocks; ``check``: FHIR validation."""
         self._chain = chain
         self.did = did
         self._node_key = node_key
@@ -130,7 +134,7 @@ class Source:
         self._vault = vault
         self.index = SourceIndex(vault)
         self.directory = directory
-        self._stores = stores
+        self._copies = Copies(did, stores, lambda: network.params(ledger.reader()).replicas)
         self._ledger = ledger
         self._check = check
         self._clock = clock
@@ -141,13 +145,13 @@ class Source:
             node_key=node_key,
             vault=vault,
             custodians=custodians,
-            stores=stores,
+            copies=self._copies,
             ledger=ledger,
             clock=clock,
         )
 
         self.corrections = Corrections(
-            did=did, index=self.index, stores=stores, registrar=self._registrar, reader=ledger.reader
+            did=did, index=self.index, copies=self._copies, registrar=self._registrar, reader=ledger.reader
         )
 
     def enrol(self, patient: str, sealed_profile: bytes) -> None:
@@ -201,6 +205,16 @@ class Source:
             raise Refused(errors.NOTHING_TO_CORRECT)
         return self.corrections.correct(mine[0], known.patients.profile(mine[0].patient))
 
+    def finish(self) -> ImportReport:
+        """Register what earlier imports have begun, as far as members can be reached; for a node to call now and then.
+
+        Raises as ``import_bundle``.
+        """
+        known = Patients(self._vault, self.index, self._ledger)
+        begun = self._registrar.patients()
+        settled = sum(self._registrar.settle(patient, known.profile(patient)) for patient in begun)
+        return ImportReport(settled=settled, waiting=sum(len(self._registrar.begun(patient)) for patient in begun))
+
     def _import(self, entries: Sequence[Entry], kind: str, progress: Progress, total: Count) -> ImportReport:
         counted = itertools.count(1)
         known = Here(Patients(self._vault, self.index, self._ledger), self.directory)
@@ -221,6 +235,7 @@ class Source:
                 by_patient.setdefault(item.patient, []).append(item)
         wanted = {patient: self._new(patient, items, patients) for patient, items in by_patient.items()}
         settled = sum(self._registrar.settle(patient, patients.profile(patient)) for patient in wanted)
+        waiting = sum(len(self._registrar.begun(patient)) for patient in wanted)
         if settled:
             patients.forget()
             wanted = {patient: self._new(patient, items, patients) for patient, items in by_patient.items()}
@@ -236,6 +251,7 @@ class Source:
             directory=directory,
             outside=looked.outside,
             settled=settled,
+            waiting=waiting,
             refused=looked.refused,
             not_checked=looked.not_checked,
         )
@@ -259,7 +275,7 @@ class Source:
         total = sum(map(_count, wanted.values()))
         report = ImportReport()
         batches = []
-        stored = Stored(self._stores)
+        stored = Stored(self._copies)
         try:
             for patient, by_category in wanted.items():
                 mine = Batch(patient, patients.profile(patient), [], {})
@@ -274,8 +290,9 @@ class Source:
                     batches.append(mine)
         finally:
             stored.wait()
-        self._registrar.register(batches, progress)
-        return report
+        self._registrar.register(batches, stored.short, progress)
+        ours = [segment.descriptor_cid for mine in batches for segment in mine.segments]
+        return report.plus(ImportReport(waiting=sum(cid in stored.short for cid in ours)))
 
     def _sealed(
         self, profile: SealingProfile, by_category: dict[Code, list[Found]]

@@ -1,5 +1,6 @@
 """From sealed segments to the ledger, whole or not at all, over any crash.
 
+0. Blocks are durable at ``params.replicas`` members; what is at fewer waits in the journal for ``settle``.
 1. Seals go to at least *t* custodians of each stream. What fails here leaves nothing that anyone could see.
 2. A journal entry and the index are written to the vault, in one durable step. From here on the import goes forward.
 3. The registrations go to the ledger, one transaction a segment (one over several would tie streams together), in a
@@ -19,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from caremesh import codec
-from caremesh.blobs.interface import BlockStore
+from caremesh.blobs.copies import Copies, Short
 from caremesh.blobs.vault import Vault
 from caremesh.codec import CID
 from caremesh.consensus.interface import Committed
@@ -29,12 +30,13 @@ from caremesh.contracts.records.messages import Register, Supersede
 from caremesh.contracts.streams import queries as streams
 from caremesh.contracts.streams.messages import Permit
 from caremesh.crypto.reencryption import Seal, seal_hash
-from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
+from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Tampered, Unavailable
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Message, Signer, Signs, Tx, encode, sign
 from caremesh.sealing import custody
 from caremesh.sealing.channel import ProfileEntry, SealingProfile
 from caremesh.sealing.custody import Acknowledgement, SealDeposit, Signed
+from caremesh.sealing.descriptor import read_descriptor
 from caremesh.sealing.segment import seal_anew
 from caremesh.source import errors
 from caremesh.source.index import SourceIndex
@@ -113,7 +115,7 @@ class Registrar:
         node_key: Signs,
         vault: Vault,
         custodians: Mapping[Did, SealCustodian],
-        stores: Sequence[BlockStore],
+        copies: Copies,
         ledger: Ledger,
         clock: Callable[[], Seconds],
     ) -> None:
@@ -125,23 +127,29 @@ class Registrar:
         self._vault = vault
         self._index = SourceIndex(vault)
         self._custodians = custodians
-        self._stores = stores
+        self._copies = copies
         self._ledger = ledger
         self._clock = clock
 
-    def register(self, batches: Sequence[Batch], progress: Callable[[str, int, int], None]) -> None:
-        """All segments of an import, of all its patients together.
+    def register(
+        self, batches: Sequence[Batch], short: Mapping[CID, Short], progress: Callable[[str, int, int], None]
+    ) -> None:
+        """All segments of an import, of all its patients together; ``short``: blocks that too few members have.
 
+        A segment whose descriptor is among them is remembered, and registered by ``settle``.
         Raises Unavailable source.02 with nothing done; Refused source.03 for what the ledger did not take, which
         ``settle`` tries again.
         """
         total = sum(len(batch.segments) for batch in batches)
         if not total:
             return
-        self._deposit([(_entry(batch.profile, one), one) for batch in batches for one in batch.segments])
+        ready = _those(batches, lambda one: one.descriptor_cid not in short)
+        later = _those(batches, lambda one: one.descriptor_cid in short)
+        self._deposit([(_entry(batch.profile, one), one) for batch in ready for one in batch.segments])
         progress("depositing", total, total)
-        journals = {f"{_PREFIX}{batch.patient}/{secrets.token_hex(8)}": batch for batch in batches}
+        journals = {_journal(batch): batch for batch in ready}
         objects = {name: codec.encode(_Journal(batch.segments)) for name, batch in journals.items()}
+        objects |= {_journal(batch): codec.encode(_Journal(batch.segments)) for batch in later}
         for batch in batches:
             objects |= batch.index
         self._vault.put(objects)
@@ -149,7 +157,10 @@ class Registrar:
         progress("registering", total, total)
 
     def settle(self, patient: str, profile: SealingProfile) -> Count:
-        """Finish what was begun; how many segments that were. Raises as ``register``."""
+        """Finish what was begun, but for what too few members take; how many segments. Raises as ``register``.
+
+        Blocks are brought again: who holds them may have let go of what was not registered in time.
+        """
         done = 0
         for name in self._vault.names(f"{_PREFIX}{patient}/"):
             stored = self._vault.get(name)
@@ -168,10 +179,37 @@ class Registrar:
                 for segment in begun:
                     if segment.descriptor_cid not in kept:
                         self._index.forget(patient, _entry(profile, segment).stream, segment.descriptor_cid)
-            self._deposit([(_entry(profile, segment), segment) for segment in left])
-            self._submit({name: Batch(patient, profile, left, {})})
-            done += len(left)
+            ready = [segment for segment in left if self._is_stored(_entry(profile, segment).stream, segment)]
+            later = [segment for segment in left if segment not in ready]
+            ours = Batch(patient, profile, ready, {})
+            if later and ready:  # a journal is of what goes together
+                moved = _journal(ours)
+                self._vault.put({name: codec.encode(_Journal(later)), moved: codec.encode(_Journal(ready))})
+                name = moved  # noqa: PLW2901
+            if ready or not later:
+                self._deposit([(_entry(profile, segment), segment) for segment in ready])
+                self._submit({name: ours})
+            done += len(ready)
         return done
+
+    def _is_stored(self, stream: StreamId, segment: Ready) -> bool:
+        """Whether enough members have its blocks, now that they were brought to them again."""
+        table = read_descriptor(segment.descriptor)
+        try:
+            blocks = {cid: self._copies.get(stream, cid) for cid in (table.manifest, *table.blocks)}
+            self._copies.put(stream, {**blocks, segment.descriptor_cid: segment.descriptor})
+        except (Unavailable, StorageFailed, Tampered):
+            return False
+        return True
+
+    def patients(self) -> list[str]:
+        """Whose imports were begun and are not finished."""
+        return sorted({name.split("/")[1] for name in self._vault.names(_PREFIX)})
+
+    def begun(self, patient: str) -> list[CID]:
+        """The descriptors of what was begun for a patient and is not registered."""
+        reader = self._ledger.reader()
+        return [cid for stream, cid in begun(self._vault, patient) if records.index_of(reader, stream, cid) is None]
 
     def _for_epoch(self, patient: str, profile: SealingProfile, segment: Ready) -> Ready:
         """The segment, sealed to the reading key that the patient last named: an epoch may have begun since."""
@@ -182,8 +220,6 @@ class Registrar:
         if known is None:
             raise Refused(errors.NOT_REGISTERED, segment.descriptor_cid.encode())
         descriptor, cid, seal = seal_anew(known.key, segment.descriptor, entry.reading_key)
-        for store in self._stores:
-            store.put(entry.stream, cid, descriptor)
         self._index.put(patient, replace(known, descriptor=cid))
         return replace(
             segment,
@@ -291,6 +327,24 @@ class Registrar:
             return [code for signed in deposits for code in self._leave(custodian, [signed])]  # one of them spoils it
         except (CareMeshError, ValueError) as error:
             return [error.code if isinstance(error, CareMeshError) else "unknown"] * len(deposits)
+
+
+def begun(vault: Vault, patient: str) -> list[tuple[StreamId, CID]]:
+    """Stream and descriptor of what was begun for a patient; some of it may be registered by now."""
+    stored = [vault.get(name) for name in vault.names(f"{_PREFIX}{patient}/")]
+    journals = [codec.decode_as(data, _Journal) for data in stored if data is not None]
+    return [(read_descriptor(one.descriptor).stream, one.descriptor_cid) for each in journals for one in each.segments]
+
+
+def _those(batches: Sequence[Batch], wanted: Callable[[Ready], bool]) -> list[Batch]:
+    """The batches with only those segments; none that has none of them."""
+    found = [replace(batch, segments=[one for one in batch.segments if wanted(one)]) for batch in batches]
+    return [batch for batch in found if batch.segments]
+
+
+def _journal(batch: Batch) -> str:
+    """A name for a new journal."""
+    return f"{_PREFIX}{batch.patient}/{secrets.token_hex(8)}"
 
 
 def _rounds(journals: Mapping[str, Batch]) -> list[dict[str, Batch]]:

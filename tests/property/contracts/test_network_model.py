@@ -52,6 +52,8 @@ BAD = [
     {"max_age_s": 9},
     {"max_age_s": 3_601},
     {"deposit_ttl_s": 599},
+    {"replicas": 0},
+    {"replicas": 101},
     {"batch_min": 0},
     {"batch_wait_s": 600},
     {"max_tx_bytes": 2**16, "max_block_bytes": 2**16 - 1},

@@ -98,6 +98,7 @@ RANGES: dict[str, tuple[int, int | None]] = {
     "audit_years": (3, 100),
     "max_age_s": (10, 3_600),
     "deposit_ttl_s": (600, None),
+    "replicas": (1, 100),
     "batch_min": (1, None),
     "batch_wait_s": (0, 599),
     "recovery_wait_s": (DAY_S, 90 * DAY_S),

@@ -20,7 +20,7 @@ from caremesh.fhir.references import Condition, identifier_digest
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing.segment import open_segment
 from caremesh.source import registering
-from caremesh.source.importer import NotImported, Source
+from caremesh.source.importer import ImportReport, NotImported, Source
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import Person
 
@@ -400,15 +400,19 @@ def test_with_too_few_custodians_nothing_is_registered(source: Source, mesh: Loc
     assert mesh.member("hospital").source(mesh).import_bundle(bundle(patient_entry(patient))).settled == 0
 
 
-def test_a_store_that_fails_stops_the_import(source: Source, mesh: LocalMesh, patient: str) -> None:
-    class Full:
-        def put_many(self, *_: object) -> None:
-            raise StorageFailed(STOPPED)
+class Full:
+    """A store that takes nothing."""
 
-    source._stores = [mesh.stores()[0], Full()]  # type: ignore[list-item]
+    def put_many(self, *_: object) -> None:
+        raise StorageFailed(STOPPED)
+
+
+def test_when_no_store_takes_the_blocks_nothing_is_done(source: Source, mesh: LocalMesh, patient: str) -> None:
+    source._copies._ways = {did: Full() for did in mesh.holders()}  # type: ignore[misc]
     with pytest.raises(StorageFailed):
         source.import_bundle(bundle(patient_entry(patient)))
     assert held(source, mesh, patient) == []
+    assert mesh.member("hospital").source(mesh).finish() == ImportReport()
 
 
 def test_invalid_resources_are_refused_with_their_issues(mesh: LocalMesh, source: Source, patient: str) -> None:

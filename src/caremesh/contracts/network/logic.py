@@ -114,6 +114,7 @@ def check_params(params: messages.Params) -> None:
         and 3 <= params.audit_years <= 100  # EHDS Art. 9 asks for three years
         and 10 <= params.max_age_s <= 3_600
         and params.deposit_ttl_s >= 600
+        and 1 <= params.replicas <= 100
         and params.batch_min >= 1
         and params.batch_wait_s < params.tx_ttl_s  # what waits for company does not expire of it
         and DAY_S <= params.recovery_wait_s <= 90 * DAY_S

@@ -29,6 +29,8 @@ class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     audit_years: Count = 6
     max_age_s: Seconds = 30
     deposit_ttl_s: Seconds = 86_400
+    replicas: Count = 3
+    """How many members hold a segment's blocks before it is registered."""
     batch_min: Count = 16
     batch_wait_s: Seconds = 30
     recovery_wait_s: Seconds = 259_200
