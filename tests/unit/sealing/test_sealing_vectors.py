@@ -14,6 +14,7 @@ from caremesh import codec
 from caremesh.crypto.reencryption import ReadingKey, Seal, open_original, seal_hash
 from caremesh.sealing.segment import open_segment
 
+DICTIONARY = (Path(__file__).parents[3] / "src/caremesh/sealing/records.zdict").read_bytes()
 FIELDS = ("media_type", "resource_type", "id", "version", "last_updated")
 
 
@@ -35,7 +36,7 @@ def hkdf(secret: bytes, *info: bytes) -> bytes:
 def unframe(frame: bytes) -> bytes:
     length = int.from_bytes(frame[:4], "big")
     assert not any(frame[4 + length :])
-    return zstandard.decompress(frame[4 : 4 + length])
+    return zstandard.ZstdDecompressor(zstandard.ZstdCompressionDict(DICTIONARY)).decompress(frame[4 : 4 + length])
 
 
 def test_it_opens(vector: dict[str, Any]) -> None:

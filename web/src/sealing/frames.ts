@@ -1,15 +1,23 @@
-/** The plaintext of a record before encryption: uint32 length, zstd, zeros to a Padmé length (`caremesh.sealing.frames`). */
+/**
+ * The plaintext of a record before encryption: uint32 length, zstd with the dictionary, zeros to a Padmé length
+ * (`caremesh.sealing.frames`).
+ */
 import * as zstd from "@bokuweb/zstd-wasm";
 
 import { concatBytes, uint32 } from "../crypto/bytes.ts";
 import { Tampered } from "../errors.ts";
+import { DICTIONARY } from "./dictionary.ts";
 
 const LEVEL = 3;
 const MAGIC = 0xfd2fb528;
+let compressing = 0;
+let decompressing = 0;
 
 /** Load the compressor; to be awaited once before anything is framed. */
 export async function ready(): Promise<void> {
   await zstd.init();
+  compressing ||= zstd.createCCtx();
+  decompressing ||= zstd.createDCtx();
 }
 
 /** The Padmé length of `length` bytes: at most 12 % more. */
@@ -23,7 +31,7 @@ export function paddedLength(length: number): number {
 
 /** The padded frame of a record's original bytes. */
 export function frame(data: Uint8Array): Uint8Array {
-  const packed = zstd.compress(data, LEVEL);
+  const packed = zstd.compressUsingDict(compressing, data, DICTIONARY, LEVEL);
   const length = 4 + packed.length;
   return concatBytes(uint32(packed.length), packed, new Uint8Array(paddedLength(length) - length));
 }
@@ -42,7 +50,7 @@ export function unframe(framed: Uint8Array, limit: number, place: () => string):
   if (size === 0) return new Uint8Array();
   let data: Uint8Array;
   try {
-    data = zstd.decompress(packed);
+    data = zstd.decompressUsingDict(decompressing, packed, DICTIONARY);
   } catch {
     throw bad();
   }
