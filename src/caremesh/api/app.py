@@ -43,6 +43,9 @@ class Seen(Struct):
     """What nobody foresaw."""
 
 
+GONE: Final = 499
+"""What logs and metrics say of a caller that left before it had an answer."""
+
 Observer = Callable[[Seen], None]
 """Told of every request once it is answered."""
 
@@ -80,6 +83,10 @@ class _App:
         except CareMeshError as error:
             seen.code = error.code
             response = response_of(error, close=not seen.read)
+        except ClientDisconnect:
+            seen.status = GONE
+            self._observe(seen)
+            return
         except Exception as error:  # noqa: BLE001 - a fault of the program: told to the observer, not to the caller
             seen.fault = error
             seen.code = errors.FAILED.code

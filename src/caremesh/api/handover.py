@@ -54,7 +54,7 @@ def spell(caller: Caller) -> str:
 def _read(text: str) -> Caller:
     kind, _, rest = text.partition(" ")
     name, _, key = rest.partition(" ")
-    if kind not in get_args(Kind):
+    if kind not in get_args(Kind) or bool(name) == (kind == "anyone"):
         raise Refused(errors.NOT_SIGNED, CALLER)
     try:
         return Caller(cast("Kind", kind), name, wire.bytes_of(key))
