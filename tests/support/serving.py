@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from caremesh.api import custody, health, ledger
 from caremesh.api.app import make_app
 from caremesh.api.limits import Limits
 from caremesh.api.nonces import NonceStore
+from caremesh.api.observing import Metrics, all_of, to_log
 from caremesh.api.routes import Route
 from caremesh.api.serving import Doors, listen
 from caremesh.api.signatures import SignatureGuard
@@ -24,6 +26,7 @@ from caremesh.consensus.interface import Committed
 from caremesh.contracts.members import queries as members
 from caremesh.crypto import pins
 from caremesh.crypto.keys import SigningKey
+from caremesh.node import logs
 from caremesh.node.mesh import LocalMesh, Member
 
 
@@ -55,7 +58,9 @@ class Served:
         self.url = f"https://127.0.0.1:{self.socket.getsockname()[1]}"
         self.routes = self._routes(mesh.member(name))
         guard = SignatureGuard(did=self.home.did, reader=mesh.engine.reader, nonces=self.nonces, clock=mesh.clock)
-        app = make_app(self.routes, guard, limits=self.limits)
+        self.said, self.metrics = io.StringIO(), Metrics()
+        observe = all_of([self.metrics.observe, to_log(logs.begin(name, "debug", self.said))])
+        app = make_app(self.routes, guard, limits=self.limits, observe=observe)
         self.app = app
         self.doors = Doors(app, [(self.socket, self._context)], self.limits)
         self._thread = threading.Thread(target=lambda: asyncio.run(self.doors.serve()), name="served")
