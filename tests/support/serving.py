@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from caremesh.api import custody, health, ledger
 from caremesh.api.app import make_app
 from caremesh.api.limits import Limits
 from caremesh.api.nonces import NonceStore
+from caremesh.api.observing import Metrics, all_of, to_log
 from caremesh.api.routes import Route
 from caremesh.api.serving import Doors, listen
 from caremesh.api.signatures import SignatureGuard
 from caremesh.client.node import Node, Target
 from caremesh.client.signing import Identity
+from caremesh.consensus.embedded import Embedded
+from caremesh.consensus.interface import Committed
 from caremesh.contracts.members import queries as members
 from caremesh.crypto import pins
 from caremesh.crypto.keys import SigningKey
+from caremesh.node import logs
 from caremesh.node.mesh import LocalMesh, Member
+
+
+class OneAtATime:
+    """The engine of a local mesh makes a block in the thread that submits: here, in one at a time."""
+
+    lock = threading.Lock()
+
+    def __init__(self, engine: Embedded) -> None:
+        self._engine = engine
+
+    def submit(self, raw: bytes) -> Committed:
+        with self.lock:
+            return self._engine.submit(raw)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
 
 
 class Served:
@@ -36,13 +58,15 @@ class Served:
         self.url = f"https://127.0.0.1:{self.socket.getsockname()[1]}"
         self.routes = self._routes(mesh.member(name))
         guard = SignatureGuard(did=self.home.did, reader=mesh.engine.reader, nonces=self.nonces, clock=mesh.clock)
-        app = make_app(self.routes, guard, limits=self.limits)
+        self.said, self.metrics = io.StringIO(), Metrics()
+        observe = all_of([self.metrics.observe, to_log(logs.begin(name, "debug", self.said))])
+        app = make_app(self.routes, guard, limits=self.limits, observe=observe)
         self.app = app
         self.doors = Doors(app, [(self.socket, self._context)], self.limits)
         self._thread = threading.Thread(target=lambda: asyncio.run(self.doors.serve()), name="served")
 
     def _routes(self, member: Member) -> list[Route]:
-        mine = ledger.routes(self.mesh.engine, member.home.did)
+        mine = ledger.routes(cast("Any", OneAtATime(self.mesh.engine)), member.home.did)
         if member.is_custodian:
             mine += custody.routes(member.custodian)
         mine += custody.erasure_routes(lambda stream, segment: self.mesh.confirm_erased(self.home.did, stream, segment))

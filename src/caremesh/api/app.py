@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from caremesh.api import errors
 from caremesh.api.limits import Limits, Rates
+from caremesh.api.once import Once
 from caremesh.api.problems import response_of
 from caremesh.api.routes import CERTIFICATE, ENDING, Answer, Call, Caller, Route
 from caremesh.api.signatures import Guard, Head
@@ -42,6 +43,9 @@ class Seen(Struct):
     fault: Exception | None = None
     """What nobody foresaw."""
 
+
+GONE: Final = 499
+"""What logs and metrics say of a caller that left before it had an answer."""
 
 Observer = Callable[[Seen], None]
 """Told of every request once it is answered."""
@@ -68,6 +72,7 @@ class _App:
         self._addresses: Final = Rates(limits.per_second_address, limits.burst_address, limits.max_callers)
         self._at_work = 0
         self._streams = 0
+        self._once: Final = Once()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,6 +85,10 @@ class _App:
         except CareMeshError as error:
             seen.code = error.code
             response = response_of(error, close=not seen.read)
+        except ClientDisconnect:
+            seen.status = GONE
+            self._observe(seen)
+            return
         except Exception as error:  # noqa: BLE001 - a fault of the program: told to the observer, not to the caller
             seen.fault = error
             seen.code = errors.FAILED.code
@@ -109,7 +118,7 @@ class _App:
             seen.read = True
             self._guard.check_body(head, body)
             call = Call(caller, path, _query(request), head.headers, body)
-            answer = await route.handler(call)
+            answer = await (self._once.answer(route.name, route.handler, call) if route.once else route.handler(call))
             if answer.stream is not None and route.streams:
                 answer = replace(answer, stream=self._watched(answer.stream, request))
             return _response(answer)

@@ -42,8 +42,11 @@ class HandedOver:
 
 
 def forwarded(routes: Sequence[Route], node: Node) -> list[Route]:
-    """The same routes at a worker, whose handlers ask the node behind ``node`` (a unix socket)."""
-    return [replace(route, handler=_passes_on(route, node)) for route in routes]
+    """The same routes at a worker, whose handlers ask the node behind ``node`` (a unix socket).
+
+    Answers that are given once are remembered where the work is done.
+    """
+    return [replace(route, handler=_passes_on(route, node), once=False) for route in routes]
 
 
 def spell(caller: Caller) -> str:
@@ -54,7 +57,7 @@ def spell(caller: Caller) -> str:
 def _read(text: str) -> Caller:
     kind, _, rest = text.partition(" ")
     name, _, key = rest.partition(" ")
-    if kind not in get_args(Kind):
+    if kind not in get_args(Kind) or bool(name) == (kind == "anyone"):
         raise Refused(errors.NOT_SIGNED, CALLER)
     try:
         return Caller(cast("Kind", kind), name, wire.bytes_of(key))

@@ -179,8 +179,7 @@ class _Limited(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {CERTIFICATE: self._certificate}  # type: ignore[dict-item]
-        if self._head_bytes is None:
-            self._head_bytes = 0
+        self._head_bytes = self._head_bytes or 1  # a request has begun, after others perhaps
         if self._deadline is None:
             self._wait_for_head()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from caremesh.client import wire
@@ -32,8 +33,9 @@ class CustodyClient:
         return await self._one("reseals", sealed, safe=True)
 
     async def release(self, data: bytes) -> list[bytes]:
-        """See ``Custodian.release``. Never tried again once it left: a request is answered, and logged, once."""
-        return wire.each_of(await self._one("releases", data, safe=False))
+        """See ``Custodian.release``. Tried again under one key: a request is answered, and logged, once."""
+        once = {wire.IDEMPOTENCY_KEY: wire.text_of(os.urandom(16))}
+        return wire.each_of(await self._one("releases", data, safe=True, headers=once))
 
     async def seals(self, data: bytes) -> bytes:
         """See ``Custodian.seals``."""
@@ -59,5 +61,5 @@ class CustodyClient:
         answer = await self._node.call("GET", f"{PREFIX}/log")
         return wire.from_json(answer.body, LogRoot)
 
-    async def _one(self, what: str, body: bytes, *, safe: bool) -> bytes:
-        return (await self._node.call("POST", f"{PREFIX}/{what}", body, safe=safe)).body
+    async def _one(self, what: str, body: bytes, *, safe: bool, headers: Mapping[str, str] | None = None) -> bytes:
+        return (await self._node.call("POST", f"{PREFIX}/{what}", body, safe=safe, headers=headers)).body

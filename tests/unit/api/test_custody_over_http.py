@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from caremesh import codec
+from caremesh.client import wire
 from caremesh.contracts.records import queries as records
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
 from caremesh.fhir import samples
@@ -20,6 +22,7 @@ from caremesh.testing.clock import SettableClock
 from caremesh.wallet import state as states
 from caremesh.wallet.erase import confirmations
 from caremesh.wallet.logs import own_log
+from tests.support.canaries import Needles, personal
 from tests.support.over_http import OverHttp, over_http
 from tests.support.patient import Patient
 
@@ -126,6 +129,23 @@ def test_a_confirmation_of_what_is_not_erased_is_refused(meeting: Meeting) -> No
     with pytest.raises(CareMeshError) as caught:
         next(iter(meeting.http.custodians("hospital").values())).confirm_erased(stream, 0)
     assert caught.value.code == "custodian.23"
+
+
+@pytest.mark.promise("P1")
+def test_logs_and_metrics_of_all_this_hold_nothing_personal(meeting: Meeting) -> None:
+    """Not one text of the patient's records, and no stream, consent, receipt or DID of who asked."""
+    needles = Needles(personal(json.loads(samples.patient())))
+    assert len(needles.texts) > 1_000
+    state = meeting.patient.wallet.state
+    ids = [located.stream.id for located in states.streams(state)] + [i.consent for i in meeting.share.record.items]
+    names = Needles([text for each in ids for text in (each.hex(), wire.text_of(each))] + [meeting.doctor.did])
+    lines = 0
+    for door in meeting.http.doors.values():
+        said = (door.said.getvalue() + door.metrics.page().decode()).encode()
+        lines += door.said.getvalue().count("\n")
+        assert not needles.found(said)
+        assert not names.found(said)
+    assert lines > 20
 
 
 def test_too_many_seals_at_once_are_refused(meeting: Meeting) -> None:

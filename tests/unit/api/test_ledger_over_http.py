@@ -1,0 +1,239 @@
+"""``/ledger/v1`` through real servers: proofs that the client checks, blocks that are followed, events that resume."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from caremesh import codec
+from caremesh.client.ledger import LedgerClient
+from caremesh.client.node import Node
+from caremesh.contracts.members import queries as members
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
+from caremesh.ledger.light import Answer, LightBlock
+from caremesh.ledger.proofs import Proof
+from caremesh.node.mesh import LocalMesh
+from caremesh.testing.clock import SettableClock
+from tests.support.over_http import OverHttp, over_http
+from tests.support.sending import Sending
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OverHttp]:
+    folder = tmp_path_factory.mktemp("ledger")
+    with LocalMesh(folder / "mesh", SettableClock()) as mesh, over_http(mesh, folder) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def send(http: OverHttp) -> Sending:
+    return Sending(http.mesh)
+
+
+def run(node: Node, work: Callable[[LedgerClient], Any], http: OverHttp) -> Any:
+    async def inside() -> Any:
+        async with node:
+            return await work(LedgerClient(node, http.mesh.light_client()))
+
+    return asyncio.run(inside())
+
+
+def test_a_value_and_an_absence_are_proven(http: OverHttp, send: Sending) -> None:
+    did = http.mesh.member("hospital").home.did
+    key = members.member_key(did)
+    reader = http.ledger("regulator", "hospital").reader()
+    assert reader.get(key) == http.mesh.engine.reader().get(key)
+    assert reader.get(b"members/member/nobody") is None
+    send.one()
+    assert http.ledger("regulator", "hospital").reader().height > reader.height
+    assert reader.get(members.member_key(http.mesh.member("payer").home.did)), "still at its own height"
+
+
+class Lies(LedgerClient):
+    """Changes what the node answers."""
+
+    def __init__(self, node: Node, http: OverHttp, bend: Callable[[Answer], Answer]) -> None:
+        super().__init__(node, http.mesh.light_client())
+        self.bend = bend
+
+    async def _answer(self, key: bytes, height: int | None) -> Answer:
+        return self.bend(await super()._answer(key, height))
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize(
+    "bend",
+    [
+        lambda answer: replace(answer, proof=replace(answer.proof, value=b"other")),
+        lambda answer: replace(answer, proof=Proof(siblings=answer.proof.siblings, value=None)),
+        lambda answer: replace(answer, height=answer.height - 1),
+    ],
+    ids=["another value", "absent", "another height"],
+)
+def test_a_lie_about_the_state_is_found(http: OverHttp, bend: Callable[[Answer], Answer]) -> None:
+    key = members.member_key(http.mesh.member("hospital").home.did)
+
+    async def inside() -> None:
+        async with http.doors["regulator"].as_member("hospital") as node:
+            assert await Lies(node, http, lambda answer: answer).query(key)
+            await Lies(node, http, bend).query(key)
+
+    with pytest.raises(Tampered):
+        asyncio.run(inside())
+
+
+def test_what_was_not_asked_for_is_no_answer(http: OverHttp) -> None:
+    class Swaps(Node):
+        async def call(self, method: str, path: str, *args: Any, **named: Any) -> Any:
+            other = http.mesh.engine.query(b"members/member/other")
+            if "/state/" in path:
+                return replace(await super().call(method, path, *args, **named), body=codec.encode(other))
+            return await super().call(method, path, *args, **named)
+
+    door = http.doors["regulator"]
+    plain = door.as_key()
+    node = Swaps(plain.target, None)
+    node._http = plain._http
+    with pytest.raises(Tampered):
+        run(node, lambda client: client.query(b"members/member/this", verify=False), http)
+
+
+def test_an_old_head_is_not_taken_for_the_newest(http: OverHttp, send: Sending) -> None:
+    clock = http.mesh.clock
+    assert isinstance(clock, SettableClock)
+    clock.advance(120)
+    with pytest.raises(Refused) as caught:
+        http.ledger("regulator", "hospital").reader()
+    assert caught.value.code == "client.06"
+    send.tick()
+    assert http.ledger("regulator", "hospital").reader().height
+
+
+def test_nothing_is_verified_without_something_to_trust(http: OverHttp) -> None:
+    async def inside() -> None:
+        async with http.doors["regulator"].as_key() as node:
+            assert await LedgerClient(node).query(b"members/all", verify=False) is None
+            await LedgerClient(node).query(b"members/all")
+
+    with pytest.raises(Refused) as caught:
+        asyncio.run(inside())
+    assert caught.value.code == "client.07"
+
+
+def test_a_header_of_another_chain_is_refused(http: OverHttp) -> None:
+    class Forges(LedgerClient):
+        async def light_block(self, height: int | None = None) -> LightBlock:
+            block = await super().light_block(height)
+            header = replace(block.signed.content(), app_hash=bytes(32))
+            return replace(block, signed=replace(block.signed, header=codec.encode(header)))
+
+    async def inside() -> None:
+        async with http.doors["regulator"].as_key() as node:
+            await Forges(node, http.mesh.light_client()).query(b"members/all")
+
+    with pytest.raises(Tampered) as caught:
+        asyncio.run(inside())
+    assert caught.value.code == "light.01"
+
+
+@pytest.mark.promise("P7")
+def test_a_replica_follows_over_http(http: OverHttp, send: Sending, tmp_path: Path) -> None:
+    remote = http.ledger("regulator", "hospital")
+    copy = http.mesh.founding.replica(tmp_path / "copy", http.mesh.clock)
+    try:
+        while copy.height() < http.mesh.engine.status().height:
+            for block in remote.blocks(copy.height() + 1, 0):
+                copy.apply(block)
+        assert copy.status().app_hash == http.mesh.engine.status().app_hash
+        waiting = http.portal.start(lambda: remote._client.blocks(copy.height() + 1, 20))
+        time.sleep(0.3)
+        assert not waiting.done(), "the answer came before there was a block"
+        send.one()
+        for block in waiting.result(10):
+            copy.apply(block)
+        assert copy.status().app_hash == http.mesh.engine.status().app_hash
+    finally:
+        copy.close()
+
+
+def test_a_wait_for_a_block_ends(http: OverHttp) -> None:
+    height = http.mesh.engine.status().height
+    assert http.ledger("regulator", "hospital").blocks(height + 100, 1) == []
+    assert http.ledger("regulator", "hospital").blocks(height + 100, 0) == []
+
+
+def test_what_became_of_a_transaction_is_told_by_its_id(http: OverHttp, send: Sending) -> None:
+    committed = send.one()
+    remote = http.ledger("regulator", "hospital")
+    assert remote.outcome(codec.CID(committed.tx)) == committed
+    assert remote.outcome(codec.cid_of_cbor(b"\xa0")) is None
+
+
+def test_many_transactions_are_on_their_way_at_once(http: OverHttp, send: Sending) -> None:
+    remote = http.ledger("regulator", "hospital")
+    futures = remote.submit_many([send.raw() for _ in range(5)])
+    assert [future.result(10).code for future in futures] == [""] * 5
+
+
+def test_events_come_once_each_and_in_order_however_often_the_way_breaks(http: OverHttp, send: Sending) -> None:
+    """Every read ends after two events; the next begins where it was."""
+    first = next(iter(http.mesh.engine.subscribe()))[0]
+    for _ in range(5):
+        send.one()
+    expected = list(http.mesh.engine.subscribe(first))
+
+    async def inside() -> list[Any]:
+        seen: list[Any] = []
+        async with http.doors["regulator"].as_member("hospital") as node:
+            cursor = first
+            while len(seen) < len(expected) + 1:
+                taken = 0
+                stream = LedgerClient(node).events(cursor)
+                async for cursor, event in stream:
+                    seen.append((cursor, event))
+                    taken += 1
+                    if len(seen) == len(expected) and taken:
+                        await asyncio.to_thread(send.one)
+                    if taken == 2 or len(seen) > len(expected):
+                        break
+                await stream.aclose()
+        return seen
+
+    seen = asyncio.run(asyncio.wait_for(inside(), 30))
+    assert seen == list(http.mesh.engine.subscribe(first))[: len(seen)]
+    assert len(seen) == len(expected) + 1
+
+
+@pytest.mark.parametrize("cursor", ["x", "1", "1.x", "-1.2"])
+def test_a_wrong_cursor_is_a_problem_and_not_a_stream(http: OverHttp, cursor: str) -> None:
+    async def inside() -> None:
+        async with http.doors["regulator"].as_member("hospital") as node:
+            async for _ in LedgerClient(node).events(cursor):
+                raise AssertionError
+
+    with pytest.raises(BadInput) as caught:
+        asyncio.run(inside())
+    assert caught.value.code == "consensus.05"
+
+
+def test_no_one_answers_where_nobody_listens(http: OverHttp) -> None:
+    door = http.doors["regulator"]
+    node = Node(replace(door.target, url="https://127.0.0.1:1"), None)
+    with pytest.raises(Unavailable) as caught:
+        run(node, lambda client: client.status(), http)
+    assert caught.value.code == "client.02"
+
+
+def test_another_member_at_that_address_is_told_apart(http: OverHttp) -> None:
+    """The payer answers at the address that is meant to be the regulator's."""
+    door = http.doors["payer"]
+    target = replace(http.doors["regulator"].target, url=door.url)
+    with pytest.raises(CareMeshError) as caught:
+        run(Node(target, None), lambda client: client.status(), http)
+    assert caught.value.code == "client.03"

@@ -1,0 +1,174 @@
+"""Every endpoint × every kind of caller, through a real server: made from the routes, so that none is forgotten."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import httpx
+import msgspec
+import pytest
+
+from caremesh.api.routes import Route
+from caremesh.client import wire
+from caremesh.client.signing import Identity, Message, sign
+from caremesh.crypto import pins
+from caremesh.crypto.keys import SigningKey
+from caremesh.node.founding import CHAIN
+from caremesh.node.mesh import LocalMesh
+from caremesh.testing.clock import SettableClock
+from tests.support.serving import Served, served
+from tests.support.suspending import suspend
+
+GUARD = {f"api.{number:02}" for number in range(1, 11)}
+"""What the guard says when it does not let someone in."""
+
+
+class Who(NamedTuple):
+    """A kind of caller: who signs, and whose certificate is shown."""
+
+    signs: str
+    shows: str = ""
+
+
+WHO = {
+    "nobody": Who(""),
+    "wallet key": Who("key"),
+    "wallet key at a node": Who("key", "hospital"),
+    "practitioner": Who("practitioner"),
+    "member without certificate": Who("hospital"),
+    "member with another's certificate": Who("hospital", "payer"),
+    "member with certificate": Who("hospital", "hospital"),
+    "suspended member": Who("regulator"),
+    "suspended member with its certificate": Who("regulator", "regulator"),
+    "member under its identity key": Who("hospital identity"),
+    "stranger in a member's name": Who("stranger"),
+}
+
+
+def expected(route: Route, who: str) -> set[str]:
+    """The codes of the guard that are right; empty when the caller is let in."""
+    if who == "suspended member with its certificate":
+        return {"tls"}
+    if who == "suspended member":
+        return {"api.04"}
+    if who in ("member under its identity key", "stranger in a member's name"):
+        return {"api.02"}
+    if who == "nobody":
+        return set() if "anyone" in route.callers else {"api.01"}
+    kind = "key" if who.startswith("wallet") else "practitioner" if who == "practitioner" else "member"
+    if kind not in route.callers:
+        return {"api.05"}
+    return {"api.10"} if route.pinned and who != "member with certificate" else set()
+
+
+class Door:
+    """The laboratory, a custodian, served; the regulator is suspended."""
+
+    def __init__(self, door: Served) -> None:
+        self.door, self.mesh = door, door.mesh
+        self.clients: dict[str, httpx.Client] = {}
+
+    def client(self, shows: str) -> httpx.Client:
+        if shows not in self.clients:
+            home = self.mesh.member(shows).home if shows else None
+            leaf = pins.make_leaf(home.did, home.node_key, self.mesh.clock()) if home else None
+            context = pins.client_context(leaf, pins.anchor(self.door.target.did, self.door.target.node_key))
+            self.clients[shows] = httpx.Client(verify=context, trust_env=False, timeout=10)
+        return self.clients[shows]
+
+    def identity(self, signs: str) -> Identity | None:
+        hospital = self.mesh.member("hospital").home
+        if signs == "key":
+            return Identity.of_key(SigningKey.generate())
+        if signs == "practitioner":
+            doctor = self.mesh.member("practice").home.practitioner(CHAIN)
+            return Identity.of_did(doctor.did, doctor.key)
+        if signs == "hospital identity":
+            return Identity.of_did(hospital.did, hospital.key)
+        if signs == "stranger":
+            return Identity.of_did(hospital.did, SigningKey.generate())
+        home = self.mesh.member(signs).home if signs else None
+        return Identity.of_did(home.did, home.node_key) if home else None
+
+    def asks(self, route: Route, who: Who) -> tuple[int, str]:
+        """(status, code) of the answer; code ``tls`` when there was none."""
+        path = route.path.replace("{id}", "bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy")
+        path = path.replace("{key}", "bWVtYmVycw").replace("{consent}", "A" * 43)
+        query = "?start=1" if route.name == "ledger.blocks" else ""
+        url, body = f"{self.door.url}{path}{query}", b"{}" if route.media == wire.JSON else os.urandom(8)
+        headers = {wire.TO: self.door.home.did} | ({"content-type": route.media} if route.media else {})
+        content = body if route.media else b""
+        if (identity := self.identity(who.signs)) is not None:
+            sign(Message(route.method, url, headers), content, identity, self.mesh.clock())
+        try:
+            with self.client(who.shows).stream(route.method, url, content=content, headers=headers) as got:
+                if got.headers["content-type"] != wire.PROBLEM:
+                    return got.status_code, ""
+                return got.status_code, msgspec.json.decode(got.read(), type=wire.Problem).code
+        except httpx.TransportError:
+            return 0, "tls"
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("who")
+    with LocalMesh(folder / "mesh", SettableClock()) as mesh:
+        suspend_last(mesh)
+        with served(mesh, "laboratory", folder) as running:
+            made = Door(running)
+            yield made
+            for client in made.clients.values():
+                client.close()
+
+
+def suspend_last(mesh: LocalMesh) -> None:
+    """The authority hands over, and is suspended then."""
+    from caremesh.contracts.network.messages import Authorities, SetAuthorities
+
+    heir = mesh.member("payer").home
+    regulator = mesh.member("regulator").home
+    handed = SetAuthorities(authorities=Authorities([heir.did], 1))
+    assert not mesh.send([heir.requester, regulator.requester], handed).code
+    suspend(mesh, "regulator", by="payer")
+
+
+@pytest.mark.promise("P2")
+@pytest.mark.parametrize("who", WHO)
+def test_who_may_ask_what(door: Door, who: str) -> None:
+    wrong = []
+    for route in door.door.routes:
+        status, code = door.asks(route, WHO[who])
+        right = expected(route, who)
+        let_in = code not in GUARD | {"tls"}
+        fits = code in right if right else let_in
+        if not fits or (status >= 500 and route.name != "health.ready"):
+            wrong.append((route.name, status, code, right))
+    assert not wrong
+
+
+def test_the_table_holds_every_route_of_the_two_rooms(door: Door) -> None:
+    names = {route.name for route in door.door.routes}
+    assert {name for name in names if name.startswith("custody.")} == {
+        f"custody.{what}"
+        for what in ("fragment", "seals", "reseal", "release", "own-seals", "own-log", "destruction", "log", "erasure")
+    }
+    assert {name for name in names if name.startswith("ledger.")} == {
+        f"ledger.{what}" for what in ("status", "submit", "transaction", "state", "header", "blocks", "events")
+    }
+
+
+def test_only_health_is_for_anyone(door: Door) -> None:
+    assert {route.name for route in door.door.routes if "anyone" in route.callers} == {
+        "health.alive",
+        "health.ready",
+        "health.openapi",
+    }
+
+
+def test_what_leaves_a_custodian_leaves_for_nodes_only(door: Door) -> None:
+    for route in door.door.routes:
+        if route.name in ("custody.release", "custody.seals", "ledger.blocks", "ledger.events"):
+            assert route.pinned, route.name
+            assert route.callers == frozenset({"member"}), route.name
