@@ -11,6 +11,7 @@ from caremesh.api import blocks, ipfs
 from caremesh.api.capabilities import Capabilities
 from caremesh.api.limits import Limits
 from caremesh.api.routes import Route
+from caremesh.api.serving import Doors, listen
 from caremesh.blobs.accounts import Accounts
 from caremesh.blobs.holding import Holder
 from caremesh.blobs.interface import BlockStore
@@ -44,6 +45,10 @@ class BlockNode(Served):
         self.may = Capabilities(did=home.did, key=home.node_key, blocks=self.store, clock=mesh.clock, is_open=is_open)
         limits = Limits(per_second_address=10_000.0, burst_address=100_000, per_second=10_000.0, burst=100_000)
         super().__init__(mesh, name, folder, limits)
+        plain = listen("127.0.0.1", 0)
+        self.plain_url = f"http://127.0.0.1:{plain.getsockname()[1]}"
+        """Without TLS, for clients that cannot be told which certificate to trust; what they fetch they check."""
+        self.doors = Doors(self.app, [(self.socket, self._context), (plain, None)], self.limits)
 
     def _routes(self, member: Member) -> list[Route]:
         ports = blocks.Ports(
