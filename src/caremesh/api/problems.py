@@ -46,6 +46,12 @@ BY_CODE: Final = {
     "api.20": 422,
     "api.21": 409,
     "api.23": 400,
+    "blobs.02": 404,
+    "blobs.03": 413,
+    "blobs.06": 409,
+    "blobs.10": 401,
+    "blobs.11": 401,
+    "blobs.13": 406,
     "ledger.11": 404,
     "ledger.32": 500,
 }

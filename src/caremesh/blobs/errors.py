@@ -22,3 +22,6 @@ NOWHERE = ErrorCode(
 BAD_LINK = ErrorCode("blobs.10", "This link is not valid, or was not made by this member.", "Ask for a new one.")
 LINK_EXPIRED = ErrorCode("blobs.11", "This link has expired.", "Ask for a new one.")
 NOT_IN_LINK = ErrorCode("blobs.12", "The link is for other blocks, or for something else.", "Ask for one for these.")
+NO_FORMAT = ErrorCode(
+    "blobs.13", "This gateway gives raw blocks and CAR files.", "Ask for format=raw or format=car, version 1."
+)

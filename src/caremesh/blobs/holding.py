@@ -27,6 +27,11 @@ QUOTA_BYTES: Final[Count] = 100 * 2**30
 """What each other member may keep here unless its quota says otherwise."""
 
 
+def wallets(did: Did) -> str:
+    """Under which name counts what wallets bring to a member by its links."""
+    return f"{did}#wallets"
+
+
 class OwnCopy(Protocol):
     """The member's copy of the ledger."""
 
@@ -53,7 +58,10 @@ class Holder:
         quota_bytes: Count = QUOTA_BYTES,
         quotas: Mapping[Did, Count] | None = None,
     ) -> None:
-        """``quotas``: of members for which ``quota_bytes`` is not the right one. Its own blocks have no quota."""
+        """``quotas``: of members for which ``quota_bytes`` is not the right one, and of ``wallets``.
+
+        Its own blocks have no quota.
+        """
         self.did = did
         self.store = store
         self.accounts = accounts
@@ -67,8 +75,8 @@ class Holder:
         """The store as a member may use it; this member's own for ``did``."""
         return HeldFor(self, member)
 
-    def put_many(self, member: Did, held: Mapping[StreamId, Mapping[CID, bytes]]) -> None:
-        """Hold blocks that a member brings, all or on an error none.
+    def put_many(self, member: Did, held: Mapping[StreamId, Mapping[CID, bytes]]) -> list[Place]:
+        """Hold blocks that a member brings, all or on an error none. Returns those that were not here before.
 
         Raises Tampered blobs.01, BadInput blobs.03, Refused blobs.05, StorageFailed.
         """
@@ -86,6 +94,7 @@ class Holder:
             except BaseException:
                 self.accounts.leave(added)
                 raise
+        return added
 
     def drop(self, stream: StreamId, cid: CID) -> None:
         """Let go of a block, whatever the ledger says: for what is erased. Raises StorageFailed."""

@@ -12,11 +12,20 @@ from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.blobs.filesystem import FilesystemBlocks
+from caremesh.blobs.holding import HeldFor
 from caremesh.blobs.interface import BlockStore
 from caremesh.blobs.memory import MemoryBlocks
+from caremesh.blobs.mending import MendingBlocks, OtherHolders
+from caremesh.blobs.peers import PeerBlocks
 from caremesh.blobs.s3 import S3Blocks
+from caremesh.client.blocking import Portal
+from caremesh.client.blocks import BlocksClient, RemoteBlocks
 from caremesh.codec import CID
 from caremesh.errors import Tampered, Unavailable
+from caremesh.node.mesh import LocalMesh
+from caremesh.testing.clock import SettableClock
+from tests.support.block_node import block_node
+from tests.support.holders import ME, Copy, holder
 from tests.support.s3_server import S3Server, running
 
 ONE, TWO = bytes([1]) * 32, bytes([2]) * 32
@@ -26,6 +35,7 @@ NAME = codec.cid_of_raw(DATA)
 
 # The S3 server is built by whichever test asks first: a minute and a half, once for each machine.
 S3 = pytest.param("s3", marks=(pytest.mark.slow, pytest.mark.timeout(900)))
+PEERS = pytest.param("peers", marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +44,31 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(params=["memory", "filesystem", S3])
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMesh]:
+    with LocalMesh(tmp_path_factory.mktemp("peers") / "mesh", SettableClock()) as made:
+        yield made
+
+
+@pytest.fixture
+def peers(mesh: LocalMesh, tmp_path: Path) -> Iterator[PeerBlocks]:
+    """The payer's blocks as the hospital sees them: over TLS, signed."""
+    with block_node(mesh, "payer", tmp_path) as served, Portal() as portal:
+        node = portal.node(lambda: served.as_member("hospital"))
+        made = PeerBlocks(served.home.did, lambda: RemoteBlocks(portal, BlocksClient(node)))
+        made.behind = served.store  # type: ignore[attr-defined]
+        yield made
+
+
+@pytest.fixture(params=["memory", "filesystem", "held", "mending", S3, PEERS])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlockStore:
     makers: dict[str, Callable[[], BlockStore]] = {
         "memory": MemoryBlocks,
         "filesystem": lambda: FilesystemBlocks(tmp_path / "blocks"),
+        "held": lambda: holder(tmp_path, Copy()).of(ME),
+        "mending": lambda: MendingBlocks(ME, FilesystemBlocks(tmp_path / "blocks"), OtherHolders({})),
         "s3": lambda: S3Blocks(replace(request.getfixturevalue("s3").settings, prefix=f"store-{secrets.token_hex(8)}")),
+        "peers": lambda: request.getfixturevalue("peers"),
     }
     return makers[request.param]()
 
@@ -169,14 +198,26 @@ def test_names_come_in_pieces_and_in_one_order(store: BlockStore) -> None:
     assert store.names(every[-1], 10) == []
 
 
-def where(store: BlockStore, s3: S3Server | None = None) -> Path | dict[CID, bytes]:
+def where(store: BlockStore, request: pytest.FixtureRequest) -> Path | dict[CID, bytes]:
     """Where the bytes of ``NAME`` lie."""
+    if isinstance(store, HeldFor):
+        return where(store._holder.store, request)
+    if isinstance(store, MendingBlocks):
+        return where(store._store, request)
+    if isinstance(store, PeerBlocks):
+        return where(store.behind, request)  # type: ignore[attr-defined]
     if isinstance(store, MemoryBlocks):
         return store._data
     if isinstance(store, FilesystemBlocks):
         return store._path(NAME.encode())
-    assert s3 is not None
-    return s3.folder / s3.settings.bucket / str(store._store.prefix) / "blocks" / NAME.encode()  # type: ignore[attr-defined]
+    assert isinstance(store, S3Blocks)
+    server: S3Server = request.getfixturevalue("s3")
+    prefix = str(store._store.prefix)  # type: ignore[attr-defined]
+    return server.folder / server.settings.bucket / prefix / "blocks" / NAME.encode()
+
+
+# Over the network damage looks like absence (the member looks at it itself); who mends tells what nobody has.
+DAMAGED = {PeerBlocks: (Unavailable, r"blobs\.02"), MendingBlocks: (Unavailable, r"blobs\.09")}
 
 
 @pytest.mark.promise("P6")
@@ -185,12 +226,13 @@ def test_damage_is_named_and_made_good_by_storing_again(
     store: BlockStore, request: pytest.FixtureRequest, damage: bytes, evidence: Any
 ) -> None:
     store.put_many({ONE: {NAME: DATA}, TWO: {NAME: DATA}})
-    place = where(store, request.getfixturevalue("s3") if isinstance(store, S3Blocks) else None)
+    place = where(store, request)
     if isinstance(place, Path):
         place.write_bytes(damage)
     else:
         place[NAME] = damage
-    with pytest.raises(Tampered, match=rf"blobs\.01.*{NAME.encode()}"):
+    kind, code = DAMAGED.get(type(store), (Tampered, r"blobs\.01"))
+    with pytest.raises(kind, match=rf"{code}.*{NAME.encode()}"):
         store.get(NAME)
     store.put(ONE, NAME, DATA)
     assert (store.get(NAME), store.streams_of(NAME)) == (DATA, [ONE, TWO])
@@ -199,12 +241,12 @@ def test_damage_is_named_and_made_good_by_storing_again(
 
 def test_a_lost_block_is_still_known_by_who_holds_it(store: BlockStore, request: pytest.FixtureRequest) -> None:
     store.put_many({ONE: {NAME: DATA}, TWO: {NAME: DATA}})
-    place = where(store, request.getfixturevalue("s3") if isinstance(store, S3Blocks) else None)
+    place = where(store, request)
     if isinstance(place, Path):
         place.unlink()
     else:
         del place[NAME]
-    with pytest.raises(Unavailable, match=r"blobs\.02"):
+    with pytest.raises(Unavailable, match=r"blobs\.0[29]"):
         store.get(NAME)
     assert (store.has(NAME), store.names(None, 9), store.streams_of(NAME)) == (False, [NAME], [ONE, TWO])
     store.put(ONE, NAME, DATA)
