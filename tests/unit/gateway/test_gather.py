@@ -73,6 +73,8 @@ def test_t_custodians_are_asked_and_no_more(clinic: Clinic, honest: list[Did]) -
     found = opened(clinic)
     assert sorted(found.released_by) == honest[:2]
     assert (found.faults, found.slow) == ([], [])
+    said = [codec.decode_as(signed.payload, Release) for signed in found.signed]
+    assert [release.custodian for release in said] == found.released_by, "what each signed is kept"
 
 
 @pytest.mark.promise("P10")
