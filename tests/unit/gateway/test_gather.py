@@ -87,6 +87,10 @@ def test_the_next_is_asked_when_one_fails(clinic: Clinic, honest: list[Did]) -> 
     ]
 
 
+def test_a_gateway_is_as_patient_as_it_was_told(clinic: Clinic) -> None:
+    assert clinic.gateway_with(7.5)._means.patience_s == 7.5
+
+
 @pytest.mark.promise("P10")
 def test_who_is_slow_is_not_waited_for(clinic: Clinic, honest: list[Did]) -> None:
     answer_now = threading.Event()
