@@ -167,6 +167,8 @@ def test_of_segments_the_segment(case: Case) -> None:
     assert told(lambda: share.listed(reader, stream, [0, 7])) == ("wallet.33", "segment 7")
     assert told(lambda: share.listed(reader, stream, [])) == ("wallet.33", stream.hex())
     assert told(lambda: case.person.drop("conditions", 7, [])) == ("wallet.33", "segment 7")
+    case.person.erase("conditions", 0)
+    assert told(lambda: share.listed(case.reader, stream, [1, 0])) == ("wallet.33", "segment 0"), "it is erased"
     strange = [Record("Condition", "strange")]
     assert told(lambda: case.person.drop("conditions", 1, strange)) == ("wallet.38", "segment 1")
     whole = [Record("Condition", f"{case.name}-c3")]
