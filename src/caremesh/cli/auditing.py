@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import textwrap
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,6 +16,7 @@ from caremesh.cli.output import AsJson, Home, console, existing_mesh, identity, 
 from caremesh.cli.wallet import WalletPath, open_person, opened_mesh, wallet_path
 
 if TYPE_CHECKING:
+    from caremesh.sealing.custody import Signed
     from caremesh.wallet.audit import Access, Audit
 
 _OPENED: Final = {
@@ -40,6 +41,10 @@ def audit(
     home: Home,
     by_day: Annotated[bool, typer.Option("--calendar", help="By day, as a calendar.")] = False,
     save: Annotated[Path | None, typer.Option(help="Save it with all proofs, to be checked later.")] = None,
+    releases: Annotated[
+        list[Path],
+        typer.Option(help="What custodians signed to a recipient (`read --releases`): is it in their logs?"),
+    ] = [],  # noqa: B006
     verify: Annotated[Path | None, typer.Option(help="Check a saved audit: no node and no custodian is asked.")] = None,
     wallet: WalletPath = None,
     as_json: AsJson = False,
@@ -58,14 +63,15 @@ def audit(
     from caremesh.node import evidence
     from caremesh.wallet.audit_proof import prove
 
+    signed = _signed(releases)
     with opened_mesh(home, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         logs = person.logs()
-        found = person.wallet.audit(person.ledger.reader(), logs)
+        found = person.wallet.audit(person.ledger.reader(), logs, signed)
         if save is not None:
             block = mesh.engine.light_block()
             height = block.signed.content().height
-            proof = prove(person.wallet.state, block, lambda key: mesh.engine.query(key, height), logs)
+            proof = prove(person.wallet.state, block, lambda key: mesh.engine.query(key, height), logs, signed)
             write_durably(save, codec.encode(proof))
         claims = [finding.claim for finding in found.findings if finding.claim is not None]
         files = [str(path) for path in evidence.write(mesh, claims, home / "evidence")]
@@ -100,20 +106,35 @@ def add_to(app: typer.Typer) -> None:
         app.command(command.__name__)(command)
 
 
+def _signed(files: Sequence[Path]) -> list[Signed]:
+    """Raises BadInput cli.01; Tampered custody.01."""
+    from caremesh.sealing.custody import kept_releases
+
+    return [signed for file in files for signed in kept_releases(_bytes(file), file.name)]
+
+
+def _bytes(file: Path) -> bytes:
+    """Raises BadInput cli.01."""
+    from caremesh.cli.errors import NOT_READABLE
+    from caremesh.errors import BadInput
+
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BadInput(NOT_READABLE, file.name) from error
+
+
 def _verify(home: Path, wallet: Path | None, file: Path, *, by_day: bool, as_json: bool) -> None:
     """Raises BadInput cli.NN, Tampered, Locked: from the file, the wallet and the founding validators alone."""
     import time
 
-    from caremesh.cli.errors import NO_MESH, NOT_READABLE
+    from caremesh.cli.errors import NO_MESH
     from caremesh.errors import BadInput
     from caremesh.node.founding import CHAIN, load
     from caremesh.wallet.audit_proof import check, read
     from caremesh.wallet.wallet import Wallet
 
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise BadInput(NOT_READABLE, file.name) from error
+    data = _bytes(file)
     founding = load(existing_mesh(home))
     if founding is None:
         raise BadInput(NO_MESH, str(home))

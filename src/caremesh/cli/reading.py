@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,8 +13,6 @@ import typer
 from caremesh.cli.output import AsJson, Home, console, identity, print_table, progress
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from caremesh.fhir.labs import LabRow
     from caremesh.fhir.selecting import Filter, Selected
     from caremesh.gateway.directories import Directories
@@ -56,15 +55,20 @@ def read(
     member: Annotated[str, typer.Option("--as", help="The member that reads.")] = "practice",
     purpose: Annotated[str, typer.Option(help="What for: TREAT, HPAYMT, …")] = "TREAT",
     basis: Annotated[list[str], typer.Option(help="Legal basis relied on.")] = ["HIPAA:164.506.c.2"],  # noqa: B006
+    releases: Annotated[
+        Path | None, typer.Option(help="Keep what the custodians signed in this file, for the patient's audit.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Read what is shared."""
+    from caremesh.blobs.durable import write_durably
     from caremesh.contracts.consent import queries as consents
     from caremesh.fhir.selecting import Filter, select
     from caremesh.gateway.ask import Asked
     from caremesh.node import evidence
     from caremesh.node.founding import CHAIN
     from caremesh.node.mesh import LocalMesh
+    from caremesh.sealing.custody import keep_releases
 
     wanted = Filter(types=type_, codes=code, since=_day(since), until=_day(until), history=history)
     shape = Shape.BUNDLE if as_json else shape
@@ -81,6 +85,8 @@ def read(
             consent = consents.consent(mesh.member(member).ledger.reader(), receipt.consent)
             sources |= {consent.source} if consent is not None else set()
         mesh.anchor_logs()
+        if releases is not None:
+            write_durably(releases, keep_releases([signed for _, each in opened for signed in each.signed]))
         claims = [fault.claim for _, each in opened for fault in each.faults if fault.claim is not None]
         files = evidence.write(mesh, claims, home / "evidence")
         told = [_told(mesh, receipt, each) for receipt, each in opened]

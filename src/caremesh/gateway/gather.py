@@ -56,12 +56,16 @@ class Fault(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """Segment keys in the order of the segments, who released, who did not, and who was not waited for."""
+    """Segment keys in the order of the segments, who released, who did not, and who was not waited for.
+
+    ``signed``: what those who released have signed; the log of each has an entry for every one of its releases.
+    """
 
     keys: list[bytes]
     released_by: list[Did]
     faults: list[Fault]
     slow: list[Did]
+    signed: list[Signed]
 
 
 class Wanted(NamedTuple):
@@ -73,8 +77,14 @@ class Wanted(NamedTuple):
     segments: Sequence[Segment]
 
 
-_Answer: TypeAlias = list[Checked] | Fault
-"""What one custodian released, in the order of the segments, each checked; or why that is not so."""
+class _Released(NamedTuple):
+    """What one custodian released, in the order of the segments, each checked, and as it signed it."""
+
+    checked: list[Checked]
+    signed: list[Signed]
+
+
+_Answer: TypeAlias = _Released | Fault
 
 
 def gather(
@@ -90,7 +100,7 @@ def gather(
     waiting = deque(entry.custodian for entry in wanted.consent.fragments if entry.custodian in custodians)
     answers: SimpleQueue[tuple[Did, _Answer | BaseException]] = SimpleQueue()
     asked: list[Did] = []
-    good: dict[Did, list[Checked]] = {}
+    good: dict[Did, _Released] = {}
     faults: list[Fault] = []
 
     def ask(did: Did) -> None:
@@ -128,11 +138,12 @@ def gather(
     keys = []
     for index, segment in enumerate(wanted.segments):
         try:
-            keys.append(open_checked(receiving, [checked[index] for checked in good.values()]))
+            keys.append(open_checked(receiving, [released.checked[index] for released in good.values()]))
         except Tampered as error:
             raise Tampered(errors.SEAL_DOES_NOT_OPEN, str(segment.descriptor)) from error
     heard = [*good, *(fault.custodian for fault in faults)]
-    return Gathered(keys, list(good), faults, [did for did in asked if did not in heard])
+    signed = [each for released in good.values() for each in released.signed]
+    return Gathered(keys, list(good), faults, [did for did in asked if did not in heard], signed)
 
 
 def _one(
@@ -186,7 +197,7 @@ def _checked(
             checked.append(check_reencryption(release.seal, release.reencryption, *named, did))
         except Tampered as error:
             return Fault(did, error, Claim(kind="false-release", custodian=did, signed=[signed]))
-    return checked
+    return _Released(checked, answers)
 
 
 def _check_seal(seal: Seal, segment: Segment, did: Did) -> None:

@@ -21,6 +21,7 @@ from caremesh.gateway.ask import Asker, Requester
 from caremesh.gateway.gather import PATIENCE_S, Fault, ReleaseCustodian, Wanted, gather
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Signs
+from caremesh.sealing.custody import Signed
 from caremesh.sealing.segment import OpenedRecord, open_segment
 from caremesh.types import Count, Did, StreamId
 
@@ -52,6 +53,8 @@ class Opened(NamedTuple):
     slow: list[Did]
     """Custodians whose answer was not waited for."""
     damaged: list[CareMeshError]
+    signed: list[Signed]
+    """What the custodians signed to release this: the patient finds every one of them in its maker's log."""
 
     @property
     def records(self) -> list[OpenedRecord]:
@@ -84,7 +87,7 @@ def open_receipt(means: Means, receipt: Receipt, requester: Requester | None, kn
         if index not in known and access.covers(receipt, index, segment.registered)
     ]
     if not chosen:
-        return Opened([], [], [], [], [])
+        return Opened([], [], [], [], [], [])
     if consent.receiving_key != means.receiving.public:  # no custodian is to blame for what this key does not open
         raise Refused(errors.EARLIER_KEY)
     key = means.node_key if requester is None else requester.key
@@ -99,7 +102,7 @@ def open_receipt(means: Means, receipt: Receipt, requester: Requester | None, kn
             descriptor = _fetch(means.stores, segment.descriptor, damaged)
             opened = open_segment(secret, descriptor, lambda cid: _fetch(means.stores, cid, damaged))
             parts.append(Part(index, opened))
-    return Opened(parts, gathered.released_by, gathered.faults, gathered.slow, damaged)
+    return Opened(parts, gathered.released_by, gathered.faults, gathered.slow, damaged, gathered.signed)
 
 
 def _fetch(stores: Sequence[BlockStore], cid: CID, damaged: list[CareMeshError]) -> bytes:

@@ -237,8 +237,6 @@ class Visit:
         Plaintext is gone even when this raises Unavailable: then receipts run out by themselves.
         """
         with self._lock:
-            if self._leave.is_set():
-                return
             self._leave.set()
             given = [receipt for entry in self._entries if not entry.over for receipt in entry.receipts]
             for entry in self._entries:

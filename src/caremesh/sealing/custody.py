@@ -68,6 +68,7 @@ ERASURE_CONFIRMATION: Final = "caremesh/erasure-confirmation/v1"
 MAX_PAYLOAD_BYTES: Final = 16 * 1024 * 1024
 MAX_DESCRIPTOR_BYTES: Final = 64 * 1024
 MAX_DESCRIPTORS: Final = 1024
+MAX_KEPT_RELEASES: Final = 65_536
 """Segments in one release request."""
 
 NOT_SIGNED = ErrorCode(
@@ -271,6 +272,26 @@ def read_signed(data: bytes, place: str = "") -> Signed:
     """Parse without believing anything; ``open_signed`` does the checks. Raises Tampered custody.01."""
     try:
         return codec.decode_as(data, Signed)
+    except BadInput as error:
+        raise Tampered(NOT_SIGNED, place) from error
+
+
+class KeptReleases(Struct, frozen=True, kw_only=True):
+    """A file of releases as custodians signed them: a recipient keeps it, a patient looks for them in the logs."""
+
+    kind: Literal["caremesh/v1/releases"]
+    signed: Annotated[list[Signed], Meta(max_length=MAX_KEPT_RELEASES)]
+
+
+def keep_releases(signed: list[Signed]) -> bytes:
+    """The file."""
+    return codec.encode(KeptReleases(kind="caremesh/v1/releases", signed=signed))
+
+
+def kept_releases(data: bytes, place: str = "") -> list[Signed]:
+    """What is in the file; nothing of it is checked yet. Raises Tampered custody.01."""
+    try:
+        return codec.decode_as(data, KeptReleases).signed
     except BadInput as error:
         raise Tampered(NOT_SIGNED, place) from error
 

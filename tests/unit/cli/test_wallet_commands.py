@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from caremesh.errors import CareMeshError
 
 pytestmark = pytest.mark.slow
 PATIENT = "p1"
+WATCH = ("wallet", "audit", "--verify")
 
 
 class Terminal:
@@ -111,6 +114,31 @@ def test_a_member_asks_and_is_answered(terminal: Terminal) -> None:
     assert [row["purposes"] for row in terminal.json("wallet", "shares")] == [["TREAT"], ["COC"]]
     assert "To plan your care." in terminal.say("wallet", "requests")
     assert terminal.refused("ask", "imaging", "--why", "Why not?") == "gateway.01"
+
+
+def test_a_release_that_its_custodian_hides_is_found_and_shown_to_others(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.say("wallet", "share", "conditions", "--days", "9")
+    kept = str(tmp_path / "got.releases")
+    terminal.say("read", "conditions", "--releases", kept)
+    told = terminal.json("wallet", "audit", "--releases", kept)
+    assert (told["findings"], told["evidence"], told["complete"]) == ([], [], True)
+    for log in (tmp_path / "home/mesh").glob("*/releases"):
+        shutil.rmtree(log)  # every custodian forgets what it has released
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 120)  # what is being logged just now is no fault
+    assert {row["kind"] for row in terminal.json("wallet", "audit")["findings"]} == {"not-anchored"}
+    saved = str(tmp_path / "mine.audit")
+    told = terminal.json("wallet", "audit", "--releases", kept, "--save", saved)
+    assert [row["kind"] for row in told["findings"]].count("no-entry") == 4, "two segments, by two custodians each"
+    assert len(told["evidence"]) == 4
+    for file in told["evidence"]:
+        assert "later told a log of 0 entries without that release" in terminal.say("evidence", "verify", file)
+    kinds, again = ([row["kind"] for row in each["findings"]] for each in (told, terminal.json(*WATCH, saved)))
+    assert kinds == again, "a saved audit holds the releases too"
+    assert terminal.refused("wallet", "audit", "--releases", str(tmp_path / "none")) == "cli.01"
+    assert terminal.refused("wallet", "audit", "--releases", saved) == "custody.01"
 
 
 def test_new_epoch_drop_correct_retract_and_erase(terminal: Terminal, tmp_path: Path) -> None:

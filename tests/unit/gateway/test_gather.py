@@ -73,6 +73,8 @@ def test_t_custodians_are_asked_and_no_more(clinic: Clinic, honest: list[Did]) -
     found = opened(clinic)
     assert sorted(found.released_by) == honest[:2]
     assert (found.faults, found.slow) == ([], [])
+    said = [codec.decode_as(signed.payload, Release) for signed in found.signed]
+    assert [release.custodian for release in said] == found.released_by, "what each signed is kept"
 
 
 @pytest.mark.promise("P10")
@@ -83,6 +85,10 @@ def test_the_next_is_asked_when_one_fails(clinic: Clinic, honest: list[Did]) -> 
     assert [(fault.custodian, fault.error.code, fault.claim) for fault in found.faults] == [
         (honest[0], "test.01", None)
     ]
+
+
+def test_a_gateway_is_as_patient_as_it_was_told(clinic: Clinic) -> None:
+    assert clinic.gateway_with(7.5)._means.patience_s == 7.5
 
 
 @pytest.mark.promise("P10")

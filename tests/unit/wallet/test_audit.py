@@ -1,21 +1,24 @@
 """The patient's view: every access and refusal, what logs say of it, and logs that lie, omit or are not there."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from caremesh.codec import CID, cid_of_raw
-from caremesh.contracts.access.state import Receipt
+from caremesh.contracts.access import queries as access
+from caremesh.contracts.access.state import Anchor, Receipt, Refusal
+from caremesh.contracts.consent import queries as consents
 from caremesh.errors import Refused
 from caremesh.gateway.ask import Asked
-from caremesh.sealing.evidence import CLOCK_SLACK_S
+from caremesh.sealing.evidence import CLOCK_SLACK_S, Claim
 from caremesh.sealing.release_log import START, LogEntry, LogHead, link_of
 from caremesh.types import Did
 from caremesh.wallet import audit as audits
 from caremesh.wallet import state as states
-from caremesh.wallet.audit import Audit
-from caremesh.wallet.logs import StreamLog, own_log
+from caremesh.wallet.audit import Access, Allowed, Audit, Seen
+from caremesh.wallet.logs import StreamLog, keepers, own_log
 from caremesh.wallet.wallet import Shared
 from tests.support.patient import Patient, Way
 
@@ -223,3 +226,152 @@ def test_a_restored_wallet_sees_the_same_accesses(read: Read) -> None:
     assert {located.stream.id for located in states.streams(restored)} <= {
         located.stream.id for located in states.streams(read.patient.wallet.state)
     }
+
+
+@pytest.mark.promise("P2")
+def test_what_is_shown_of_an_access_is_all_that_the_ledger_and_the_logs_have(read: Read) -> None:
+    reader, logs = read.patient.ledger.reader(), read.logs()
+    consent = consents.consent(reader, read.item.consent)
+    assert consent is not None
+    permission = Allowed(purposes=["TREAT"], starts=consent.starts, ends=consent.ends, revoked=None)
+    common: dict[str, Any] = {
+        "category": "laboratory",
+        "stream": read.item.stream,
+        "source": read.patient.did("hospital"),
+        "emergency": False,
+        "consent": consent.id,
+        "permission": permission,
+        "share": read.shared.record.id,
+        "member": read.patient.did("practice"),
+        "action": "read",
+        "legal_basis": list(LEGAL_BASIS),
+        "closed": False,
+        "dispute": None,
+    }
+    seen = [
+        Seen(custodian=did, descriptor=entry.descriptor, index=entry.index, at=entry.at)
+        for did in keepers(reader, read.item.stream)
+        for entry in logs[did].entries
+    ]
+    assert len(seen) == 2
+    permitted, unused, *refusals = read.audit(logs).accesses
+    for shown, receipt, released in ((permitted, read.receipt, seen), (unused, read.unused, [])):
+        assert shown == Access(
+            **common,
+            at=receipt.at,
+            outcome="permitted",
+            requester=read.doctor,
+            asserted=False,
+            purpose="TREAT",
+            rules=receipt.policies,
+            receipt=receipt.id,
+            visit=receipt.id,
+            ends=receipt.expires,
+            released="yes" if released else "no",
+            releases=released,
+        )
+    denials = [each for each in access.of_stream(reader, read.item.stream) if isinstance(each, Refusal)]
+    assert len(denials) == 2
+    for denial in denials:
+        expected = Access(
+            **common,
+            at=denial.at,
+            outcome="refused",
+            requester=None if denial.asserted else read.doctor,
+            asserted=denial.asserted,
+            purpose="HPAYMT",
+            rules=[denial.why, *denial.policies],
+            receipt=None,
+            visit=None,
+            ends=0,
+            released="no",
+            releases=[],
+        )
+        assert expected in refusals
+    times = [entry.at for entry in read.audit(logs).accesses]
+    assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.promise("P2")
+def test_how_much_was_heard_is_counted_stream_by_stream(read: Read) -> None:
+    logs = read.logs()
+    whole = read.audit(logs)
+    assert [(each.category, each.stream) for each in whole.coverage] == [
+        (each.stream.category, each.stream.id) for each in states.streams(read.patient.wallet.state)
+    ]
+    mine = {each.stream: (each.logs, each.believed) for each in whole.coverage}
+    assert mine.pop(read.item.stream) == (3, 3)
+    assert set(mine.values()) == {(0, 0), (3, 0)}, "never opened, or its logs were not asked for"
+    assert not whole.is_complete
+    own = replace(whole, coverage=[each for each in whole.coverage if each.stream == read.item.stream])
+    assert own.is_complete
+    one, two, three = read.custodians
+    less = read.audit({one: logs[one], two: replace(logs[two], head=LogHead(9, START))})
+    [heard] = [each for each in less.coverage if each.stream == read.item.stream]
+    assert (heard.logs, heard.believed) == (3, 1)
+    assert {three, two} == {finding.custodian for finding in less.findings}
+
+
+@pytest.mark.parametrize(
+    ("releases", "silent", "threshold", "said"),
+    [
+        ({}, 0, 2, "no"),
+        ({}, 0, 0, "no"),
+        ({}, 1, 2, "unknown"),
+        ({"a": "1"}, 0, 2, "partly"),
+        ({"a": "1"}, 1, 2, "unknown"),
+        ({"a": "1"}, 1, 3, "partly"),
+        ({"a": "1"}, 2, 3, "unknown"),
+        ({"a": "1", "b": "1"}, 0, 2, "yes"),
+        ({"a": "1", "b": "1"}, 1, 2, "yes"),
+        ({"a": "1", "b": "2"}, 0, 2, "partly"),
+        ({"a": "1", "b": "12"}, 0, 2, "yes"),
+        ({"a": "11"}, 0, 2, "partly"),
+    ],
+)
+def test_what_is_said_of_what_was_released(releases: dict[str, str], silent: int, threshold: int, said: str) -> None:
+    """``releases``: by custodian, a digit for each segment that its log has."""
+    seen = [
+        Seen(custodian=did, descriptor=cid_of_raw(digit.encode()), index=0, at=0)
+        for did, digits in releases.items()
+        for digit in digits
+    ]
+    judged = audits._Judged(findings=[], seen=[], logs=3, silent=silent, threshold=threshold)
+    assert audits._released(seen, judged) == said
+
+
+@pytest.mark.promise("P6")
+def test_what_a_log_shows_to_others_too_comes_with_what_its_custodian_signed(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = read.logs()
+    did = next(did for did, log in logs.items() if log.entries)
+    log = logs[did]
+    assert log.signed is not None
+    wrong = replace(log.entries[0], receipt=bytes(32))
+    anchored = replace(log, anchor=None)
+    found = [
+        *read.audit(logs | {did: rechained(log, [*log.entries, wrong])}).findings,
+        *read.audit(logs | {did: replace(log, entries=[])}).findings,
+        *read.audit({d: each for d, each in logs.items() if d != did}).findings,
+    ]
+    claims = {finding.kind: finding.claim for finding in found}
+    assert claims == {
+        "no-receipt": Claim(kind="no-receipt", custodian=did, signed=[log.signed]),
+        "log-broken": Claim(kind="forked-log", custodian=did, signed=[log.signed]),
+        "log-missing": None,
+    }
+    assert {(f.category, f.stream) for f in found} == {("laboratory", read.item.stream)}
+    assert read.audit(logs | {did: anchored}).findings == [], "nothing is anchored yet"
+    roots = {each: custodian.log_root() for each, custodian in read.patient.mesh.custodians.items()}
+    anchors = {each: Anchor(at=1, height=1, root=root, count=count) for each, (root, count) in roots.items()}
+    monkeypatch.setattr(access, "anchor", lambda _, custodian: anchors.get(custodian))
+    true = read.logs()
+    assert read.audit(true).findings == []
+    [finding] = read.audit(true | {did: anchored}).findings
+    assert (finding.kind, finding.place, finding.claim) == ("not-anchored", "root", None), "silence shows nothing"
+    anchors[did] = replace(anchors[did], root=bytes(32))
+    [finding] = read.audit(true).findings
+    claim = Claim(kind="forked-log", custodian=did, signed=[signed for signed in [true[did].signed] if signed])
+    assert (finding.kind, finding.claim) == ("not-anchored", claim)
+    assert finding.place

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -13,7 +12,6 @@ from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.messages import BreakGlass
 from caremesh.contracts.streams.messages import SetCustodians
 from caremesh.errors import CareMeshError, Refused, Tampered, WrongLedger
-from caremesh.gateway import gather as gathering
 from caremesh.node import evidence
 from caremesh.sealing import custody
 from caremesh.sealing.custody import Signed
@@ -33,21 +31,11 @@ class Looked(Clinic):
 
     def look(self) -> None:
         """One visit."""
-        self.signed: list[Signed] = []
-        heard = gathering._checked
-
-        def listening(*args: Any) -> Any:
-            self.signed += args[4]
-            return heard(*args)
-
-        gathering._checked = listening
-        try:
-            with self.visit(categories=["laboratory"]) as visit:
-                visit.open()
-                [grounds] = visit.grounds
-                self.receipt = grounds.receipt
-        finally:
-            gathering._checked = heard
+        with self.visit(categories=["laboratory"]) as visit:
+            [opened] = visit.open()
+            self.signed: list[Signed] = opened.signed
+            [grounds] = visit.grounds
+            self.receipt = grounds.receipt
 
     def logs(self) -> list[StreamLog]:
         """All logs of all streams."""

@@ -65,9 +65,10 @@ def test_yes_grants_what_was_asked_and_is_recorded(case: Case) -> None:
     assert case.refusal(first, "COC") == "access.11"
     shared = case.person.grant(terms)
     assert case.read(shared, "COC") == [1]
-    assert case.consent(shared).offer == offer
+    granted = case.consent(shared)
+    assert (granted.offer, granted.scope.kind, granted.explicit) == (offer, "future", True)
     assert [entry.status for entry in case.person.requests()] == ["accepted"]
-    with pytest.raises(Refused, match=r"wallet\.36"):
+    with pytest.raises(Refused, match=r"wallet\.36.*\(accepted\)"):
         case.person.accepting(offer)
 
 
@@ -92,7 +93,7 @@ def test_no_is_recorded_and_grants_nothing(case: Case) -> None:
     assert found.status == "declined"
     assert len(consents.of_stream(case.reader, case.stream)) == 1
     for attempt in (case.person.accepting, case.person.decline):
-        with pytest.raises(Refused, match=r"wallet\.36"):
+        with pytest.raises(Refused, match=r"wallet\.36.*\(declined\)"):
             attempt(offer)
     for attempt in (case.person.accepting, case.person.decline):
         with pytest.raises(Refused, match=r"wallet\.35"):
