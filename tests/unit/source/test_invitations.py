@@ -61,7 +61,7 @@ def refusal(person: Person, invitation: Invitation) -> str:
 
 
 def channel(person: Person, mesh: LocalMesh) -> bytes:
-    return states.keys_of(person.wallet.state, mesh.did_of("hospital")).channel().signing.public
+    return states.keys_of(person.wallet.state, mesh.did("hospital")).channel().signing.public
 
 
 def test_a_code_enrols_its_patient_and_the_front_desk_sees_whom(
@@ -158,7 +158,7 @@ def test_a_new_wallet_takes_the_olds_place_only_where_the_front_desk_says_so(
 
 @pytest.mark.promise("P6")
 def test_whoever_carried_an_older_profile_cannot_bring_it_back(mesh: LocalMesh, someone: Person, name: str) -> None:
-    did = mesh.did_of("hospital")
+    did = mesh.did("hospital")
     join(someone, mesh.invite("hospital", name))
     reader, until = someone.ledger.reader(), mesh.clock() // DAY_S * DAY_S + DAY_S
     older = someone.wallet.profile(did, reader)
@@ -172,7 +172,7 @@ def test_whoever_carried_an_older_profile_cannot_bring_it_back(mesh: LocalMesh, 
 
 def test_a_claim_with_somebody_elses_profile_is_refused(mesh: LocalMesh, tmp_path: Path, name: str) -> None:
     ann, bea = newcomer(mesh, tmp_path), newcomer(mesh, tmp_path)
-    did = mesh.did_of("hospital")
+    did = mesh.did("hospital")
     join(ann, mesh.invite("hospital", f"{name}-ann"))
     theirs = ann.wallet.profile(did, ann.ledger.reader())
     mine = states.keys_of(bea.wallet.state, did).channel().signing

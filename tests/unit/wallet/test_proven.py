@@ -74,10 +74,10 @@ class Away(Honest):
     """A node that answers nothing."""
 
     def light_block(self, height: Height | None = None) -> LightBlock:
-        raise Unavailable(AWAY)
+        raise Unavailable(AWAY, f"height {height}")
 
     def answers(self, keys: Sequence[bytes], height: Height) -> list[Answer]:
-        raise Unavailable(AWAY)
+        raise Unavailable(AWAY, f"{len(keys)} keys at height {height}")
 
 
 def ledger(case: Case, *nodes: Honest) -> ProvenLedger:
@@ -253,7 +253,7 @@ def busy(case: Case) -> Case:
 
 @pytest.mark.promise("P1")
 def test_streams_are_named_together_only_to_their_source(busy: Case) -> None:
-    source = busy.mesh.did_of("hospital")
+    source = busy.mesh.did("hospital")
     ids = [stream.id for entry in busy.wallet.state.relationships for stream in entry.streams]
 
     def together(node: Honest) -> int:
@@ -269,7 +269,7 @@ def test_streams_are_named_together_only_to_their_source(busy: Case) -> None:
 
 
 def test_reading_ahead_changes_what_it_costs_and_not_what_is_read(busy: Case) -> None:
-    source = busy.mesh.did_of("hospital")
+    source = busy.mesh.did("hospital")
     copy = busy.reader
     logs = own_logs(busy.wallet.state, copy, busy.mesh, busy.clock())
 
