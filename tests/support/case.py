@@ -20,13 +20,12 @@ from caremesh.gateway.ask import Asked
 from caremesh.ledger.state import Reader
 from caremesh.node.founding import CHAIN
 from caremesh.node.mesh import LocalMesh
-from caremesh.node.relay import SubjectLedger
 from caremesh.source.importer import ImportReport
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import Person
 from caremesh.types import ConsentId, Count, Did, StreamId
 from caremesh.wallet import state as states
-from caremesh.wallet.ports import Sponsor
+from caremesh.wallet.ports import Ledger, Sponsor
 from caremesh.wallet.state import Located
 from caremesh.wallet.wallet import Shared, Wallet
 
@@ -66,7 +65,7 @@ class Case:
         return states.locate(self.wallet.state, self.stream)
 
     @property
-    def ledger(self) -> SubjectLedger:
+    def ledger(self) -> Ledger:
         return self.person.ledger
 
     @property

@@ -51,7 +51,7 @@ class Patient:
         self.person, self.phrase = Person.create(self.mesh, self.folder / "wallet", PASSPHRASE)
         self.wallet = self.person.wallet
         self.ledger = self.mesh.subject_ledger()
-        self.sponsor = self.mesh.sponsor("hospital")
+        self.sponsor = self.mesh.sponsor()
         data, patient = sample()
         self.person.enrol("hospital", patient)
         if imported:

@@ -48,7 +48,7 @@ def ask(
             CHAIN, asking.home.requester, asking.home.node_key, known[-1], [*streams.values()], wish, asking.ledger,
             mesh.clock(),
         )  # fmt: skip
-        mesh.leave_message(known[-1].channel_key, sealed)
+        mesh.leave_message(known[-1].channel_key, sealed, known[-1].relay, asking.home.did)
     if as_json:
         print_json({"requests": [offer.hex() for offer in offers]})
     else:

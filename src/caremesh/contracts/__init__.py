@@ -69,7 +69,7 @@ from caremesh.types import (
     StreamId,
 )
 
-__all__ = ["Contracts", "Genesis"]
+__all__ = ["FREE", "MESSAGES", "Contracts", "Genesis"]
 
 BAD_GENESIS = ErrorCode("contracts.01", "The genesis document does not fit together.", "Make it anew.")
 

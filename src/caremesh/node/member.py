@@ -73,9 +73,3 @@ class MemberHome:
             keys=Keys(node=self.node_key.public, channel=self.hpke_public, receiving=self.receiving.public),
             endpoints=[],
         )
-
-    def sponsor(self, tx_bytes: bytes) -> bytes:
-        """The member's signature over a subject's transaction."""
-        from caremesh.ledger.transactions import SIGNING_DOMAIN
-
-        return self.key.sign(SIGNING_DOMAIN + tx_bytes)

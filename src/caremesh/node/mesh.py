@@ -27,21 +27,23 @@ from caremesh.contracts.members.messages import Appoint
 from caremesh.contracts.network import queries as network
 from caremesh.contracts.network.messages import Authorities, Params
 from caremesh.contracts.policy.library import shipped
-from caremesh.crypto.hashes import sha256
 from caremesh.custodian.custodian import Custodian
 from caremesh.errors import BadInput, Refused, StorageFailed, Unavailable
 from caremesh.gateway.ask import Requester
 from caremesh.ledger.blocks import Block, Validator
 from caremesh.ledger.light import Answer, LightBlock, LightClient
-from caremesh.ledger.transactions import Message
+from caremesh.ledger.transactions import Message, Signs
 from caremesh.node import errors
 from caremesh.node.founding import CHAIN, FILE, Clock, Founding, load
 from caremesh.node.joining import REGULATIONS
 from caremesh.node.member import FOUNDERS, MemberHome
-from caremesh.node.relay import MemberLedger, MemberSponsor, SubjectLedger, signed_tx
+from caremesh.node.relay import MemberLedger, SubjectLedger, signed_tx
 from caremesh.node.running import LEDGER, SNAPSHOTS, Member
+from caremesh.sealing.invitation import NO_NODE, Invitation, network_digest
 from caremesh.source.directory import Directory
-from caremesh.types import DAY_S, Did, Height, ReceiptId, Seconds, StreamId
+from caremesh.types import DAY_S, Count, Did, Height, Seconds, StreamId
+from caremesh.wallet.ports import Sponsor
+from caremesh.wallet.ways import Page
 
 OPERATOR: Final = "regulator"
 RELAY: Final = "hospital"
@@ -120,12 +122,8 @@ class LocalMesh:
         return CHAIN
 
     def did(self, name: str) -> Did:
-        """A member's DID by its short name. Raises BadInput node.04."""
-        return self.member(name).home.did
-
-    def sponsor(self, name: str) -> MemberSponsor:
-        """A member as sponsor of a person's transactions. Raises BadInput node.04."""
-        return MemberSponsor(self.member(name).home)
+        """A member by its short name or DID. Raises BadInput node.04."""
+        return name if name in {member.home.did for member in self.members.values()} else self.member(name).home.did
 
     def light_block(self) -> LightBlock:
         """The newest signed header."""
@@ -135,38 +133,49 @@ class LocalMesh:
         """A key's value with its proof. Raises BadInput ledger.11."""
         return self.engine.query(key, height)
 
-    def tell_profile(self, member: Did, sealed: bytes, patient: str = "") -> None:
-        """Hand a member a sealing profile: of a patient of its own who enrols, or anew. Raises as ``Source.enrol``."""
-        source = self._by_did(member).source(self)
-        if patient:
-            source.enrol(patient, sealed)
-        else:
-            source.renew_profile(sealed)
-
-    def tell_share(self, member: Did, sealed: bytes) -> None:
-        """Hand a member what is shared with it. Raises as ``Gateway.receive_share``."""
-        self._by_did(member).gateway(self).receive_share(sealed)
-
-    def tell_dispute(self, member: Did, receipt: ReceiptId, sealed: bytes) -> Seconds:
-        """Hand a member a question about an access; by when it has to answer. Raises as ``Gateway.hear_dispute``."""
-        return self._by_did(member).gateway(self).hear_dispute(receipt, sealed).dispute.due
-
     def deposit(self, custodian: Did, sealed: bytes) -> bytes:
         """The way of a wallet to the custodians. Raises Unavailable node.04."""
         return self._custodian(custodian).deposit_fragment(sealed)
 
-    def leave_message(self, channel_key: bytes, sealed: bytes) -> None:
-        """Leave a sealed message for whoever has this channel key, at the member that relays for wallets."""
-        name = f"inbox/{channel_key.hex()}/{sha256(sealed).hex()}"
-        self.members[RELAY].home.vault.put({name: sealed})
+    @property
+    def relay(self) -> Did:
+        """Who relays for wallets here."""
+        return self.members[RELAY].home.did
 
-    def take_messages(self, channel_key: bytes) -> list[bytes]:
-        """The messages for a channel key; they are gone then."""
-        vault = self.members[RELAY].home.vault
-        names = vault.names(f"inbox/{channel_key.hex()}/")
-        found = [vault.get(name) for name in names]
-        vault.destroy(names)
-        return [sealed for sealed in found if sealed is not None]
+    def sponsor(self, name: str = "") -> Sponsor:
+        """The member that sponsors a wallet. Raises BadInput node.04."""
+        return self.member(name or RELAY).sponsoring
+
+    def invite(self, member: str, patient: str, *, again: bool = False) -> Invitation:
+        """An invitation by a member's front desk. Raises BadInput node.04, and what ``Invitations.invite`` raises."""
+        inviting = self._by_did(self.did(member))
+        made, code = inviting.invitations.invite(patient, again=again)
+        return Invitation(
+            node=NO_NODE,
+            member=inviting.home.did,
+            network=network_digest(codec.encode(self.founding)),
+            id=made.id,
+            code=code,
+        )
+
+    def send_letter(self, member: Did, sealed: bytes) -> bytes:
+        """The way of a wallet to a member by letter. Raises Unavailable node.04, Tampered relay.02, StorageFailed."""
+        return self._by_did(member).letters(self).receive(sealed)
+
+    def leave_message(self, channel_key: bytes, sealed: bytes, relay: Did | None, sender: Did) -> None:
+        """Leave a sealed message for who has this channel key, at the relay that they named, or else at the sender's.
+
+        Raises Unavailable node.04; Refused relay.10 to relay.13; StorageFailed.
+        """
+        self._by_did(relay or sender).inbox.leave(channel_key, sealed, sender)
+
+    def messages(self, relay: Did, channel: Signs, after: str = "") -> Page:
+        """What waits at a relay for who holds this channel key. Raises Unavailable node.04, StorageFailed."""
+        return self._by_did(relay).inbox.waiting(channel.public, after)
+
+    def acknowledge(self, relay: Did, channel: Signs, ids: Sequence[str]) -> Count:
+        """Let the relay destroy what the wallet has kept. Raises Unavailable node.04, StorageFailed."""
+        return self._by_did(relay).inbox.acknowledge(channel.public, ids)
 
     def deposit_reseal(self, custodian: Did, sealed: bytes) -> bytes:
         """The way of a wallet to the custodians, with a seal made anew. Raises Unavailable node.04."""

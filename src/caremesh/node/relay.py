@@ -15,8 +15,7 @@ from caremesh.contracts.network import queries as network
 from caremesh.gateway.ask import Requester
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Message, Signer, Tx, encode, sign
-from caremesh.node.member import MemberHome
-from caremesh.types import Did, Height, Seconds
+from caremesh.types import Height, Seconds
 
 TX_LIFE_S: Final[Seconds] = 300
 
@@ -97,22 +96,6 @@ class SubjectLedger:
     def reader(self) -> Reader:
         """See ``wallet.ports.Ledger``."""
         return self._relay.reader()
-
-
-class MemberSponsor:
-    """A member that sponsors a person's transactions."""
-
-    def __init__(self, home: MemberHome) -> None:
-        self._home = home
-
-    @property
-    def did(self) -> Did:
-        """See ``wallet.ports.Sponsor``."""
-        return self._home.did
-
-    def sponsor(self, tx_bytes: bytes) -> bytes:
-        """See ``wallet.ports.Sponsor``."""
-        return self._home.sponsor(tx_bytes)
 
 
 def signed_tx(chain: str, now: Seconds, signers: Sequence[Requester], message: Message) -> bytes:

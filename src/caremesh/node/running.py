@@ -18,16 +18,21 @@ from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import PATIENCE_S, ReleaseCustodian
 from caremesh.node.forgetting import Forgetting
 from caremesh.node.founding import Clock
+from caremesh.node.inbox import Inbox
 from caremesh.node.index_keeper import IndexKeeper
+from caremesh.node.letters import Letters
 from caremesh.node.member import MemberHome
 from caremesh.node.relay import MemberLedger, signed_tx
+from caremesh.node.sponsoring import Sponsoring
 from caremesh.node.upkeep import Upkeep
 from caremesh.node.ways import Ways
+from caremesh.sealing.channel import Share
 from caremesh.source.directory import Directory
 from caremesh.source.importer import Source
 from caremesh.source.index import SourceIndex
+from caremesh.source.invitations import Invitations
 from caremesh.source.survey import Check, valid_r4
-from caremesh.types import Did
+from caremesh.types import Did, ReceiptId, Seconds
 
 LEDGER: Final = "ledger"
 SNAPSHOTS: Final = "snapshots"
@@ -58,6 +63,9 @@ class Member:
             clock=clock,
         )
         self.indexes = IndexKeeper(home.vault)
+        self.inbox = Inbox(home.vault, clock)
+        self.invitations = Invitations(home.chain, home.did, home.hpke_private, home.vault, clock)
+        self.sponsoring = Sponsoring(home.did, home.key, ledger.reader, clock)
         self.forgetting = Forgetting(
             folder=home.folder / "holdings",
             did=home.did,
@@ -122,6 +130,10 @@ class Member:
             clock=ways.clock,
         )
 
+    def letters(self, ways: Ways) -> Letters:
+        """Where letters to this member are opened."""
+        return Letters(self.home.did, self.home.hpke_private, _Hearing(self, ways))
+
     def directories(self, ways: Ways) -> Directories:
         """The directories of the members of the mesh, as this one sees them."""
         return Directories(ways.directories(), self.ledger, ways.clock)
@@ -151,3 +163,23 @@ class Member:
         )
         self._gateways.add(made)
         return made
+
+
+class _Hearing:
+    """What a member does with letters: see ``letters.Hears``."""
+
+    def __init__(self, member: Member, ways: Ways) -> None:
+        self._member = member
+        self._ways = ways
+
+    def claim(self, data: bytes) -> str:
+        return self._member.invitations.claim(data)
+
+    def renew_profile(self, sealed_profile: bytes) -> None:
+        self._member.source(self._ways).renew_profile(sealed_profile)
+
+    def receive_share(self, sealed: bytes) -> Share:
+        return self._member.gateway(self._ways).receive_share(sealed)
+
+    def hear_dispute(self, receipt: ReceiptId, sealed: bytes) -> Seconds:
+        return self._member.gateway(self._ways).hear_dispute(receipt, sealed).dispute.due

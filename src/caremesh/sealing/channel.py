@@ -51,6 +51,8 @@ class SealingProfile(Struct, frozen=True, kw_only=True):
     channel_hpke: Annotated[bytes, Meta(min_length=1216, max_length=1216)]
     """What the member seals its answers to."""
     entries: Annotated[list[ProfileEntry], Meta(min_length=1, max_length=MAX_STREAMS)]
+    relay: Did | None = None
+    """Who keeps messages for the person; none: this member itself."""
 
     def __repr__(self) -> str:
         return f"SealingProfile({len(self.entries)} entries)"
@@ -75,6 +77,8 @@ class Share(Struct, frozen=True, kw_only=True):
     subject: Annotated[str, Meta(max_length=200)]
     """Who this is to the grantee, in the person's own words: a patient number, a name; may be empty."""
     streams: Annotated[list[SharedStream], Meta(min_length=1, max_length=MAX_STREAMS)]
+    relay: Did | None = None
+    """Who keeps messages for the person; none: this member itself."""
 
     def __repr__(self) -> str:
         return f"Share({len(self.streams)} streams)"

@@ -29,3 +29,6 @@ OTHER_CATEGORY = ErrorCode(
     "The corrected record belongs to another category than the one that it corrects.",
     "Retract the old one and import the new.",
 )
+OLDER_PROFILE = ErrorCode(
+    "source.10", "This sealing profile is older than the one that is here.", "Let the patient's wallet send the newest."
+)

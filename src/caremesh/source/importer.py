@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from caremesh import codec
 from caremesh.blobs.copies import Copies
 from caremesh.blobs.interface import BlockStore
 from caremesh.blobs.vault import Vault
@@ -35,11 +34,12 @@ from caremesh.source.directory import Directory
 from caremesh.source.here import Here, Patients, profile_name
 from caremesh.source.index import IndexedRecord, IndexedSegment, SourceIndex
 from caremesh.source.parting import batch, parts
+from caremesh.source.profiles import Profiles
 from caremesh.source.registering import Batch, Ledger, Ready, Registrar, SealCustodian
 from caremesh.source.resolving import Found
 from caremesh.source.storing import Stored
 from caremesh.source.survey import Check, Refusal, Survey, survey
-from caremesh.types import Code, Count, Did, Multikey, Seconds
+from caremesh.types import Code, Count, Did, Seconds
 
 MAX_LINE_BYTES: Final = 32 * 1024 * 1024
 _NAMED: Final = 3
@@ -132,6 +132,7 @@ class Source:
         self._node_key = node_key
         self._hpke_private = hpke_private
         self._vault = vault
+        self._profiles = Profiles(vault)
         self.index = SourceIndex(vault)
         self.directory = directory
         self._copies = Copies(did, stores, lambda: network.params(ledger.reader()).replicas)
@@ -155,18 +156,23 @@ class Source:
         )
 
     def enrol(self, patient: str, sealed_profile: bytes) -> None:
-        """Keep a patient's sealing profile under the id that the patient has here. Raises Tampered custody.NN."""
+        """Keep a patient's sealing profile under the id that the patient has here.
+
+        Raises Tampered custody.NN, Refused source.10.
+        """
         profile = channel.hear_profile(self._chain, self.did, self._hpke_private, sealed_profile)
-        self._vault.put({profile_name(patient): codec.encode(profile)})
+        self._profiles.keep(patient, profile)
 
     def renew_profile(self, sealed_profile: bytes) -> None:
-        """A patient, known by the channel key, sends a profile again. Raises Tampered custody.NN, Refused source.01."""
+        """A patient, known by the channel key, sends a profile again.
+
+        Raises Tampered custody.NN, Refused source.01, source.10.
+        """
         profile = channel.hear_profile(self._chain, self.did, self._hpke_private, sealed_profile)
-        kept = {name: self._vault.get(name) or b"" for name in self._vault.names(profile_name(""))}
-        mine = [name for name, old in kept.items() if _channel(old) == profile.channel_key]
-        if not mine:
+        patient = self._profiles.patient_of(profile.channel_key)
+        if patient is None:
             raise Refused(errors.NO_PROFILE)
-        self._vault.put({mine[0]: codec.encode(profile)})
+        self._profiles.keep(patient, profile)
 
     def is_enrolled(self, patient: str) -> bool:
         """Whether a patient has given a sealing profile."""
@@ -362,7 +368,3 @@ def _entries(profile: SealingProfile) -> dict[Code, ProfileEntry]:
 
 def _count(by_category: dict[Code, list[Found]]) -> Count:
     return sum(map(len, by_category.values()))
-
-
-def _channel(profile: bytes) -> Multikey:
-    return codec.decode_as(profile, SealingProfile).channel_key

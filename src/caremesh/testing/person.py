@@ -1,4 +1,4 @@
-"""A person with a wallet, and what they do with it, on a mesh in this process or over a network."""
+"""A person with a wallet, and what they do with it: on a mesh in this process, or over the network."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from caremesh import codec
 from caremesh.errors import Tampered
 from caremesh.fhir.categories import ALL
 from caremesh.node import erasures
-from caremesh.node.mesh import THRESHOLD
+from caremesh.sealing import letter as letters
 from caremesh.sealing.certificate import Certificate
+from caremesh.sealing.invitation import Invitation, check_words, claim
+from caremesh.sealing.letter import NOT_A_LETTER, LetterKind
 from caremesh.sealing.segment import OpenedRecord
 from caremesh.testing.world import Around
 from caremesh.types import DAY_S, Code, Count, Did, Seconds
@@ -18,9 +21,10 @@ from caremesh.wallet import state as states
 from caremesh.wallet.audit import Audit
 from caremesh.wallet.change import Narrower
 from caremesh.wallet.delegate import Missing
-from caremesh.wallet.enrol import Custody, Writing
+from caremesh.wallet.enrol import Writing, custody_for
 from caremesh.wallet.erase import Confirmations, confirmations
 from caremesh.wallet.logs import StreamLog, own_logs
+from caremesh.wallet.members import active_member
 from caremesh.wallet.overview import Standing, look_at
 from caremesh.wallet.preview import Preview
 from caremesh.wallet.records import open_own, own_seals
@@ -33,16 +37,18 @@ from caremesh.wallet.wallet import Shared, Wallet
 
 
 class Person:
-    """A wallet on a mesh: enrols with members, shares with them, revokes, and reads the audit."""
+    """A wallet and its ways: enrols with members, shares with them, revokes, and reads the audit."""
 
-    def __init__(self, mesh: Around, wallet: Wallet, sponsor: str = "hospital") -> None:
-        self._mesh = mesh
+    def __init__(self, ways: Around, wallet: Wallet, sponsor: str = "") -> None:
+        self._mesh = ways
         self.wallet = wallet
         self.index_missing: list[tuple[Did, str]] = []
         """Keepers that have not taken the newest index, and why."""
         self._kept = -1
-        self.ledger = mesh.subject_ledger()
-        self.sponsor = mesh.sponsor(sponsor)
+        self.ledger = ways.subject_ledger()
+        self.sponsor = ways.sponsor(sponsor)
+        if wallet.state.relay is None:
+            wallet.choose_relay(ways.relay)
 
     @classmethod
     def create(cls, mesh: Around, path: Path, passphrase: str) -> tuple[Person, str]:
@@ -61,14 +67,29 @@ class Person:
         """A wallet that is there already."""
         return cls(mesh, Wallet.open(path, passphrase, mesh.chain, mesh.clock))
 
-    def enrol(self, member: str, patient: str, days: int = 365, categories: Sequence[Code] = ALL) -> None:
-        """Let a member write records of ``patient`` (its own id for this person) for so many days."""
-        did = self._mesh.did(member)
-        custody = Custody(custodians=sorted(set(self._mesh.custodians) - {did}), threshold=THRESHOLD)
+    def enrol(self, member: str, patient: str, days: int = 365, categories: Sequence[Code] = ALL) -> str:
+        """Let a member write records of ``patient`` (its own id for this person), as ``join`` does.
+
+        The front desk is here, too: it has made sure who this is, whatever wallet the patient had before.
+        """
+        return self.join(self._mesh.invite(member, patient, again=True), days, categories)
+
+    def join(self, invitation: Invitation, days: int = 365, categories: Sequence[Code] = ALL) -> str:
+        """Accept an invitation: let the member write for so many days. The six digits to compare with the front desk.
+
+        Raises what ``Wallet.enrol`` raises, and what ``Invitations.claim`` refuses.
+        """
+        reader, member = self.ledger.reader(), invitation.member
         until = (self._mesh.clock() // DAY_S + days) * DAY_S
-        enrolled = self.wallet.enrol(self.ledger.reader(), did, categories, custody, Writing(until=until))
-        self._mesh.tell_profile(did, enrolled.sealed, patient)
+        custody = custody_for(reader, member)
+        enrolled = self.wallet.enrol(reader, member, categories, custody, Writing(until=until))
+        channel = states.keys_of(self.wallet.state, member).channel().signing
+        claimed = claim(invitation, self._mesh.chain, enrolled.sealed, channel)
+        said = self._tell(member, "enrolment", claimed).decode()
         self.keep()
+        if said != check_words(channel.public):
+            raise Tampered(NOT_A_LETTER, member)
+        return said
 
     def terms(
         self,
@@ -122,7 +143,7 @@ class Person:
         """Grant these terms; the member gets the share."""
         height = self._mesh.light_block().signed.content().height
         shared = self.wallet.share(terms, self.ledger, height, self.sponsor, self._mesh)
-        self._mesh.tell_share(terms.grantee, shared.message)
+        self._tell(terms.grantee, "share", shared.message)
         self.keep()
         return shared
 
@@ -152,9 +173,7 @@ class Person:
         known = {entry.member for entry in self.wallet.state.relationships}
         known |= {record.grantee for record in self.wallet.state.shares}
         for member in sorted(known):
-            for sealed in self._mesh.take_messages(states.keys_of(self.wallet.state, member).channel().signing.public):
-                with suppress(Tampered):
-                    self.wallet.hear(sealed, self.ledger.reader())
+            self._hear(member)
         self.keep()
         return self.wallet.requests(self.ledger.reader())
 
@@ -219,7 +238,25 @@ class Person:
         return erasures.make(self._mesh, stream, segment, found.signed), found
 
     def _tell_profile(self, source: Did) -> None:
-        self._mesh.tell_profile(source, self.wallet.profile(source, self.ledger.reader()))
+        self._tell(source, "profile", self.wallet.profile(source, self.ledger.reader()))
+
+    def _tell(self, member: Did, kind: LetterKind, content: bytes, about: bytes = b"") -> bytes:
+        """What a member answers to a letter. Raises what its reply names, relay.02, and what the way raises."""
+        to = active_member(self.ledger.reader(), member).keys.channel
+        posted = letters.write(member, to, kind, content, about)
+        return letters.outcome(posted, self._mesh.send_letter(member, posted.sealed))
+
+    def _hear(self, member: Did) -> None:
+        """Take what waits for the channel to a member: kept in the wallet first, acknowledged then."""
+        channel = states.keys_of(self.wallet.state, member).channel().signing
+        relay, after, more = self.wallet.state.relay or member, "", True
+        while more:
+            page = self._mesh.messages(relay, channel, after)
+            for message in page.messages:
+                with suppress(Tampered):
+                    self.wallet.hear(message.sealed, self.ledger.reader())
+            self._mesh.acknowledge(relay, channel, [message.id for message in page.messages])
+            after, more = page.cursor, page.more
 
     def revoke(self, share: bytes) -> None:
         """Take a share back."""
@@ -236,4 +273,4 @@ class Person:
     def dispute(self, receipt: bytes, words: str) -> Seconds:
         """Question an access; the member hears the words. By when it has to answer."""
         member, sealed = self.wallet.dispute(receipt, words, self.ledger, self.sponsor)
-        return self._mesh.tell_dispute(member, receipt, sealed)
+        return codec.decode_as(self._tell(member, "dispute", sealed, receipt), int)

@@ -14,68 +14,21 @@ from typing import NamedTuple, Protocol
 from caremesh.contracts.access.state import Receipt
 from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.gateway.opening import Opened
-from caremesh.ledger.light import Answer, LightBlock, LightClient
+from caremesh.ledger.light import LightClient
 from caremesh.ledger.state import Reader
 from caremesh.node.member import MemberHome
 from caremesh.sealing.channel import SharedStream
+from caremesh.sealing.invitation import Invitation
 from caremesh.source.importer import ImportReport
-from caremesh.types import Code, Count, Did, Digest, Height, ReceiptId, Seconds
-from caremesh.wallet import erase, index, reseal
-from caremesh.wallet.asking import LogKeepers
-from caremesh.wallet.ports import Custodians, Ledger, Sponsor
+from caremesh.types import Code, Count, Did, Digest, Height, Seconds
+from caremesh.wallet.ways import Ways
 
 
-class Around(reseal.SealKeepers, LogKeepers, Custodians, index.Keepers, erase.Keepers, Protocol):
-    """What a person with a wallet has around: members, and the ways of a wallet to them."""
+class Around(Ways, Protocol):
+    """What a person with a wallet has around: the ways of a wallet to members, and a front desk that invites."""
 
-    def clock(self) -> Seconds:
-        """Now, UTC."""
-        ...
-
-    @property
-    def chain(self) -> str:
-        """The name of the ledger."""
-        ...
-
-    @property
-    def custodians(self) -> Mapping[Did, object]:
-        """The members that are custodians."""
-        ...
-
-    def did(self, name: str) -> Did:
-        """A member by its short name. Raises BadInput node.04."""
-        ...
-
-    def subject_ledger(self) -> Ledger:
-        """The ledger for a wallet, through the member that relays for it."""
-        ...
-
-    def sponsor(self, name: str) -> Sponsor:
-        """A member as sponsor of a person's transactions."""
-        ...
-
-    def light_block(self) -> LightBlock:
-        """The newest signed header."""
-        ...
-
-    def query(self, key: bytes, height: Height) -> Answer:
-        """A key's value with its proof."""
-        ...
-
-    def take_messages(self, channel_key: bytes) -> list[bytes]:
-        """The sealed messages for a channel key; they are gone then."""
-        ...
-
-    def tell_profile(self, member: Did, sealed: bytes, patient: str = "") -> None:
-        """Hand a member a sealing profile: of a patient of its own who enrols, or anew."""
-        ...
-
-    def tell_share(self, member: Did, sealed: bytes) -> None:
-        """Hand a member what is shared with it."""
-        ...
-
-    def tell_dispute(self, member: Did, receipt: ReceiptId, sealed: bytes) -> Seconds:
-        """Hand a member a question about an access; by when it has to answer."""
+    def invite(self, member: str, patient: str, *, again: bool = False) -> Invitation:
+        """An invitation by a member's front desk. Raises what ``Invitations.invite`` raises."""
         ...
 
 
@@ -93,8 +46,9 @@ class World(Around, Protocol):
         """All of them."""
         ...
 
-    def name_of(self, did: Did) -> str:
-        """What people call a member, or who works there."""
+    @property
+    def custodians(self) -> Mapping[Did, object]:
+        """The members that are custodians."""
         ...
 
     def states(self) -> list[tuple[Height, Digest]]:

@@ -8,11 +8,13 @@ the first grant, carries the permit and opens the stream.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import SystemRandom
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.contracts.members import queries as members
 from caremesh.contracts.streams import queries as streams
 from caremesh.contracts.streams.messages import PERMIT_DOMAIN, Permit
 from caremesh.crypto.keys import SigningKey
@@ -28,6 +30,7 @@ from caremesh.wallet.members import active_member
 from caremesh.wallet.standing import caught_up
 from caremesh.wallet.state import Relationship, Stream, WalletState
 
+DEFAULT_CUSTODIANS = 3
 DEFAULT_THRESHOLD = 2
 DEFAULT_MAX_SEGMENTS = 4096
 
@@ -52,6 +55,17 @@ class Enrolled(Struct, frozen=True, kw_only=True):
     state: WalletState
     profile: SealingProfile
     sealed: bytes
+
+
+def custody_for(reader: Reader, source: Did) -> Custody:
+    """The custodians that the ledger has, the source apart: at most ``DEFAULT_CUSTODIANS`` of them, drawn at random."""
+    able = [
+        member.did
+        for member in members.members(reader)
+        if member.status == "active" and "custodian" in member.roles and member.did != source
+    ]
+    chosen = sorted(SystemRandom().sample(able, min(len(able), DEFAULT_CUSTODIANS)))
+    return Custody(custodians=chosen, threshold=min(DEFAULT_THRESHOLD, max(1, len(chosen))))
 
 
 def enrol(
@@ -81,6 +95,7 @@ def enrol(
         channel_key=channel_keys.signing.public,
         channel_hpke=channel_keys.hpke_public,
         entries=[_entry(known[category], keys.stream(category)) for category in categories],
+        relay=state.relay,
     )
     sealed = channel.tell(channel.SEALING_PROFILE, member, admitted[0].keys.channel, profile, channel_keys.signing)
     return Enrolled(state=states.with_relationship(state, entry), profile=profile, sealed=sealed)
@@ -103,6 +118,7 @@ def profile_of(state: WalletState, reader: Reader, member: Did) -> bytes:
         channel_key=channel_keys.signing.public,
         channel_hpke=channel_keys.hpke_public,
         entries=[_entry(stream, keys.stream(stream.category, stream.counter)) for stream in known],
+        relay=state.relay,
     )
     to = active_member(reader, member).keys.channel
     return channel.tell(channel.SEALING_PROFILE, member, to, profile, channel_keys.signing)

@@ -97,6 +97,8 @@ class WalletState(Struct, frozen=True, kw_only=True):
     heard: list[Heard] = []
     version: Count = 0
     """How often this state was saved: of two copies the higher is the newer."""
+    relay: Did | None = None
+    """The member that keeps messages for this wallet; none: each keeps its own."""
 
     def __repr__(self) -> str:
         return f"WalletState({self.chain})"

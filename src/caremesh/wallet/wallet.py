@@ -104,6 +104,11 @@ class Wallet:
             raise WrongLedger(OTHER_CHAIN)
         return cls(file, state, clock)
 
+    def choose_relay(self, relay: Did) -> None:
+        """Let a member keep messages for this wallet; profiles and shares name it from now on. Raises StorageFailed."""
+        if relay != self.state.relay:
+            self._save(replace(self.state, relay=relay))
+
     def enrol(
         self, reader: Reader, member: Did, categories: Sequence[Code], custody: Custody, writing: Writing
     ) -> Enrolled:
@@ -154,6 +159,7 @@ class Wallet:
             streams=[
                 SharedStream(category=item.category, stream=item.stream, consent=item.consent) for item in record.items
             ],
+            relay=self.state.relay,
         )
         return channel.tell(channel.SHARE, record.grantee, grantee.keys.channel, message, keys.signing)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -35,9 +36,21 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMesh]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def person(mesh: LocalMesh, tmp_path_factory: pytest.TempPathFactory) -> Person:
-    return Person.create(mesh, tmp_path_factory.mktemp("wallet") / "wallet", "correct horse battery staple")[0]
+class Newcomers:
+    """People, each with a wallet of their own."""
+
+    def __init__(self, mesh: LocalMesh, folder: Path) -> None:
+        self._mesh = mesh
+        self._folder = folder
+
+    def enrol(self, member: str, patient: str) -> None:
+        wallet = self._folder / f"{patient}.wallet"
+        Person.create(self._mesh, wallet, "correct horse battery staple")[0].enrol(member, patient)
+
+
+@pytest.fixture
+def person(mesh: LocalMesh, tmp_path: Path) -> Newcomers:
+    return Newcomers(mesh, tmp_path)
 
 
 @pytest.fixture
@@ -46,7 +59,7 @@ def source(mesh: LocalMesh) -> Source:
 
 
 @pytest.fixture
-def patient(person: Person) -> str:
+def patient(person: Newcomers) -> str:
     """A new patient of the hospital, enrolled."""
     name = f"p{next(_numbers)}"
     person.enrol("hospital", name)
@@ -191,7 +204,7 @@ def test_single_resources_know_their_patient(source: Source, patient: str) -> No
         source.import_bundle(b'{"resourceType":"Patient","id":"stranger"}')
 
 
-def test_references_within_the_bundle_and_by_condition(source: Source, person: Person, patient: str) -> None:
+def test_references_within_the_bundle_and_by_condition(source: Source, person: Newcomers, patient: str) -> None:
     npi = f"npi-{patient}"
     source.import_bundle(bundle(entry(practitioner(npi)), kind="batch"))
     someone, fever = (str(uuid5(NAMESPACE_URL, f"{patient} {what}")) for what in ("person", "fever"))
@@ -233,7 +246,7 @@ def test_a_conditional_create_creates_once(source: Source, patient: str) -> None
         source.import_bundle(bundle(entry(organisation(patient, "fifth"), request=odd)))
 
 
-def test_lines_stand_for_themselves(source: Source, mesh: LocalMesh, person: Person, patient: str) -> None:
+def test_lines_stand_for_themselves(source: Source, mesh: LocalMesh, person: Newcomers, patient: str) -> None:
     other = f"{patient}x"
     person.enrol("hospital", other)
     rows = [

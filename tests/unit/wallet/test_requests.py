@@ -49,7 +49,7 @@ def ask(case: Case, *categories: str, text: str = WHY, days: int = 9) -> list[by
     offers, sealed = inquire(
         CHAIN, practice.home.requester, practice.home.node_key, known, streams, wish, practice.ledger, case.clock()
     )
-    case.mesh.leave_message(known.channel_key, sealed)
+    case.mesh.leave_message(known.channel_key, sealed, known.relay, practice.home.did)
     return offers
 
 
@@ -155,8 +155,9 @@ def test_a_request_without_words_is_shown_with_what_the_ledger_says(case: Case) 
     case.share()
     ask(case, "conditions")
     channel = states.keys_of(case.wallet.state, case.did("practice")).channel()
-    case.mesh.take_messages(channel.signing.public)
-    case.mesh.leave_message(channel.signing.public, b"noise")
+    waiting = case.mesh.messages(case.mesh.relay, channel.signing).messages
+    case.mesh.acknowledge(case.mesh.relay, channel.signing, [message.id for message in waiting])
+    case.mesh.leave_message(channel.signing.public, b"noise", None, case.did("practice"))
     assert [request.text for request in case.person.requests()] == [""]
 
 
@@ -168,8 +169,8 @@ def test_the_words_of_a_request_to_somebody_else_are_not_kept(case: Case, tmp_pa
     ask(other, "conditions")
     practice = case.mesh.member("practice").home
     theirs = states.keys_of(other.wallet.state, practice.did).channel()
-    [sealed] = case.mesh.take_messages(theirs.signing.public)
-    signed = inquiry.unseal(theirs.hpke_private, theirs.signing.public, sealed)
+    [waiting] = case.mesh.messages(case.mesh.relay, theirs.signing).messages
+    signed = inquiry.unseal(theirs.hpke_private, theirs.signing.public, waiting.sealed)
     said = codec.decode_as(signed.payload, Inquiry)
     mine = states.keys_of(case.wallet.state, practice.did).channel()
     forwarded = inquiry.tell(replace(said, channel_key=mine.signing.public), mine.hpke_public, practice.node_key)

@@ -45,6 +45,7 @@ __all__ = [
     "receipt_id",
     "receipt_key",
     "record",
+    "record_keys",
     "requester_count_key",
     "stream_count_key",
     "visits",
@@ -124,6 +125,12 @@ def receipt_id(tx_id: bytes, index: Count) -> ReceiptId:
 def receipt_key(receipt_id: ReceiptId) -> bytes:
     """The state key of a receipt, for proofs."""
     return RECEIPTS.key(receipt_id)
+
+
+def record_keys(identity: bytes) -> list[bytes]:
+    """The state keys where a record with this id may be, and of a dispute of it, for proofs."""
+    tables = (RECEIPTS, REFUSALS, EMERGENCIES, DISPUTES)
+    return [table.key(identity) for table in tables]
 
 
 def count_key(consent: ConsentId) -> bytes:

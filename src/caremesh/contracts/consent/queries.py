@@ -41,9 +41,12 @@ __all__ = [
     "of_stream",
     "offer",
     "offer_id",
+    "offer_key",
+    "offers_count_key",
     "offers_to",
     "open_offer",
     "standing",
+    "standing_key",
 ]
 
 
@@ -165,6 +168,21 @@ def fragment_commitment(consent: ConsentId, custodian: Did, epoch: Count, fragme
 def consent_key(consent_id: ConsentId) -> bytes:
     """The state key of a consent, for proofs."""
     return CONSENTS.key(consent_id)
+
+
+def offers_count_key(stream: StreamId) -> bytes:
+    """The state key of how many offers were ever made to a stream, for proofs that a list is complete."""
+    return OFFERS_OF_STREAM.count_key(stream)
+
+
+def offer_key(offer_id: OfferId) -> bytes:
+    """The state key of an offer, for proofs."""
+    return OFFERS.key(offer_id)
+
+
+def standing_key(stream: StreamId) -> bytes:
+    """The state key of the consents of a stream that are not over, for proofs."""
+    return STANDING.key(stream)
 
 
 def count_key(stream: StreamId) -> bytes:

@@ -18,6 +18,7 @@ __all__ = [
     "Appointment",
     "Member",
     "appointment",
+    "count_key",
     "is_active",
     "may_act",
     "member",
@@ -64,3 +65,8 @@ def receiving_key(reader: Reader, did: Did) -> ReencryptionKey | None:
 def member_key(did: Did) -> bytes:
     """The state key of a member, for proofs."""
     return MEMBERS.key(did.encode())
+
+
+def count_key() -> bytes:
+    """The state key of how many members were ever admitted, for proofs that a list is complete."""
+    return ALL.count_key(b"")

@@ -1,0 +1,219 @@
+"""The ledger for a wallet that has no copy of it: asked of nodes that are believed nothing, proven key by key.
+
+A reader stands at one height for one act. Its header is verified from the network's founding (``ledger/light.py``), is
+not older than ``max_age_s``, and is what a second node has at that height, where there is one that answers: a header
+that was forked needs keys of the network's validators and two nodes that agree. Every value, every absence and every
+list (by its bounds and elements) is proven under it. A node that lies or is behind is left for the next one, and named.
+
+What is asked of whom: streams are not named together to a node that does not know that they belong together. Each is
+asked for in requests of its own, at any node; only the source of several streams, who was given all of them in a
+sealing profile, may be asked for all of them at once (``together``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple, Protocol
+
+from caremesh.errors import CareMeshError, ErrorCode, Refused, Tampered, Unavailable
+from caremesh.ledger.blocks import Header
+from caremesh.ledger.light import FORKED, OTHER_HEIGHT, Answer, LightBlock, LightClient, check_answer
+from caremesh.ledger.state import read_value
+from caremesh.types import Did, Height, Seconds
+
+MAX_AGE_S: Final[Seconds] = 60
+MAX_KEYS: Final = 512
+"""In one request."""
+_AT_ONCE: Final = 8
+_ELEMENTS: Final = 256
+_FIRST, _COUNT = b"/first", b"/count"
+
+STALE = ErrorCode(
+    "wallet.60", "The newest block of this node is too old to act on.", "Ask another node, or wait until it follows."
+)
+OTHER_KEYS = ErrorCode("wallet.61", "A node answered for other keys than it was asked for.", "Ask another node.")
+NOBODY = ErrorCode("wallet.62", "No node answered.", "Look at the connection; give another node's address.")
+
+
+class Proofs(Protocol):
+    """One node, as far as it proves what it says. Both raise CareMeshError."""
+
+    did: Did
+
+    def light_block(self, height: Height | None = None) -> LightBlock:
+        """A signed header: the newest, or of a height."""
+
+    def answers(self, keys: Sequence[bytes], height: Height) -> list[Answer]:
+        """Each key with its proof, in order; at most ``MAX_KEYS``."""
+
+
+class Fault(NamedTuple):
+    """A node that did not answer, or lied: which, and the code of what was wrong."""
+
+    node: Did
+    code: str
+
+
+class ProvenLedger:
+    """Makes readers. Any thread may call."""
+
+    def __init__(
+        self,
+        light: LightClient,
+        nodes: Callable[[], Sequence[Proofs]],
+        clock: Callable[[], Seconds],
+        max_age_s: Seconds = MAX_AGE_S,
+    ) -> None:
+        """``nodes``: the first is asked first, the second is its witness."""
+        self._light: Final = light
+        self._nodes: Final = nodes
+        self._clock: Final = clock
+        self._max_age_s: Final = max_age_s
+        self._lock: Final = threading.Lock()
+        self.block: LightBlock | None = None
+        """The newest header that was believed."""
+        self.faults: list[Fault] = []
+
+    def reader(self, least: Height = 0) -> ProvenReader:
+        """The newest state of the first node that can prove it, at ``least`` or higher.
+
+        Raises Tampered light.07 where two nodes have two headers of one height; else what was wrong with the last
+        node that was asked: Tampered, Refused light.NN, wallet.60; Unavailable wallet.62.
+        """
+        met: CareMeshError = Unavailable(NOBODY)
+        nodes = self._nodes()
+        with self._lock:
+            for node in nodes:
+                try:
+                    header = self._header(node, least)
+                except CareMeshError as error:
+                    self.faults.append(Fault(node.did, error.code))
+                    if error.code == FORKED.code:
+                        raise
+                    met = error
+                    continue
+                self._ask_witness(header, [other for other in nodes if other is not node])
+                return ProvenReader(header, [node, *(other for other in nodes if other is not node)], self.faults)
+        raise met
+
+    def _header(self, node: Proofs, least: Height) -> Header:
+        block, now = node.light_block(), self._clock()
+        header = block.signed.content()
+        if header.height < max(least, self._light.height) or now - header.time > self._max_age_s:
+            raise Refused(STALE, f"height {header.height}")
+        header = self._light.advance(block, node.light_block, now)
+        self.block = block
+        return header
+
+    def _ask_witness(self, header: Header, others: Sequence[Proofs]) -> None:
+        """Whether the next node that answers has the same header. Raises Tampered light.07."""
+        for node in others:
+            try:
+                self._light.check(node.light_block(header.height), self._clock())
+            except CareMeshError as error:
+                if error.code == FORKED.code:
+                    self.faults.append(Fault(node.did, error.code))
+                    raise
+                continue
+            return
+
+
+class ProvenReader:
+    """State at one height. See ``ledger.state.Reader``. Any thread may call."""
+
+    def __init__(self, header: Header, nodes: Sequence[Proofs], faults: list[Fault]) -> None:
+        self._header: Final = header
+        self._nodes: Final = nodes
+        self._faults: Final = faults
+        self._known: Final[dict[bytes, bytes | None]] = {}
+        self.height: Final[Height] = header.height
+        self.requests = 0
+        """How many were made for values so far."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The proven value, or None where its absence is proven. Raises as ``fetch``."""
+        if key not in self._known:
+            self.fetch(self._beside(key))
+        return self._known[key]
+
+    def knows(self, key: bytes) -> bool:
+        """Whether this key was proven already."""
+        return key in self._known
+
+    def fetch(self, keys: Sequence[bytes], nodes: Sequence[Proofs] | None = None) -> None:
+        """Prove these keys, in one request, of the first node that can.
+
+        Raises what was wrong with the last node: Tampered proof.01, light.08, wallet.61; Unavailable; Refused.
+        """
+        wanted = [key for key in dict.fromkeys(keys) if key not in self._known]
+        for start in range(0, len(wanted), MAX_KEYS):
+            self._fetch(wanted[start : start + MAX_KEYS], self._nodes if nodes is None else nodes)
+
+    def each(self, groups: Iterable[Sequence[bytes]]) -> None:
+        """Prove groups of keys, a request for each group, several at a time. Raises as ``fetch``."""
+        wanted = [group for group in groups if any(key not in self._known for key in group)]
+        if not wanted:
+            return
+        with ThreadPoolExecutor(min(_AT_ONCE, len(wanted))) as pool:
+            list(pool.map(self.fetch, wanted))
+
+    def together(self, source: Did, groups: Iterable[Sequence[bytes]]) -> None:
+        """Prove groups of keys in one request of ``source``, who knows that they belong together; where it does not
+        answer, or lies, a request for each group, of the others. Raises as ``fetch``.
+        """
+        asked = list(groups)
+        known = [node for node in self._nodes if node.did == source]
+        if known:
+            try:
+                self.fetch([key for group in asked for key in group], known)
+            except CareMeshError:
+                pass  # named among the faults; the others are asked
+            else:
+                return
+        self.each(asked)
+
+    def _fetch(self, keys: Sequence[bytes], nodes: Sequence[Proofs]) -> None:
+        met: CareMeshError = Unavailable(NOBODY)
+        for node in nodes:
+            try:
+                self.requests += 1
+                self._known.update(self._proven(node, keys))
+            except CareMeshError as error:
+                self._faults.append(Fault(node.did, error.code))
+                met = error
+            else:
+                return
+        raise met
+
+    def _proven(self, node: Proofs, keys: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        answers = node.answers(keys, self.height)
+        if [answer.key for answer in answers] != list(keys):
+            raise Tampered(OTHER_KEYS, node.did)
+        if any(answer.height != self.height for answer in answers):
+            raise Tampered(OTHER_HEIGHT, f"height {self.height}")
+        return {answer.key: check_answer(self._header, answer) for answer in answers}
+
+    def _beside(self, key: bytes) -> list[bytes]:
+        """A key, and those that are read with it: both bounds of a list, all elements of one whose bounds are known."""
+        if key.endswith((_FIRST, _COUNT)):
+            base = key[: -len(_COUNT)]
+            return [base + _FIRST, base + _COUNT]
+        return elements(self, key[:-9]) or [key] if key[-9:-8] == b"/" else [key]
+
+
+def bounds(base: bytes) -> list[bytes]:
+    """The keys of the bounds of a counted list, from its count's key."""
+    return [base.removesuffix(_COUNT) + _FIRST, base.removesuffix(_COUNT) + _COUNT]
+
+
+def elements(reader: ProvenReader, base: bytes) -> list[bytes]:
+    """The keys of the elements of a list whose bounds are proven, the newest; none where they are not."""
+    first_key, count_key = base + _FIRST, base + _COUNT
+    if not (reader.knows(first_key) and reader.knows(count_key)):
+        return []
+    stored_first, stored_count = reader.get(first_key), reader.get(count_key)
+    first = 0 if stored_first is None else read_value(stored_first, int)
+    count = 0 if stored_count is None else read_value(stored_count, int)
+    return [base + b"/" + index.to_bytes(8, "big") for index in range(max(first, count - _ELEMENTS), count)]

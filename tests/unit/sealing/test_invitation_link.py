@@ -1,0 +1,98 @@
+"""Invitations: a link says where, whom and which network; it is read back or refused, and claims are signed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from caremesh import codec
+from caremesh.crypto.keys import SigningKey
+from caremesh.errors import BadInput, CareMeshError
+from caremesh.sealing.custody import sign_payload
+from caremesh.sealing.invitation import (
+    ENROLMENT,
+    MAX_LINK,
+    Enrolment,
+    Invitation,
+    check_words,
+    claim,
+    code_digest,
+    link,
+    new_code,
+    read_claim,
+    read_link,
+)
+
+MEMBER = f"did:caremesh:test:{'a' * 32}"
+KEY = SigningKey.from_seed(bytes(32))
+INVITED = Invitation(
+    node="https://clinic.example:8443", member=MEMBER, network=bytes(range(32)), id=b"12345678", code="a" * 16
+)
+
+
+def refused(text: str) -> bool:
+    with pytest.raises(BadInput, match=r"relay\.03"):
+        read_link(text)
+    return True
+
+
+def test_a_link_is_read_back() -> None:
+    text = link(INVITED)
+    assert text.startswith("caremesh:invite?n=https://clinic.example:8443&m=did:caremesh:test:")
+    assert read_link(f" {text}\n") == INVITED
+    assert len(text) < 300, "a QR code that a phone reads"
+
+
+def test_a_link_that_is_not_whole_is_refused() -> None:
+    text = link(INVITED)
+    assert all(refused(text[:end]) for end in range(len(text)))
+    assert refused(text + "&x=1")
+    assert refused(text + "&c=" + "a" * 16)
+    assert refused(text.replace("https:", "http:"))
+    assert refused(text.replace("a" * 16, "A" * 16))
+    assert refused(text + " " * 3 + "x" * MAX_LINK)
+    assert refused(text.replace("m=did", "m=DID"))
+
+
+@given(st.text())
+def test_reading_a_link_never_crashes(text: str) -> None:
+    refused(text)
+    refused("caremesh:invite?" + text)
+
+
+@pytest.mark.promise("P1")
+def test_a_link_and_its_text_hold_no_more_than_that() -> None:
+    assert repr(INVITED) == "Invitation(3132333435363738)", "the code is not shown"
+    codes = {new_code() for _ in range(50)}
+    assert len(codes) == 50
+    assert all(read_link(link(replace(INVITED, code=code))).code == code for code in codes)
+
+
+def test_a_claim_is_of_one_ledger_member_and_key() -> None:
+    data = claim(INVITED, "test", b"profile", KEY)
+    said = read_claim("test", MEMBER, data)
+    assert (said.code, said.invitation, said.profile) == (INVITED.code, INVITED.id, b"profile")
+    assert repr(said) == "Enrolment(3132333435363738)"
+
+    def code(chain: str, member: str, given: bytes) -> str:
+        with pytest.raises(CareMeshError) as caught:
+            read_claim(chain, member, given)
+        return caught.value.code
+
+    assert code("other", MEMBER, data) == "relay.04"
+    assert code("test", MEMBER[:-1] + "b", data) == "relay.04"
+    other = SigningKey.from_seed(bytes([1]) * 32)
+    stolen = codec.encode(sign_payload(ENROLMENT, replace(said, channel_key=KEY.public), other))
+    assert code("test", MEMBER, stolen) == "relay.04", "a channel key that somebody else has"
+    assert code("test", MEMBER, codec.encode(sign_payload("another", said, KEY))) == "custody.01"
+    assert code("test", MEMBER, b"") == "custody.01"
+    assert isinstance(said, Enrolment)
+
+
+def test_a_code_is_kept_as_a_hash_of_its_own_and_people_compare_six_digits() -> None:
+    assert code_digest(b"1" * 8, "a") != code_digest(b"2" * 8, "a")
+    shown = check_words(KEY.public)
+    assert (len(shown), shown[3], shown.replace(" ", "").isdigit()) == (7, " ", True)
+    assert shown != check_words(SigningKey.from_seed(bytes([1]) * 32).public)
