@@ -29,11 +29,21 @@ from caremesh.ledger.state import Reader
 from caremesh.sealing import custody
 from caremesh.sealing.custody import FragmentDeposit, ReleaseRequest, ResealDeposit, SealDeposit, StreamRequest
 from caremesh.sealing.segment import RecordToSeal, SealedSegment, seal_segment
-from caremesh.types import ConsentId, Did, Seconds
+from caremesh.types import ConsentId, Did, Height, Seconds
 from tests.support.world import CHAIN, Actor, World
 
 HPKE_PRIVATE, HPKE_PUBLIC = hpke_from_seed(bytes(32))
 T = TypeVar("T", bound=Struct)
+
+
+class Frozen:
+    """A state as it once was."""
+
+    def __init__(self, values: Mapping[bytes, bytes]) -> None:
+        self._values = values
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._values.get(key)
 
 
 class Copy:
@@ -44,17 +54,28 @@ class Copy:
         self.time: Seconds | None = None
         self.seen = 0.0
         self.asked_from: list[str] = []
+        self._old: tuple[Reader, Height] | None = None
+
+    def cut_off(self) -> None:
+        """From now on it hears of no block."""
+        state = {key: value for key, _, value in self._keepers.view.changes() if value is not None}
+        self._old, self.time = (Frozen(state), self._keepers.height - 1), self._keepers.now
+
+    def catch_up(self) -> None:
+        """It has heard of everything."""
+        self._old = self.time = None
 
     def header(self) -> Header:
         time = self._keepers.now if self.time is None else self.time
+        height = self._keepers.height - 1 if self._old is None else self._old[1]
         none = bytes(32)
-        return Header(CHAIN, self._keepers.height - 1, time, none, none, none, none, none)
+        return Header(CHAIN, height, time, none, none, none, none, none)
 
     def seen_s(self) -> float:
         return self.seen
 
     def reader(self) -> Reader:
-        return self._keepers.view
+        return self._keepers.view if self._old is None else self._old[0]
 
     def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
         """Every event after a cursor; those before ``forgotten`` have gone."""

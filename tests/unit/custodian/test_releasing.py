@@ -176,6 +176,31 @@ def test_the_consent_that_counts_is_that_of_now(keepers: Keepers) -> None:
         assert refusal(lambda k=keeper, r=request: k.release(r)) == ("custodian.05", "")  # type: ignore[misc]
 
 
+@pytest.mark.promise("P3")
+def test_a_custodian_that_is_cut_off_releases_no_longer_than_the_limit(keepers: Keepers) -> None:
+    """It cannot know of a revocation; within the limit it may still release, after it never, and then it knows."""
+    keepers.add()
+    consent = keepers.share()
+    receipt, keeper, start = keepers.receipt(consent), keepers.keeper, keepers.now
+    keeper.copy.cut_off()
+    keepers.now += 1
+    keepers.must(Revoke(consent=consent.id), keepers.stream_key, keepers.practice)
+    for other in keepers.keepers[1:]:
+        request = keepers.ask_release(receipt, custodian=other.did)
+        assert refusal(lambda k=other, r=request: k.release(r)) == ("custodian.05", "")  # type: ignore[misc]
+    for now, code in ((start + 30, ""), (start + 31, "custodian.01")):
+        keepers.now = now
+        keeper.copy.seen = float(now - start)
+        request = keepers.ask_release(receipt)
+        if code:
+            assert nothing_left(keepers, lambda r=request: keeper.release(r)) == (code, "")  # type: ignore[misc]
+        else:
+            assert len(keeper.release(request)) == 1
+    keeper.copy.catch_up()
+    keeper.copy.seen = 0.0
+    assert nothing_left(keepers, lambda: keeper.release(keepers.ask_release(receipt))) == ("custodian.05", "")
+
+
 @pytest.mark.promise("P2")
 def test_a_request_is_answered_once_and_near_its_time(keepers: Keepers) -> None:
     """The window is a minute to either side; nonces are remembered for two."""
