@@ -101,10 +101,9 @@ class Anchor:
 
     def __init__(self, heads: Mapping[StreamId, LogHead]) -> None:
         self._heads: Final = sorted(heads.items())
-        frontier, made = history.append(
-            history.Frontier(0, [], b""), [_leaf_hash(stream, head) for stream, head in self._heads]
-        )
-        self._tree: Final = frontier.root if self._heads else history.tree_root([])
+        leaves = [_leaf_hash(stream, head) for stream, head in self._heads]
+        frontier, made = history.append(history.NO_LEAVES, leaves)
+        self._tree: Final = frontier.root
         self._nodes: Final = {(level, index): node for level, index, node in made}
 
     @property

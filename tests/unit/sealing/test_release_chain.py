@@ -4,8 +4,18 @@ import msgspec
 import pytest
 
 from caremesh import codec
+from caremesh.crypto.hashes import sha256, tagged_hash
 from caremesh.errors import Tampered
-from caremesh.sealing.release_log import START, Anchor, LogEntry, LogHead, check_anchored, check_chain, link_of
+from caremesh.sealing.release_log import (
+    START,
+    Anchor,
+    LogEntry,
+    LogHead,
+    check_anchored,
+    check_chain,
+    check_head,
+    link_of,
+)
 
 STREAM = bytes(range(32))
 
@@ -77,3 +87,75 @@ def test_a_log_begins_with_what_was_anchored_of_it() -> None:
     with pytest.raises(Tampered, match=r"custody\.07") as caught:
         check_anchored(STREAM, entries, bytes(32), Anchor({STREAM: head}).prove(STREAM))
     assert caught.value.place == "root"
+
+
+def test_roots_and_leaves_follow_from_the_design() -> None:
+    """RFC 6962: H(0 ‖ leaf), H(1 ‖ left ‖ right); of nothing H()."""
+    heads = {bytes([number]) * 32: LogHead(number, bytes([9]) * 32) for number in (1, 2)}
+    leaves = [sha256(b"\0" + codec.encode([stream, head])) for stream, head in sorted(heads.items())]
+    for tree, anchor in (
+        (sha256(b""), Anchor({})),
+        (leaves[0], Anchor({bytes([1]) * 32: heads[bytes([1]) * 32]})),
+        (sha256(b"\1" + leaves[0] + leaves[1]), Anchor(heads)),
+    ):
+        size = len(anchor.heads())
+        assert anchor.root == tagged_hash("caremesh/v1/release-log/root", size.to_bytes(8), tree)
+    assert Anchor(heads).count == 3
+
+
+STREAMS = [bytes([number]) * 32 for number in (2, 4, 6, 8)]
+ANCHOR = Anchor({stream: LogHead(1, stream) for stream in STREAMS})
+LEAVES = [ANCHOR.prove(stream).leaves[0] for stream in STREAMS]
+ABSENT = [bytes([number]) * 32 for number in (1, 3, 5, 7, 9)]
+
+
+def test_neighbours_show_what_is_not_there() -> None:
+    assert [len(ANCHOR.prove(stream).leaves) for stream in ABSENT] == [1, 2, 2, 2, 1]
+    for stream in ABSENT:
+        assert check_head(ANCHOR.root, stream, ANCHOR.prove(stream)) == LogHead(0, START)
+    for stream in STREAMS:
+        assert check_head(ANCHOR.root, stream, ANCHOR.prove(stream)) == LogHead(1, stream)
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize(
+    ("stream", "shown"),
+    [
+        (STREAMS[1], [1, 2]),
+        (STREAMS[1], [0, 1]),
+        (STREAMS[1], [0, 2]),
+        (STREAMS[0], [3]),
+        (STREAMS[3], [0]),
+        (STREAMS[1], []),
+        (ABSENT[1], [1, 0]),
+        (ABSENT[1], [1]),
+        (ABSENT[1], [0]),
+        (ABSENT[0], [3]),
+        (ABSENT[4], [2]),
+        (ABSENT[4], [0]),
+        (ABSENT[0], [0, 1]),
+        (ABSENT[1], [0, 1, 2]),
+        (ABSENT[1], []),
+    ],
+)
+def test_nothing_else_shows_it(stream: bytes, shown: list[int]) -> None:
+    proof = msgspec.structs.replace(ANCHOR.prove(STREAMS[0]), leaves=[LEAVES[at] for at in shown])
+    with pytest.raises(Tampered, match=r"custody\.07") as caught:
+        check_head(ANCHOR.root, stream, proof)
+    assert caught.value.place == "neighbours"
+
+
+@pytest.mark.promise("P6")
+def test_a_leaf_is_under_the_root_at_its_place() -> None:
+    proof = ANCHOR.prove(STREAMS[1])
+    [leaf] = proof.leaves
+    replace = msgspec.structs.replace
+    for other in (
+        replace(leaf, head=LogHead(2, STREAMS[1])),
+        replace(leaf, stream=ABSENT[1]),
+        replace(leaf, index=0),
+        replace(leaf, path=leaf.path[:1]),
+    ):
+        with pytest.raises(Tampered, match=r"custody\.07") as caught:
+            check_head(ANCHOR.root, STREAMS[1], replace(proof, leaves=[other]))
+        assert caught.value.place == "path"

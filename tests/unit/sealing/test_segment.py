@@ -280,8 +280,10 @@ def test_swapped_parts_are_noticed(changes: dict[str, object], code: str) -> Non
     public = codec.encode(
         codec.decode(sealed.descriptor) | {key: changes[key] for key in changes.keys() - {"segment_key"}}
     )
-    with pytest.raises(Tampered, match=code):
+    with pytest.raises(Tampered, match=code) as caught:
         open_segment(segment_key, public, sealed.blocks.__getitem__)  # type: ignore[arg-type]
+    if caught.value.code == "sealing.10":
+        assert caught.value.place == codec.cid_of_cbor(public).encode()
 
 
 @pytest.mark.promise("P6")
@@ -347,8 +349,12 @@ def test_a_chunk_beyond_the_end_of_a_block() -> None:
 @pytest.mark.promise("P6")
 @pytest.mark.parametrize("lie", [swapped, gap, left_over, twice, other_block, one_more, nowhere])
 def test_a_manifest_that_does_not_describe_its_blocks(lie: Callable[..., list[list[Chunk]]]) -> None:
-    with pytest.raises(Tampered, match=r"sealing\.08"):
-        reopen(forge(FRAMES, lie))
+    made = forge(FRAMES, lie)
+    with pytest.raises(Tampered, match=r"sealing\.08") as caught:
+        reopen(made)
+    names = read_descriptor(made.descriptor)
+    assert caught.value.place.startswith((names.manifest.encode(), names.blocks[0].encode()))
+    assert (caught.value.place == names.manifest.encode()) == (lie is left_over)
 
 
 @pytest.mark.promise("P6")
@@ -505,17 +511,55 @@ def test_what_cannot_be_sealed() -> None:
 def test_too_much_for_one_segment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "MAX_RECORD_BYTES", 10)
     monkeypatch.setattr(sealing, "MAX_SEGMENT_BYTES", 25)
+    monkeypatch.setattr(sealing, "MAX_RECORDS", 4)
     assert seal(bytes(10), bytes(10), bytes(5))
-    for data in ([bytes(11)], [bytes(10), bytes(10), bytes(6)]):
-        with pytest.raises(BadInput, match=r"sealing\.02"):
+    assert seal(b"", b"", b"", b"")
+    for data, place in (
+        ([b"", bytes(11)], "record 1"),
+        ([bytes(10), bytes(10), bytes(6)], ""),
+        ([b""] * 5, ""),
+    ):
+        with pytest.raises(BadInput, match=r"sealing\.02") as caught:
             seal(*data)
+        assert caught.value.place == place
 
 
-@pytest.mark.parametrize("limit", ["_MAX_MANIFEST_BYTES", "MAX_BLOCKS"])
-def test_a_segment_whose_tables_do_not_fit(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    monkeypatch.setattr(sealing, limit, 2)
-    with pytest.raises(BadInput, match=r"sealing\.02"):
-        seal(os.urandom(MEBIBYTE), os.urandom(MEBIBYTE))
+def test_a_segment_whose_tables_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each limit is the most that there may be."""
+    data, tables_made = [b"1", b"2"], []
+
+    def spy(entries: list[Entry]) -> bytes:
+        tables_made.append(tables.write_manifest(entries))
+        return tables_made[-1]
+
+    monkeypatch.setattr(sealing, "write_manifest", spy)
+    made = seal(*data)
+    manifest = made.blocks[read_descriptor(made.descriptor).manifest]
+    for limit, least in (
+        ("MAX_BLOCKS", 1),
+        ("_MAX_MANIFEST_BYTES", len(tables_made[0])),
+        ("MAX_BLOCK_BYTES", len(manifest)),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(sealing, limit, least)
+            assert seal(*data)
+            patched.setattr(sealing, limit, least - 1)
+            with pytest.raises(BadInput, match=r"sealing\.02"):
+                seal(*data)
+
+
+def test_a_block_may_be_filled_to_its_last_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = [os.urandom(700), os.urandom(700)]
+    made = seal(*data)
+    [cid] = read_descriptor(made.descriptor).blocks
+    length = len(made.blocks[cid])
+    for limit, blocks in ((length, 1), (length - 1, 2)):
+        monkeypatch.setattr(sealing, "MAX_BLOCK_BYTES", limit)
+        assert len(read_descriptor(seal(*data).descriptor).blocks) == blocks
+
+
+def test_texts_are_as_long_as_they_may_be() -> None:
+    assert seal_segment(STREAM, SOURCE, READING.public, [record(b"", "x" * 255)])
 
 
 def test_a_manifest_that_does_not_fit_a_block() -> None:
