@@ -28,6 +28,7 @@ from caremesh.testing.clock import SettableClock
 from caremesh.types import Code
 from caremesh.wallet import share as sharing
 from caremesh.wallet import state as states
+from caremesh.wallet.wallet import Shared
 from tests.support.case import BASIS, CATEGORIES, Case
 
 
@@ -49,6 +50,15 @@ def channel(case: Case) -> bytes:
 
 def own(case: Case, gateway: Gateway) -> list[Share]:
     return [share for share in gateway.shares() if share.channel_key == channel(case)]
+
+
+def told(case: Case, categories: list[Code], subject: str) -> Shared:
+    """A share in which the patient says who they are."""
+    terms = case.person.terms("practice", categories, days=3)
+    height = case.mesh.engine.status().height
+    shared = case.wallet.share(terms, case.ledger, height, case.sponsor, case.mesh, subject)
+    case.mesh.member("practice").gateway(case.mesh).receive_share(shared.message)
+    return shared
 
 
 def refused(gateway: Gateway, category: Code, share: bytes | None = None) -> tuple[str, str]:
@@ -113,7 +123,12 @@ def test_patients_are_those_who_share_now(case: Case, gateway: Gateway) -> None:
         channel(case),
         {first.record.id, second.record.id},
     )
-    assert patient.subject == patient.shares[-1].subject
+    named = [told(case, [category], subject) for category, subject in (("laboratory", "B"), ("conditions", "C"))]
+    [patient] = [each for each in gateway.patients() if each.key not in before]
+    assert [share.subject for share in patient.shares] == ["", "", "B", "C"]
+    assert patient.subject == "C", "as they called themselves last"
+    for shared in named:
+        case.person.revoke(shared.record.id)
     case.person.revoke(first.record.id)
     assert [each.key for each in gateway.patients() if each.key not in before] == [channel(case)]
     case.person.revoke(second.record.id)
