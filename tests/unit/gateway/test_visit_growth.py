@@ -34,6 +34,7 @@ class Ways(dict[Did, ReleaseCustodian]):
     def __init__(self, case: Case) -> None:
         self.asked: list[Sequence[CID]] = []
         self.silent = False
+        self.before: Callable[[], object] = lambda: None
         self.then: Callable[[], object] = lambda: None
         super().__init__({did: self.way(custodian) for did, custodian in case.mesh.custodians.items()})
 
@@ -43,6 +44,7 @@ class Ways(dict[Did, ReleaseCustodian]):
         class Way:
             def release(self, data: bytes) -> list[bytes]:
                 ways.asked.append(codec.decode_as(custody.read_signed(data).payload, ReleaseRequest).descriptors)
+                ways.before()
                 if ways.silent:
                     raise Unavailable(SILENT)
                 answer = custodian.release(data)
@@ -197,6 +199,17 @@ def test_what_is_revoked_while_what_is_new_is_opened_is_gone_whole(case: Case) -
     assert [ended.error.code for ended in seen.visit.ended] == ["gateway.10"]
     assert not any(any(record._bytes) for record in kept)
     assert seen.behind() == []
+    seen.visit.close()
+
+
+@pytest.mark.promise("P3")
+def test_what_is_revoked_before_anybody_releases_is_told_once(case: Case) -> None:
+    shared = case.share()
+    seen = Open(case, open_now=False)
+    seen.ways.before = lambda: case.person.revoke(shared.record.id)
+    assert seen.visit.open() == []
+    assert [(ended.category, ended.error.code) for ended in seen.visit.ended] == [("conditions", "gateway.10")]
+    assert seen.read() == []
     seen.visit.close()
 
 
