@@ -87,16 +87,20 @@ class Gateway:
         ``share``: which share is meant, when several patients share the category. Raises Refused gateway.01,
         gateway.08.
         """
-        known = [each for each in self.shares() if share in (None, each.id)]
-        having = [each for each in known if any(item.category == category for item in each.streams)]
+        having = [
+            (each, item)
+            for each in self.shares()
+            if share in (None, each.id)
+            for item in each.streams
+            if item.category == category
+        ]
         if not having:
             raise Refused(errors.NO_SHARE)
-        living = [each for each in having if any(item.category == category for item, _ in self._active([each]))]
-        meant = living or having
-        if len({each.channel_key for each in meant}) > 1:
-            raise Refused(errors.SEVERAL_PATIENTS, ", ".join(each.id.hex() for each in meant))
-        active = [item for item, _ in self._active(meant) if item.category == category]
-        return (active or [item for each in meant for item in each.streams if item.category == category])[-1]
+        active = {item.consent for item, _ in self._active([each for each, _ in having])}
+        meant = [(each, item) for each, item in having if item.consent in active] or having
+        if len({each.channel_key for each, _ in meant}) > 1:
+            raise Refused(errors.SEVERAL_PATIENTS, ", ".join(dict.fromkeys(each.id.hex() for each, _ in meant)))
+        return meant[-1][1]
 
     def ask(self, asked: Asked, requester: Requester | None) -> Receipt:
         """A receipt from the ledger. Raises Refused access.NN, gateway.05, gateway.07."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caremesh.contracts.access import queries as access
+from caremesh.contracts.access.errors import NO_DISPUTE
 from caremesh.contracts.access.messages import BreakGlass
 from caremesh.contracts.access.state import Receipt
 from caremesh.errors import CareMeshError, Refused, Tampered
@@ -114,7 +115,7 @@ def test_an_answer_that_the_ledger_refuses_is_said(looked: Looked) -> None:
     looked.gateway.answer_dispute(looked.receipt.id, REPLY)
     with pytest.raises(Refused, match=r"access\.26: .*\(msgs\[0\]\)") as caught:
         looked.gateway.answer_dispute(looked.receipt.id, REPLY)
-    assert caught.value.place == "msgs[0]"
+    assert (caught.value.error.sentence, caught.value.place) == (NO_DISPUTE.sentence, "msgs[0]")
 
 
 def test_an_emergency_access_has_no_share_to_answer_over(case: Case, mesh: LocalMesh) -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.contracts.access.messages import Visit
+from caremesh.contracts.consent.messages import Revoke
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.policy.kinds import may_be_read
 from caremesh.contracts.policy.request import Decision
@@ -28,6 +29,8 @@ from caremesh.testing.clock import SettableClock
 from caremesh.types import Code
 from caremesh.wallet import share as sharing
 from caremesh.wallet import state as states
+from caremesh.wallet import transact
+from caremesh.wallet.wallet import Shared
 from tests.support.case import BASIS, CATEGORIES, Case
 
 
@@ -49,6 +52,15 @@ def channel(case: Case) -> bytes:
 
 def own(case: Case, gateway: Gateway) -> list[Share]:
     return [share for share in gateway.shares() if share.channel_key == channel(case)]
+
+
+def told(case: Case, categories: list[Code], subject: str) -> Shared:
+    """A share in which the patient says who they are."""
+    terms = case.person.terms("practice", categories, days=3)
+    height = case.mesh.engine.status().height
+    shared = case.wallet.share(terms, case.ledger, height, case.sponsor, case.mesh, subject)
+    case.mesh.member("practice").gateway(case.mesh).receive_share(shared.message)
+    return shared
 
 
 def refused(gateway: Gateway, category: Code, share: bytes | None = None) -> tuple[str, str]:
@@ -83,6 +95,21 @@ def test_the_newest_of_what_is_active_is_meant(case: Case, gateway: Gateway) -> 
     assert gateway.shared("conditions").consent == made[-1].record.items[0].consent, "of none, the newest"
 
 
+def test_of_two_streams_of_a_category_the_one_that_is_still_shared_is_meant(case: Case, gateway: Gateway) -> None:
+    case.person.enrol("laboratory", case.name, categories=["claims"])
+    shared = case.share(categories=("claims",))
+    first, second = (item.consent for item in shared.record.items)
+    assert gateway.shared("claims").consent == second
+    located = states.locate(case.wallet.state, shared.record.items[1].stream)
+    key = located.keys.signing(0)
+    raw = transact.signed(case.reader, CHAIN, Revoke(consent=second), key, case.sponsor, case.clock())
+    assert not case.ledger.submit([raw])[0].code
+    assert gateway.shared("claims").consent == first
+    other = told(Case(case.mesh, case.path.parent), ["claims"], "")
+    code, place = refused(gateway, "claims")
+    assert (code, sorted(place.split(", "))) == ("gateway.08", sorted([shared.record.id.hex(), other.record.id.hex()]))
+
+
 def test_what_is_not_shared_and_what_several_share(case: Case, gateway: Gateway, tmp_path: Path) -> None:
     assert refused(gateway, "claims") == ("gateway.01", "")
     shared = case.share(categories=("claims",))
@@ -113,7 +140,12 @@ def test_patients_are_those_who_share_now(case: Case, gateway: Gateway) -> None:
         channel(case),
         {first.record.id, second.record.id},
     )
-    assert patient.subject == patient.shares[-1].subject
+    named = [told(case, [category], subject) for category, subject in (("laboratory", "B"), ("conditions", "C"))]
+    [patient] = [each for each in gateway.patients() if each.key not in before]
+    assert [share.subject for share in patient.shares] == ["", "", "B", "C"]
+    assert patient.subject == "C", "as they called themselves last"
+    for shared in named:
+        case.person.revoke(shared.record.id)
     case.person.revoke(first.record.id)
     assert [each.key for each in gateway.patients() if each.key not in before] == [channel(case)]
     case.person.revoke(second.record.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from threading import Event, Thread
 
 import pytest
@@ -14,8 +15,12 @@ from caremesh.contracts.consent.messages import Narrow, Scope
 from caremesh.contracts.network.messages import Brake
 from caremesh.errors import Unavailable
 from caremesh.gateway import ask as asking
+from caremesh.gateway import holding
+from caremesh.gateway import visit as visits
 from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import ReleaseCustodian
+from caremesh.gateway.holding import HeldRecord
+from caremesh.gateway.opening import Part
 from caremesh.gateway.visit import Purpose, Visit
 from caremesh.node.founding import CHAIN
 from caremesh.sealing import custody
@@ -33,6 +38,7 @@ class Ways(dict[Did, ReleaseCustodian]):
     def __init__(self, case: Case) -> None:
         self.asked: list[Sequence[CID]] = []
         self.silent = False
+        self.before: Callable[[], object] = lambda: None
         self.then: Callable[[], object] = lambda: None
         super().__init__({did: self.way(custodian) for did, custodian in case.mesh.custodians.items()})
 
@@ -42,6 +48,7 @@ class Ways(dict[Did, ReleaseCustodian]):
         class Way:
             def release(self, data: bytes) -> list[bytes]:
                 ways.asked.append(codec.decode_as(custody.read_signed(data).payload, ReleaseRequest).descriptors)
+                ways.before()
                 if ways.silent:
                     raise Unavailable(SILENT)
                 answer = custodian.release(data)
@@ -186,16 +193,55 @@ def test_while_the_ledger_gives_no_receipt_what_is_held_stays(case: Case, monkey
 
 
 @pytest.mark.promise("P3")
-def test_what_is_revoked_while_what_is_new_is_opened_is_gone_whole(case: Case) -> None:
+def test_what_is_revoked_while_what_is_new_is_opened_is_gone_whole(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = case.share()
     seen = Open(case)
     kept = seen.visit.records("conditions")
+
+    def hold(category: str, parts: Sequence[Part]) -> dict[int, list[HeldRecord]]:
+        made = holding.hold(category, parts)
+        kept.extend(record for records in made.values() for record in records)
+        return made
+
+    monkeypatch.setattr(visits, "hold", hold)
     case.add(3)
     seen.ways.then = lambda: case.person.revoke(shared.record.id)
     assert seen.read() == []
     assert [ended.error.code for ended in seen.visit.ended] == ["gateway.10"]
-    assert not any(any(record._bytes) for record in kept)
+    assert [any(record._bytes) for record in kept] == [False] * 3, "what was just opened, too"
     assert seen.behind() == []
+    seen.visit.close()
+
+
+@pytest.mark.promise("P10")
+def test_while_the_ledger_cannot_be_reached_nothing_is_renewed_and_nothing_fails(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.share()
+    seen = Open(case)
+    before = seen.visit.grounds
+    case.clock.advance(451)
+
+    def unreachable(*_: object) -> None:
+        raise Unavailable(SILENT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asking, "_send", unreachable)
+        seen.visit.keep()
+    assert (seen.visit.grounds, seen.read()) == (before, [1, 2])
+    seen.visit.keep()
+    assert seen.visit.grounds != before
+    seen.visit.close()
+
+
+@pytest.mark.promise("P3")
+def test_what_is_revoked_before_anybody_releases_is_told_once(case: Case) -> None:
+    shared = case.share()
+    seen = Open(case, open_now=False)
+    seen.ways.before = lambda: case.person.revoke(shared.record.id)
+    assert seen.visit.open() == []
+    assert [(ended.category, ended.error.code) for ended in seen.visit.ended] == [("conditions", "gateway.10")]
+    assert seen.read() == []
     seen.visit.close()
 
 
@@ -209,8 +255,11 @@ def test_what_is_narrowed_while_it_is_being_opened_is_not_kept(case: Case, first
     if not first:
         case.add(3)
 
+    released = count(1)
+
     def narrow() -> None:
-        seen.ways.then = lambda: None
+        if next(released) != 2:  # both have released when it is narrowed
+            return
         message = Narrow(consent=shared.record.items[0].consent, scope=Scope(kind="listed", segments=[0]))
         key = case.located.keys.signing(0)
         raw = transact.signed(case.reader, CHAIN, message, key, case.sponsor, case.clock())
