@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -22,7 +23,19 @@ from caremesh.client.signing import ALWAYS, LIFE_S, WHERE_THERE
 REFERENCE: Final = Path(__file__).parents[1] / "docs" / "reference"
 PAGE: Final = REFERENCE / "api.md"
 DOCUMENT: Final = REFERENCE / "openapi.json"
-_NOTHING: Final = cast("Any", None)
+
+
+class _Nothing:
+    """Stands for every port: whatever is asked of it is as little."""
+
+    def __getattr__(self, _: str) -> _Nothing:
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+_NOTHING: Final = cast("Any", _Nothing())
 _NOT_MADE_OF: Final = frozenset({"health", "handover"})
 """Rooms whose routes are made of other routes."""
 
