@@ -91,6 +91,7 @@ mutants: dev-ready  ## mutation tests -> build/mutants.json; ONLY=src/caremesh/c
 
 docs: dev-ready  ## the documentation, built strictly -> build/docs/index.html
 	$(BIN)/python -m tools.error_pages
+	$(BIN)/python -m tools.api_page >/dev/null
 	$(BIN)/python -m sphinx -q -W --keep-going -n -b html docs build/docs
 	echo "build/docs/index.html"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,15 @@ import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.api import ledger
+from caremesh.api.heights import Heights
+from caremesh.api.routes import Call, Caller
 from caremesh.client.ledger import LedgerClient
 from caremesh.client.node import Node
+from caremesh.consensus.interface import NOT_YET, STOPPED, Status
 from caremesh.contracts.members import queries as members
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
+from caremesh.ledger.application import Event
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.proofs import Proof
 from caremesh.node.mesh import LocalMesh
@@ -237,3 +242,106 @@ def test_another_member_at_that_address_is_told_apart(http: OverHttp) -> None:
     with pytest.raises(CareMeshError) as caught:
         run(Node(target, None), lambda client: client.status(), http)
     assert caught.value.code == "client.03"
+
+
+class Quiet:
+    """A ledger in which nothing happens; it remembers from where it was asked for events."""
+
+    def __init__(self) -> None:
+        self.height = 7
+        self.asked: list[str] = []
+        self.new: list[Any] = []
+
+    def status(self) -> Status:
+        return Status("chain", self.height, 0, bytes(32))
+
+    def wait(self, height: int, timeout_s: float) -> int:
+        end = time.monotonic() + timeout_s
+        while self.height < height:
+            if time.monotonic() > end:
+                raise Unavailable(NOT_YET)
+            time.sleep(0.005)
+        return self.height
+
+    def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
+        self.asked.append(cursor)
+        return iter([row for row in self.new if self._place(row[0]) > self._place(cursor or "0.0")])
+
+    @staticmethod
+    def _place(cursor: str) -> list[int]:
+        return [int(part) for part in cursor.split(".")]
+
+
+def stream_of(quiet: Any, cursor: str = "") -> AsyncIterator[bytes]:
+    async def made() -> AsyncIterator[bytes]:
+        [route] = [route for route in ledger.routes(quiet, "did") if route.name == "ledger.events"]
+        call = Call(Caller("member", "did"), {}, {"cursor": cursor} if cursor else {}, {}, b"")
+        answer = await route.handler(call)
+        assert answer.stream is not None
+        async for chunk in answer.stream:
+            yield chunk
+
+    return made()
+
+
+def test_a_stream_in_which_nothing_happens_says_so_and_does_not_look_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "BEAT_S", 0.05)
+    quiet = Quiet()
+
+    async def inside() -> None:
+        stream = stream_of(quiet)
+        found = [await anext(stream) for _ in range(4)]
+        assert found == [b": caremesh\n\n"] + [f"id: 7.{2**31}\n\n".encode()] * 3
+        assert set(quiet.asked[2:]) == {f"7.{2**31}"}, "what was seen once is not looked at again"
+        quiet.new.append(("9.0", Event(type="a", height=9, tx=bytes(36), attributes={})))
+        quiet.height = 9
+        while not (chunk := await anext(stream)).startswith(b"id: 9.0\n"):
+            assert chunk.startswith(b"id: 7.")
+        assert await anext(stream) == f"id: 9.{2**31}\n\n".encode()
+
+    asyncio.run(asyncio.wait_for(inside(), 20))
+
+
+def test_a_cursor_ahead_of_the_ledger_is_not_moved_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "BEAT_S", 0.02)
+
+    async def inside() -> None:
+        stream = stream_of(Quiet(), "12.3")
+        assert [await anext(stream) for _ in range(2)] == [b": caremesh\n\n", b"id: 12.3\n\n"]
+
+    asyncio.run(asyncio.wait_for(inside(), 20))
+
+
+def test_a_hundred_who_wait_take_one_thread() -> None:
+    quiet, runs = Quiet(), []
+
+    async def run(work: Callable[[], Any]) -> Any:
+        runs.append(work)
+        return await asyncio.to_thread(work)
+
+    async def inside() -> None:
+        heights = Heights(quiet, run)  # type: ignore[arg-type]
+        waiting = [asyncio.create_task(heights.reached(8, 10)) for _ in range(100)]
+        late = asyncio.create_task(heights.reached(100, 0.3))
+        await asyncio.sleep(0.1)
+        assert len(runs) == 2, "one that learned the height, one that waits for the next"
+        quiet.height = 8
+        assert await asyncio.gather(*waiting) == [True] * 100
+        assert not await late
+        assert await heights.reached(8, 0)
+
+    asyncio.run(asyncio.wait_for(inside(), 20))
+
+
+def test_who_waits_for_a_ledger_that_stops_is_told_in_time() -> None:
+    class Stopped(Quiet):
+        def wait(self, height: int, timeout_s: float) -> int:  # noqa: ARG002
+            raise Unavailable(STOPPED)
+
+    async def run(work: Callable[[], Any]) -> Any:
+        return await asyncio.to_thread(work)
+
+    async def inside() -> None:
+        assert not await Heights(Stopped(), run).reached(8, 0.2)  # type: ignore[arg-type]
+
+    asyncio.run(asyncio.wait_for(inside(), 20))

@@ -11,7 +11,7 @@ from caremesh.contracts.network import queries as network
 from caremesh.contracts.records.messages import Erase, Reseal
 from caremesh.contracts.streams.messages import SetCustodians
 from caremesh.crypto.reencryption import seal_hash
-from caremesh.custodian.custodian import Touched
+from caremesh.custodian.touched import Touched
 from caremesh.errors import ErrorCode, Unavailable
 from caremesh.ledger.application import Event
 from caremesh.sealing import custody
@@ -79,6 +79,24 @@ def test_time_alone_ends_a_consent(keepers: Keepers) -> None:
     assert len(keeper.followed(DestroyConfirmation)) == 1, "by its own clock"
     keepers.now, keepers.clock_off_s = consent.ends, -1
     assert len(late.followed(DestroyConfirmation)) == 1, "by the header"
+
+
+@pytest.mark.promise("P3")
+def test_anybody_may_ask_that_no_fragment_is_left_of_a_consent_that_is_over(keepers: Keepers) -> None:
+    keepers.add()
+    consent, other = keepers.share(), keepers.share(purposes=["HPAYMT"])
+    keeper, late = keepers.keepers[:2]
+    for each in (consent.id, bytes(32)):
+        assert refusal(lambda each=each: keeper.confirm_destroyed(each)) == ("custodian.24", "")
+    keepers.must(Revoke(consent=consent.id), keepers.stream_key, keepers.practice)
+    for each, off, at in ((keeper, 9, keepers.now + 9), (late, -9, keepers.now)):
+        keepers.clock_off_s = off
+        told = said(custody.DESTROY_CONFIRMATION, each.confirm_destroyed(consent.id), DestroyConfirmation, each)
+        assert told == DestroyConfirmation(consent=consent.id, custodian=each.did, at=at)
+        assert [name.split("/")[1] for name in names(each, "fragment/")] == [other.id.hex()], "gone before it is said"
+        assert refusal(lambda each=each: each.confirm_destroyed(other.id)) == ("custodian.24", "")
+    keepers.clock_off_s, keepers.now = 0, other.ends
+    assert keeper.confirm_destroyed(other.id)
 
 
 @pytest.mark.promise("P8")
