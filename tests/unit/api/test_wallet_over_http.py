@@ -1,4 +1,4 @@
-"""A wallet over the network: real servers over TLS, no copy of the ledger; the person is that of a mesh in one process."""
+"""A wallet over the network: real servers over TLS, no copy of the ledger, the same person as in one process."""
 
 from __future__ import annotations
 
