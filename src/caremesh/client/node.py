@@ -65,13 +65,13 @@ class Node:
     def __init__(
         self,
         target: Target,
-        identity: Identity | None,
+        identity: Identity | Callable[[], Identity] | None,
         *,
         leaf: Leaf | None = None,
         clock: Callable[[], Seconds] = lambda: int(time.time()),
         patience: Patience | None = None,
     ) -> None:
-        """``identity``: who signs; nobody does between the processes of one node.
+        """``identity``: who signs, or makes an identity for each request; none between the processes of one node.
 
         ``leaf``: the certificate of a node that calls another.
         """
@@ -120,14 +120,17 @@ class Node:
         safe: bool | None = None,
         answer_s: float | None = None,
         problems: bool = True,
+        identity: Identity | None = None,
     ) -> Answer:
         """The answer to a request. ``safe``: whether it may be tried again after it left (default: GET only).
 
-        ``answer_s``: how long to wait for this answer. ``problems``: whether to raise them. Raises what the node's
-        problem names; Unavailable client.02 to client.04; BadInput client.01.
+        ``answer_s``: how long to wait for this answer. ``problems``: whether to raise them. ``identity``: who signs
+        this one request. Raises what the node's problem names; Unavailable client.02 to client.04; BadInput client.01.
         """
         given = dict(headers or {}) | ({} if body is None else {"content-type": media})
         request: dict[str, object] = {"content": body, "params": query, "headers": given}
+        if identity is not None:
+            request["auth"] = SignedBy(identity, self.clock)
         if answer_s is not None:
             request["timeout"] = httpx.Timeout(answer_s, connect=self._patience.connect_s)
         may_repeat = method in ("GET", "HEAD") if safe is None else safe
@@ -153,11 +156,17 @@ class Node:
         raise Unavailable(errors.UNREACHABLE, self.target.did)  # not reached: the last try raises or returns
 
     async def chunks(
-        self, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        identity: Identity | None = None,
     ) -> AsyncGenerator[bytes]:
-        """The bytes of an answer that does not end by itself, as they come. Raises as ``call``."""
+        """The bytes of an answer that does not end by itself, as they come. Arguments and errors as of ``call``."""
         timeout = httpx.Timeout(self._patience.silence_s, connect=self._patience.connect_s)
-        sent = self._http.stream("GET", path, params=query, headers=dict(headers or {}), timeout=timeout)
+        auth = httpx.USE_CLIENT_DEFAULT if identity is None else SignedBy(identity, self.clock)
+        sent = self._http.stream("GET", path, params=query, headers=dict(headers or {}), timeout=timeout, auth=auth)
         try:
             async with sent as got:
                 if got.status_code >= 400:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -116,7 +116,8 @@ class SignedBy(httpx.Auth):
 
     requires_request_body = True
 
-    def __init__(self, identity: Identity, clock: Any) -> None:
+    def __init__(self, identity: Identity | Callable[[], Identity], clock: Any) -> None:
+        """``identity``: who signs, or makes one for each request."""
         self._identity = identity
         self._clock = clock
 
@@ -124,6 +125,7 @@ class SignedBy(httpx.Auth):
         """See ``httpx.Auth``."""
         held = {name: request.headers[name] for name in (TO, *WHERE_THERE) if name in request.headers}
         message = Message(request.method, str(request.url), held)
-        sign(message, request.content, self._identity, self._clock())
+        identity = self._identity if isinstance(self._identity, Identity) else self._identity()
+        sign(message, request.content, identity, self._clock())
         request.headers.update(message.headers)
         yield request

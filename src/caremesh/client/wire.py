@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 CBOR: Final = "application/vnd.ipld.dag-cbor"
 RAW: Final = "application/vnd.ipld.raw"
+OCTETS: Final = "application/octet-stream"
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 PROBLEM: Final = "application/problem+json"

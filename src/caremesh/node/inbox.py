@@ -18,10 +18,10 @@ from typing import Final
 from msgspec import Struct
 
 from caremesh.blobs.vault import Vault
+from caremesh.client.wallet import Page, Waiting
 from caremesh.crypto.hashes import sha256, tagged_hash
 from caremesh.errors import ErrorCode, Refused, Tampered
 from caremesh.types import DAY_S, Count, Did, Multikey, Seconds
-from caremesh.wallet.ways import Page, Waiting
 
 _PREFIX: Final = "inbox/"
 _PER_SECOND: Final = 1_000

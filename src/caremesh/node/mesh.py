@@ -17,6 +17,7 @@ from caremesh import codec
 from caremesh.blobs.copies import Copies
 from caremesh.blobs.durable import write_durably
 from caremesh.blobs.interface import BlockStore
+from caremesh.client.wallet import Page
 from caremesh.codec import CID
 from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.interface import Committed
@@ -43,7 +44,6 @@ from caremesh.sealing.invitation import NO_NODE, Invitation, network_digest
 from caremesh.source.directory import Directory
 from caremesh.types import DAY_S, Count, Did, Height, Seconds, StreamId
 from caremesh.wallet.ports import Sponsor
-from caremesh.wallet.ways import Page
 
 OPERATOR: Final = "regulator"
 RELAY: Final = "hospital"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -75,6 +75,20 @@ QUOTA_OF_ALL = ErrorCode(
 )
 
 
+class HasPublic(Protocol):
+    """A key, as far as others see it."""
+
+    @property
+    def public(self) -> bytes:
+        """The Multikey."""
+
+
+class Proven(NamedTuple):
+    """A key that a caller has proven to hold."""
+
+    public: Multikey
+
+
 class SponsorLimits(Struct, frozen=True, kw_only=True):
     """``max_per_key``: messages an hour; ``percent``: of the member's quota on the ledger, for all wallets together."""
 
@@ -102,11 +116,11 @@ class Sponsoring:
         self._hour: Seconds = 0
         self._used: Final[Counter[bytes]] = Counter()
 
-    def sponsor(self, tx_bytes: bytes, caller: Multikey | None = None) -> bytes:
+    def sponsor(self, tx_bytes: bytes, key: HasPublic) -> bytes:
         """The member's signature (64 bytes) over a subject's transaction.
 
-        ``caller``: the key that the asker has proven to hold; it must be the subject's. Raises BadInput codec.NN;
-        Refused relay.30 to relay.33.
+        ``key``: which the asker has proven to hold; it must be the subject's. Raises BadInput codec.NN; Refused
+        relay.30 to relay.33.
         """
         if len(tx_bytes) > MAX_SIGNED_BYTES:
             raise Refused(NOT_A_SUBJECTS)
@@ -121,7 +135,7 @@ class Sponsoring:
             raise Refused(OTHER_SIGNERS)
         if len(subjects) not in ((1, 2) if isinstance(message, _TWO_KEYS) else (1,)):
             raise Refused(OTHER_SIGNERS)
-        if caller is not None and subjects[0].key != caller:
+        if subjects[0].key != key.public:
             raise Refused(OTHER_SIGNERS)
         if not isinstance(message, FREE):
             self._spend(subjects[0].key)

@@ -7,25 +7,29 @@ from contextlib import suppress
 from pathlib import Path
 
 from caremesh import codec
-from caremesh.errors import Tampered
+from caremesh.errors import Refused, Tampered
 from caremesh.fhir.categories import ALL
+from caremesh.ledger.state import Reader
 from caremesh.node import erasures
 from caremesh.sealing import letter as letters
 from caremesh.sealing.certificate import Certificate
 from caremesh.sealing.invitation import Invitation, check_words, claim
 from caremesh.sealing.letter import NOT_A_LETTER, LetterKind
 from caremesh.sealing.segment import OpenedRecord
-from caremesh.testing.world import Around
-from caremesh.types import DAY_S, Code, Count, Did, Seconds
+from caremesh.testing.world import FrontDesks
+from caremesh.types import DAY_S, Code, Count, Did, Seconds, StreamId
+from caremesh.wallet import ahead
 from caremesh.wallet import state as states
 from caremesh.wallet.audit import Audit
 from caremesh.wallet.change import Narrower
 from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Writing, custody_for
 from caremesh.wallet.erase import Confirmations, confirmations
+from caremesh.wallet.errors import NO_FRONT_DESK
 from caremesh.wallet.logs import StreamLog, own_logs
 from caremesh.wallet.members import active_member
 from caremesh.wallet.overview import Standing, look_at
+from caremesh.wallet.phrase import seed_of
 from caremesh.wallet.preview import Preview
 from caremesh.wallet.records import open_own, own_seals
 from caremesh.wallet.requests import Request
@@ -34,12 +38,13 @@ from caremesh.wallet.reseal import Record
 from caremesh.wallet.share import Terms
 from caremesh.wallet.templates import period, template
 from caremesh.wallet.wallet import Shared, Wallet
+from caremesh.wallet.ways import Ways
 
 
 class Person:
     """A wallet and its ways: enrols with members, shares with them, revokes, and reads the audit."""
 
-    def __init__(self, ways: Around, wallet: Wallet, sponsor: str = "") -> None:
+    def __init__(self, ways: Ways, wallet: Wallet, sponsor: str = "") -> None:
         self._mesh = ways
         self.wallet = wallet
         self.index_missing: list[tuple[Did, str]] = []
@@ -51,27 +56,31 @@ class Person:
             wallet.choose_relay(ways.relay)
 
     @classmethod
-    def create(cls, mesh: Around, path: Path, passphrase: str) -> tuple[Person, str]:
+    def create(cls, mesh: Ways, path: Path, passphrase: str) -> tuple[Person, str]:
         """A new wallet and its recovery phrase."""
         wallet, phrase = Wallet.create(path, passphrase, mesh.chain, mesh.clock)
         return cls(mesh, wallet), phrase
 
     @classmethod
-    def restore(cls, mesh: Around, path: Path, passphrase: str, phrase: str) -> Person:
+    def restore(cls, mesh: Ways, path: Path, passphrase: str, phrase: str) -> Person:
         """A wallet from its phrase, its index's keepers and the ledger."""
         reader = mesh.subject_ledger().reader()
+        ahead.restoring(reader, seed_of(phrase), ALL)
         return cls(mesh, Wallet.restore(path, passphrase, phrase, mesh.chain, reader, ALL, mesh.clock, mesh))
 
     @classmethod
-    def open(cls, mesh: Around, path: Path, passphrase: str) -> Person:
+    def open(cls, mesh: Ways, path: Path, passphrase: str) -> Person:
         """A wallet that is there already."""
         return cls(mesh, Wallet.open(path, passphrase, mesh.chain, mesh.clock))
 
     def enrol(self, member: str, patient: str, days: int = 365, categories: Sequence[Code] = ALL) -> str:
         """Let a member write records of ``patient`` (its own id for this person), as ``join`` does.
 
-        The front desk is here, too: it has made sure who this is, whatever wallet the patient had before.
+        The front desk is here, too: it has made sure who this is, whatever wallet the patient had before. Raises
+        Refused wallet.64 where it is not: accept an invitation with ``join``.
         """
+        if not isinstance(self._mesh, FrontDesks):
+            raise Refused(NO_FRONT_DESK)
         return self.join(self._mesh.invite(member, patient, again=True), days, categories)
 
     def join(self, invitation: Invitation, days: int = 365, categories: Sequence[Code] = ALL) -> str:
@@ -149,7 +158,7 @@ class Person:
 
     def preview(self, terms: Terms) -> list[Preview]:
         """What the grantee would see under these terms."""
-        return self.wallet.preview(terms, self.ledger.reader())
+        return self.wallet.preview(terms, self._reader(terms.streams))
 
     def keep(self) -> list[tuple[Did, str]]:
         """Leave the wallet's index with its keepers, when it has changed; those that did not take it, and why."""
@@ -166,7 +175,7 @@ class Person:
 
     def shares(self) -> list[Standing]:
         """Every share, and where its consents stand."""
-        return look_at(self.wallet.state, self.ledger.reader(), self._mesh.clock())
+        return look_at(self.wallet.state, self._reader(), self._mesh.clock())
 
     def requests(self) -> list[Request]:
         """Who asks for what, with the words that have come since. What is not from who it says is dropped."""
@@ -175,7 +184,7 @@ class Person:
         for member in sorted(known):
             self._hear(member)
         self.keep()
-        return self.wallet.requests(self.ledger.reader())
+        return self.wallet.requests(self._reader())
 
     def accepting(self, offer: bytes, *, days: int | None = None, future: bool = True) -> Terms:
         """What accepting a request would grant."""
@@ -237,6 +246,12 @@ class Person:
         found = confirmations(self.ledger.reader(), stream, segment, self._mesh)
         return erasures.make(self._mesh, stream, segment, found.signed), found
 
+    def _reader(self, streams: Sequence[StreamId] | None = None) -> Reader:
+        """The ledger for one act over these streams, or all of this wallet's."""
+        reader = self.ledger.reader()
+        ahead.streams_of(reader, self.wallet.state, streams)
+        return reader
+
     def _tell_profile(self, source: Did) -> None:
         self._tell(source, "profile", self.wallet.profile(source, self.ledger.reader()))
 
@@ -264,11 +279,12 @@ class Person:
 
     def audit(self) -> Audit:
         """Who looked, from the ledger and all custodians' logs."""
-        return self.wallet.audit(self.ledger.reader(), self.logs())
+        reader = self._reader()
+        return self.wallet.audit(reader, own_logs(self.wallet.state, reader, self._mesh, self._mesh.clock()))
 
     def logs(self) -> list[StreamLog]:
         """The logs of all streams that are to be had."""
-        return own_logs(self.wallet.state, self.ledger.reader(), self._mesh, self._mesh.clock())
+        return own_logs(self.wallet.state, self._reader(), self._mesh, self._mesh.clock())
 
     def dispute(self, receipt: bytes, words: str) -> Seconds:
         """Question an access; the member hears the words. By when it has to answer."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from caremesh.contracts.access.state import Receipt
 from caremesh.gateway.gather import ReleaseCustodian
@@ -24,12 +24,17 @@ from caremesh.types import Code, Count, Did, Digest, Height, Seconds
 from caremesh.wallet.ways import Ways
 
 
-class Around(Ways, Protocol):
-    """What a person with a wallet has around: the ways of a wallet to members, and a front desk that invites."""
+@runtime_checkable
+class FrontDesks(Protocol):
+    """Members' front desks."""
 
     def invite(self, member: str, patient: str, *, again: bool = False) -> Invitation:
         """An invitation by a member's front desk. Raises what ``Invitations.invite`` raises."""
         ...
+
+
+class Around(Ways, FrontDesks, Protocol):
+    """What a person with a wallet has around: the ways of a wallet to members, and front desks that invite."""
 
 
 class Seen(NamedTuple):

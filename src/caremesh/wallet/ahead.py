@@ -35,6 +35,7 @@ def streams_of(reader: Reader, state: WalletState, chosen: Iterable[StreamId] | 
     """All that the ledger has of a wallet's streams: keys, consents, requests, segments, accesses, disputes."""
     if not isinstance(reader, ProvenReader):
         return
+    members_of(reader)
     wanted = None if chosen is None else set(chosen)
     by_source: dict[Did, list[StreamId]] = {}
     for located in states.streams(state):

@@ -77,3 +77,10 @@ NOT_MY_ACCESS = ErrorCode(
     "wallet.51", "The ledger knows no such access to this wallet's records.", "List them: `wallet audit`."
 )
 NOT_MY_DISPUTE = ErrorCode("wallet.52", "This access was not disputed, or not answered yet.", "Wait until it is due.")
+NOT_THE_NETWORK = ErrorCode(
+    "wallet.63", "This is not the network that the invitation names.", "Ask the front desk for a new invitation."
+)
+NO_FRONT_DESK = ErrorCode("wallet.64", "Members invite at their own front desks.", "Ask for an invitation.")
+NO_BLOCKS = ErrorCode(
+    "wallet.65", "Over the network this wallet does not fetch or store blocks.", "Read records at the member's portal."
+)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from caremesh.consensus.interface import Committed
 from caremesh.ledger.state import Reader
+from caremesh.ledger.transactions import Signs
 from caremesh.types import Did
 
 
@@ -17,8 +18,10 @@ class Sponsor(Protocol):
     def did(self) -> Did:
         """The member's DID. Its current key is read from the ledger."""
 
-    def sponsor(self, tx_bytes: bytes) -> bytes:
-        """The member's signature (64 bytes) over a transaction. Raises Refused, Unavailable."""
+    def sponsor(self, tx_bytes: bytes, key: Signs, /) -> bytes:
+        """The member's signature (64 bytes) over a transaction of the subject with this key, which proves by it that
+        it asks for itself. Raises Refused, Unavailable.
+        """
 
 
 class Ledger(Protocol):

@@ -38,7 +38,7 @@ def signed(reader: Reader, chain: str, message: Message, key: SigningKey, sponso
         msgs=[message],
     )
     data = transactions.encode(tx)
-    return transactions.assemble(data, [key.sign(transactions.SIGNING_DOMAIN + data), sponsor.sponsor(data)])
+    return transactions.assemble(data, [key.sign(transactions.SIGNING_DOMAIN + data), sponsor.sponsor(data, key)])
 
 
 def expiry(now: Seconds, ttl_s: Seconds) -> Seconds:

@@ -17,7 +17,7 @@ from caremesh.sealing import channel
 from caremesh.sealing.channel import Share, SharedStream
 from caremesh.sealing.custody import Signed
 from caremesh.types import Code, Count, Did, Height, Seconds, StreamId
-from caremesh.wallet import change, delegate, index, requests, reseal, transact
+from caremesh.wallet import ahead, change, delegate, index, requests, reseal, transact
 from caremesh.wallet import dispute as disputes
 from caremesh.wallet import enrol as enrolment
 from caremesh.wallet import epoch as epochs
@@ -126,7 +126,7 @@ class Wallet:
         consent, those that it took are revoked at once. Raises what ``share.prepare`` and ``delegate.deposit`` raise,
         and the ledger's refusal.
         """
-        reader, now = ledger.reader(), self._clock()
+        reader, now = self._reading(ledger, terms.streams), self._clock()
         prepared = sharing.prepare(self.state, terms, reader, height, now)
         missing = delegate.deposit(reader, prepared.deposits, prepared.thresholds, custodians)
         pending = delegate.unreached(prepared.deposits, missing)
@@ -182,7 +182,8 @@ class Wallet:
     def revoke(self, share: bytes, ledger: Ledger, sponsor: Sponsor) -> ShareRecord:
         """Take back a share, whole. Raises Refused wallet.12, and the ledger's refusal."""
         record = states.share_record(self.state, share)
-        txs = revocation.revocations(self.state, record, ledger.reader(), sponsor, self._clock())
+        reader = self._reading(ledger, [item.stream for item in record.items])
+        txs = revocation.revocations(self.state, record, reader, sponsor, self._clock())
         transact.accepted(transact.submit(ledger, txs, urgent=True))
         return record
 
@@ -347,6 +348,12 @@ class Wallet:
         )
         if taken:
             self.revoke(record.id, ledger, sponsor)
+
+    def _reading(self, ledger: Ledger, chosen: Sequence[StreamId]) -> Reader:
+        """The ledger for an act over these streams."""
+        reader = ledger.reader()
+        ahead.streams_of(reader, self.state, chosen)
+        return reader
 
     def _save(self, state: WalletState) -> None:
         state = replace(state, version=self.state.version + 1)

@@ -5,32 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from msgspec import Struct
-
+from caremesh.client.wallet import Page
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.transactions import Signs
 from caremesh.types import Count, Did, Height, Seconds
 from caremesh.wallet import asking, erase, index, reseal
 from caremesh.wallet.ports import Custodians, Ledger, Sponsor
-
-
-class Waiting(Struct, frozen=True, kw_only=True):
-    """One message in an inbox. ``id``: SHA-256 of it, hexadecimal; ``at``: when it came, seconds UTC."""
-
-    id: str
-    at: Seconds
-    sealed: bytes
-
-    def __repr__(self) -> str:
-        return f"Waiting({self.id[:8]})"
-
-
-class Page(Struct, frozen=True, kw_only=True):
-    """Some messages, the oldest first; ``cursor`` asks for those after them; ``more``: whether there are any."""
-
-    messages: list[Waiting]
-    cursor: str
-    more: bool
 
 
 class Posts(Protocol):

@@ -16,6 +16,7 @@ from caremesh.crypto.reencryption import check_fragment
 from caremesh.errors import BadInput, CareMeshError, Locked, Refused, StorageFailed, Tampered, Unavailable, WrongLedger
 from caremesh.fhir.categories import ALL
 from caremesh.ledger.state import Reader
+from caremesh.ledger.transactions import Signs
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import custody
 from caremesh.sealing.channel import hear_share
@@ -373,8 +374,8 @@ def test_a_sponsor_that_the_ledger_does_not_know_is_refused(patient: Patient) ->
     class Nobody:
         did = "did:caremesh:caremesh-local:" + "a" * 32
 
-        def sponsor(self, tx_bytes: bytes) -> bytes:
-            return patient.sponsor.sponsor(tx_bytes)
+        def sponsor(self, tx_bytes: bytes, key: Signs) -> bytes:
+            return patient.sponsor.sponsor(tx_bytes, key)
 
     with pytest.raises(Refused, match=r"wallet\.13"):
         patient.wallet.share(patient.terms("laboratory"), patient.ledger, patient.height, Nobody(), Way(patient.mesh))

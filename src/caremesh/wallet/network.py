@@ -1,0 +1,307 @@
+"""A wallet over the network: no copy of the ledger, any node's address, and keys that only it has.
+
+What it trusts is the network file (genesis document and founding validators), whose hash an invitation names. From it
+come the members' addresses and node keys; what has changed since is read, proven, from the ledger. Each request is
+signed by a key made for it, but those to an inbox (the channel's key) and for sponsoring (the stream's).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from random import SystemRandom
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from caremesh import codec
+from caremesh.client.blocking import Portal, RemoteCustodian
+from caremesh.client.custody import CustodyClient
+from caremesh.client.node import Node, Patience, Target
+from caremesh.client.wallet import Page, WalletClient, nobody
+from caremesh.codec import CID
+from caremesh.consensus.interface import Committed
+from caremesh.contracts.members import queries as members
+from caremesh.contracts.members.messages import Admit
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
+from caremesh.ledger.blocks import Validator
+from caremesh.ledger.light import FOREVER_S, Answer, LightBlock, LightClient
+from caremesh.ledger.state import Reader
+from caremesh.ledger.transactions import Signs
+from caremesh.sealing.invitation import network_digest
+from caremesh.types import Count, Did, Digest, Height, Multikey, Seconds, StreamId
+from caremesh.wallet.errors import NO_BLOCKS, NOT_THE_NETWORK, UNKNOWN_MEMBER
+from caremesh.wallet.proven import NOBODY, ProvenLedger, ProvenReader
+
+T = TypeVar("T")
+
+
+class NetworkFile(Struct, frozen=True):
+    """What ``node.founding.Founding`` writes."""
+
+    genesis: bytes
+    validators: list[Validator]
+
+
+class _Founders(Struct, frozen=True):
+    """Of the genesis document, what a wallet needs."""
+
+    chain: str
+    time: Seconds
+    members: list[Admit]
+
+
+def read_network(data: bytes, digest: Digest | None = None) -> tuple[NetworkFile, _Founders]:
+    """A network file, when it has this hash. Raises Tampered wallet.63."""
+    if digest is not None and network_digest(data) != digest:
+        raise Tampered(NOT_THE_NETWORK)
+    try:
+        file = codec.decode_as(data, NetworkFile)
+        return file, msgspec.convert(codec.decode(file.genesis), _Founders, builtin_types=(bytes,))
+    except (BadInput, msgspec.ValidationError) as error:
+        raise Tampered(NOT_THE_NETWORK) from error
+
+
+class _NodeProofs:
+    """See ``proven.Proofs``."""
+
+    def __init__(self, network: Network, did: Did) -> None:
+        self.did: Did = did
+        self._network = network
+
+    def light_block(self, height: Height | None = None) -> LightBlock:
+        return self._network.ask(self.did, lambda client: client.light_block(height))
+
+    def answers(self, keys: Sequence[bytes], height: Height) -> list[Answer]:
+        return self._network.ask(self.did, lambda client: client.proofs(keys, height))
+
+
+class Network:
+    """See ``ways.Ways``. Any thread may call; close it."""
+
+    def __init__(
+        self,
+        network_file: bytes,
+        relay: Did,
+        clock: Callable[[], Seconds],
+        *,
+        addresses: Mapping[Did, str] | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        """``relay``: the member whose node is asked first. ``addresses``: where nodes are, other than the ledger says.
+
+        Raises Tampered wallet.63.
+        """
+        file, founders = read_network(network_file)
+        self.chain: Final = founders.chain
+        self.relay: Final = relay
+        self.clock: Final = clock
+        self._addresses: Final = dict(addresses or {})
+        self._patience: Final = patience
+        self._names: Final = {admitted.member: admitted.name for admitted in founders.members}
+        self._targets: Final[dict[Did, Target]] = {}
+        for admitted in founders.members:
+            self._know(admitted.member, admitted.keys.node, admitted.endpoints)
+        self._portal: Final = Portal()
+        self._nodes: Final[dict[Did, tuple[Target, Node]]] = {}
+        self._lock: Final = threading.RLock()
+        light = LightClient(self.chain, file.validators, trusted_at=founders.time, trust_period_s=FOREVER_S)
+        self.proven: Final = ProvenLedger(light, self._proofs, clock)
+        self.requests = 0
+        """How many were made, of any kind."""
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._portal.close()
+
+    def ask(self, member: Did, work: Callable[[WalletClient], Awaitable[T]]) -> T:
+        """What a member's node answers. Raises what it names, Unavailable client.NN, Refused wallet.13."""
+        node = self._node(member)
+        self.requests += 1
+        return self._portal.call(lambda: work(WalletClient(node)))
+
+    def did(self, name: str) -> Did:
+        """See ``Ways``: a DID, a name as the network knows it, or a part of one name only. Raises Refused wallet.13."""
+        if name in self._names:
+            return name
+        found = [did for did, known in self._names.items() if known.casefold() == name.casefold()]
+        found = found or [did for did, known in self._names.items() if name.casefold() in known.casefold()]
+        if len(found) != 1:
+            raise Refused(UNKNOWN_MEMBER, ", ".join(sorted(self._names.values())))
+        return found[0]
+
+    def name_of(self, did: Did) -> str:
+        """See ``Ways``."""
+        return self._names.get(did, did)
+
+    def subject_ledger(self) -> WalletLedger:
+        """See ``Ways``."""
+        return WalletLedger(self)
+
+    def sponsor(self, name: str = "") -> RemoteSponsor:
+        """See ``Ways``."""
+        return RemoteSponsor(self, self.did(name) if name else self.relay)
+
+    def light_block(self) -> LightBlock:
+        """See ``Ways``."""
+        self.proven.reader()
+        assert self.proven.block is not None  # noqa: S101 - a reader has one
+        return self.proven.block
+
+    def query(self, key: bytes, height: Height) -> Answer:
+        """See ``Ways``."""
+        return self._first(lambda did: self.ask(did, lambda client: client.proofs([key], height)))[0]
+
+    def send_letter(self, member: Did, sealed: bytes) -> bytes:
+        """By way of the relay. See ``Ways``."""
+        return self.ask(self.relay, lambda client: client.letter(member, sealed))
+
+    def messages(self, relay: Did, channel: Signs, after: str = "") -> Page:
+        """See ``Ways``."""
+        return self.ask(relay, lambda client: client.messages(channel, after))
+
+    def acknowledge(self, relay: Did, channel: Signs, ids: Sequence[str]) -> Count:
+        """See ``Ways``."""
+        return self.ask(relay, lambda client: client.acknowledge(channel, ids))
+
+    def notices(self, relay: Did, channel: Signs, after: str = "") -> str:
+        """Wait until something comes for a channel key after a cursor: the newer cursor."""
+
+        async def first(client: WalletClient) -> str:
+            async with aclosing(client.notices(channel, after)) as cursors:
+                async for cursor in cursors:
+                    return cursor
+            return after
+
+        return self.ask(relay, first)
+
+    def deposit(self, custodian: Did, sealed: bytes) -> bytes:
+        """See ``Ways``, as for all of these."""
+        return self._custodian(custodian).deposit_fragment(sealed)
+
+    def deposit_reseal(self, custodian: Did, sealed: bytes) -> bytes:
+        """See ``Ways``."""
+        return self._custodian(custodian).deposit_reseal(sealed)
+
+    def own_seals(self, custodian: Did, request: bytes) -> bytes:
+        """See ``Ways``."""
+        return self._custodian(custodian).seals(request)
+
+    def own_log(self, custodian: Did, request: bytes) -> bytes:
+        """See ``Ways``."""
+        return self._custodian(custodian).stream_log(request)
+
+    def confirm_erased(self, member: Did, stream: StreamId, segment: Count) -> list[bytes]:
+        """See ``Ways``."""
+        return self._custodian(member).confirm_erased(stream, segment)
+
+    def put_index(self, member: Did, data: bytes) -> None:
+        """See ``Ways``."""
+        self.ask(member, lambda client: client.put_index(data))
+
+    def get_index(self, member: Did, locator: Multikey) -> bytes | None:
+        """See ``Ways``."""
+        return self.ask(member, lambda client: client.get_index(locator))
+
+    def put_blocks(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
+        """Blocks go by links that a member gives out, which this wallet does not ask for yet. Raises Refused."""
+        raise Refused(NO_BLOCKS, f"{len(blocks)} blocks of {stream.hex()}")
+
+    def get_block(self, cid: CID) -> bytes:
+        """As ``put_blocks``. Raises Refused."""
+        raise Refused(NO_BLOCKS, cid.encode())
+
+    def meet(self, reader: Reader) -> None:
+        """Learn of the members what the ledger says of them now: addresses, node keys, newcomers."""
+        for member in members.members(reader):
+            self._names[member.did] = member.name
+            self._know(member.did, member.keys.node, member.endpoints)
+
+    def _know(self, did: Did, node_key: Multikey, endpoints: Sequence[str]) -> None:
+        url = self._addresses.get(did) or (endpoints[0] if endpoints else "")
+        if url:
+            self._targets[did] = Target(did=did, node_key=node_key, url=url)
+
+    def _node(self, did: Did) -> Node:
+        with self._lock:
+            target = self._targets.get(did)
+            if target is None:
+                raise Refused(UNKNOWN_MEMBER, did)
+            known = self._nodes.get(did)
+            if known is None or known[0] != target:
+                made = self._portal.node(lambda: Node(target, nobody, clock=self.clock, patience=self._patience))
+                known = self._nodes[did] = target, made
+            return known[1]
+
+    def _custodian(self, did: Did) -> RemoteCustodian:
+        node = self._node(did)
+        self.requests += 1
+        return RemoteCustodian(self._portal, CustodyClient(node))
+
+    def _proofs(self) -> list[_NodeProofs]:
+        """The relay's node first, the others in random order."""
+        others = [did for did in self._targets if did != self.relay]
+        SystemRandom().shuffle(others)
+        return [_NodeProofs(self, did) for did in (self.relay, *others)]
+
+    def _first(self, work: Callable[[Did], T]) -> T:
+        met: CareMeshError = Unavailable(NOBODY)
+        for node in self._proofs():
+            try:
+                return work(node.did)
+            except CareMeshError as error:
+                met = error
+        raise met
+
+
+class RemoteSponsor:
+    """A member's node as sponsor. See ``ports.Sponsor``."""
+
+    def __init__(self, network: Network, did: Did) -> None:
+        self.did: Final = did
+        self._network = network
+
+    def sponsor(self, tx_bytes: bytes, key: Signs) -> bytes:
+        """See ``Sponsor``."""
+        return self._network.ask(self.did, lambda client: client.sponsor(tx_bytes, key))
+
+
+class WalletLedger:
+    """The ledger as a wallet far away sees it. See ``ports.Ledger``."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._least: Height = 0
+
+    def reader(self) -> ProvenReader:
+        """Proven; not older than what this wallet has seen its own transactions in."""
+        return self._network.proven.reader(self._least)
+
+    def submit(self, transactions: Sequence[bytes]) -> list[Committed]:
+        """Each in a request of its own."""
+        return self._each(transactions, lambda client, raw: client.submit(raw))
+
+    def submit_batch(self, transactions: Sequence[bytes]) -> list[Committed]:
+        """Each in a request of its own, under one key for this act: the relay's outbox counts subjects by it."""
+        act = nobody()
+        return self._each(transactions, lambda client, raw: client.submit_batched(raw, act))
+
+    def _each(
+        self, transactions: Sequence[bytes], work: Callable[[WalletClient, bytes], Awaitable[Committed]]
+    ) -> list[Committed]:
+        network = self._network
+        with ThreadPoolExecutor(max(1, len(transactions))) as pool:
+            done = list(
+                pool.map(lambda raw: network.ask(network.relay, lambda client: work(client, raw)), transactions)
+            )
+        self._least = max([self._least, *(each.height for each in done)])
+        return done

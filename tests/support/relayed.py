@@ -1,0 +1,78 @@
+"""Every member of a local mesh behind its own door, in the service of wallets; and wallets that come by the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from caremesh import codec
+from caremesh.api import wallet
+from caremesh.api.limits import Limits
+from caremesh.api.routes import Route
+from caremesh.client.blocking import Portal
+from caremesh.client.node import Node
+from caremesh.client.wallet import WalletClient
+from caremesh.node.mesh import LocalMesh, Member
+from caremesh.node.serving_wallets import WalletService
+from caremesh.types import Did, Multikey
+from caremesh.wallet.network import Network
+from tests.support.serving import Served
+
+LIMITS = Limits(per_second_address=10_000, burst_address=100_000)
+
+
+class Relayed(Served):
+    """One member, with ``/wallet/v1``."""
+
+    doors_of_all: Mapping[str, Relayed]
+    portal: Portal
+
+    def _routes(self, member: Member) -> list[Route]:
+        self.service = WalletService(member, self.mesh, self, codec.encode(self.mesh.founding))
+        return [*super()._routes(member), *wallet.routes(self.service)]
+
+    def letter(self, member: Did, sealed: bytes) -> bytes:
+        """See ``Carries``."""
+        way = WalletClient(self._way(member))
+        return self.portal.call(lambda: way.letter(member, sealed))
+
+    def leave(self, relay: Did, channel_key: Multikey, sealed: bytes) -> None:
+        """See ``Carries``."""
+        way = WalletClient(self._way(relay))
+        self.portal.call(lambda: way.leave(channel_key, sealed))
+
+    def _way(self, to: Did) -> Node:
+        [door] = [door for door in self.doors_of_all.values() if door.home.did == to]
+        name = next(name for name, each in self.doors_of_all.items() if each is self)
+        return self.portal.node(lambda: door.as_member(name))
+
+
+class RelayedMesh:
+    """All of them."""
+
+    def __init__(self, mesh: LocalMesh, doors: dict[str, Relayed]) -> None:
+        self.mesh = mesh
+        self.doors = doors
+
+    def network(self, relay: str = "hospital", **others: object) -> Network:
+        """The network as a wallet reaches it."""
+        addresses = {door.home.did: door.url for door in self.doors.values()}
+        file = codec.encode(self.mesh.founding)
+        return Network(file, self.mesh.did(relay), self.mesh.clock, addresses=addresses, **others)  # type: ignore[arg-type]
+
+
+@contextmanager
+def relayed(mesh: LocalMesh, folder: Path, limits: Limits = LIMITS) -> Iterator[RelayedMesh]:
+    """Served while the block runs."""
+    with ExitStack() as stack:
+        portal = stack.enter_context(Portal())
+        doors: dict[str, Relayed] = {}
+        for name in mesh.members:
+            door = Relayed(mesh, name, folder, limits)
+            door.portal, door.doors_of_all = portal, doors
+            doors[name] = door
+        for door in doors.values():
+            door.start()
+            stack.callback(door.stop)
+        yield RelayedMesh(mesh, doors)
