@@ -51,7 +51,7 @@ def forwarded(routes: Sequence[Route], node: Node) -> list[Route]:
 
 def spell(caller: Caller) -> str:
     """A caller as a header."""
-    return f"{caller.kind} {caller.name} {wire.text_of(caller.key)}"
+    return f"{caller.kind} {caller.name} {wire.text_of(caller.key)}".rstrip()  # a header does not end in a blank
 
 
 def _read(text: str) -> Caller:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from caremesh.cli.output import AsJson, console, print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from caremesh.testing.main_job import Step
+    from caremesh.testing.world import World
 
 PROMISE_BROKEN = 10
 
@@ -19,13 +23,19 @@ HELP = """Run the main job on a sample patient: import, share, ask, open, prove,
 
 Leaves with 0 only if every step came out as promised, else with 10.
 
+With [bold]--nodes 5[/bold] each member is a node of its own on loopback; else all are in this process.
+
 Example: [bold]caremesh demo[/bold], or for programs [bold]caremesh demo --json[/bold]
 """
+Nodes = Annotated[
+    int | None, typer.Option(min=5, max=5, help="5: every member in processes of its own.", show_default="none")
+]
 
 
-def demo(as_json: AsJson = False) -> None:
+def demo(nodes: Nodes = None, as_json: AsJson = False) -> None:
     """Run the main job in a temporary folder, tell it, and judge it."""
     from caremesh.testing.main_job import MainJob
+    from caremesh.testing.near_world import near
 
     with tempfile.TemporaryDirectory(prefix="caremesh-demo-") as folder:
         number = 0
@@ -36,7 +46,12 @@ def demo(as_json: AsJson = False) -> None:
             if not as_json:
                 _tell(number, step)
 
-        story = MainJob(Path(folder), tell).run()
+        world: Callable[[Path], AbstractContextManager[World]] = near
+        if nodes:
+            from caremesh.testing.far_world import far
+
+            world = far
+        story = MainJob(Path(folder), tell, world).run()
     if as_json:
         import msgspec
 

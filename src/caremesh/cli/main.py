@@ -16,6 +16,7 @@ from caremesh.cli import (
     evidence,
     importing,
     ledger,
+    node,
     policy,
     reading,
     requests,
@@ -51,6 +52,12 @@ app.command("ask", help=requests.HELP)(requests.ask)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(policy.app, name="policy")
+app.command("init", help=node.INIT)(node.init)
+app.add_typer(node.network, name="network")
+app.command("join", help=node.JOIN)(node.join)
+app.command("node", help=node.NODE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    node.node
+)
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
 
 

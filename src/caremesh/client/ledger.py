@@ -80,7 +80,7 @@ class LedgerClient:
 
         Raises Tampered proof.01, light.NN, Refused light.NN, client.06; BadInput ledger.11.
         """
-        answer = await self._answer(key, height)
+        answer = await self.answer(key, height)
         if not verify:
             return answer.proof.value
         header = await self.header(answer.height, newest=height is None)
@@ -139,7 +139,7 @@ class LedgerClient:
                     raise
             await asyncio.sleep(_PAUSE_S)
 
-    async def _answer(self, key: bytes, height: Height | None) -> Answer:
+    async def answer(self, key: bytes, height: Height | None) -> Answer:
         path = f"{PREFIX}/state/{wire.text_of(key)}"
         got = await self._node.call("GET", path, query=_given(height=height))
         answer = codec.decode_as(got.body, Answer)

@@ -336,9 +336,13 @@ class Store:
                 max_readers=_MAX_READERS,
                 readonly=self._readonly,
             )
-            self._databases.update(
-                (name, self._env.open_db(name.encode(), create=not self._readonly)) for name in _DATABASES
-            )
+            try:
+                self._databases.update(
+                    (name, self._env.open_db(name.encode(), create=not self._readonly)) for name in _DATABASES
+                )
+            except lmdb.Error:
+                self._env.close()  # a process opens a folder once: what is left open could not be opened again
+                raise
 
     def _put_block(self, txn: lmdb.Transaction, commit: Commit) -> None:
         height = height_key(commit.head.height)

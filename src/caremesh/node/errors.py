@@ -45,3 +45,7 @@ PORT_TAKEN = ErrorCode(
 PATH_TOO_LONG = ErrorCode(
     "node.20", "The path of this home is too long for a socket in it.", "Use a home with a shorter path."
 )
+NO_NODE = ErrorCode("node.21", "No node runs in this home.", "Start it with `caremesh node`.")
+NO_ADDRESS = ErrorCode(
+    "node.22", "The ledger names no address at which this member is reached.", "Ask that member's operator."
+)

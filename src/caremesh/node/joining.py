@@ -105,7 +105,7 @@ def found(folder: Path, admissions: Sequence[Admission], now: Seconds, params: P
     home = load_home(folder)
     if founding.load(folder) is not None:
         raise Refused(errors.ALREADY_THERE, folder.name)
-    mine = read_admission((folder / ADMISSION_FILE).read_bytes(), ADMISSION_FILE)
+    mine = load_admission(folder)
     for admission in admissions:
         if admission.chain != mine.chain:
             raise BadInput(errors.WRONG_PROFILE, f"{admission.admit.name}: network {admission.chain}")
@@ -138,7 +138,7 @@ def join(folder: Path, network_file: bytes) -> Founding:
         document = given.document
     except CareMeshError as error:
         raise Tampered(errors.NOT_A_NETWORK) from error
-    mine = read_admission((folder / ADMISSION_FILE).read_bytes(), ADMISSION_FILE)
+    mine = load_admission(folder)
     if document.chain != home.chain or mine.admit not in document.members:
         raise Refused(errors.NOT_IN_NETWORK, document.chain)
     known = founding.load(folder)
@@ -163,16 +163,21 @@ def fingerprint(given: Founding) -> str:
 
 def load_home(folder: Path) -> MemberHome:
     """The member of a home, as its admission file says. Raises Refused node.13, Tampered node.16, StorageFailed."""
+    admission = load_admission(folder)
+    said = admission.admit
+    profile = Profile(folder.name, said.name, said.roles, said.jurisdiction, holds_blocks=True)
+    return MemberHome(folder, admission.chain, profile)
+
+
+def load_admission(folder: Path) -> Admission:
+    """What a home says of its member. Raises Refused node.13, Tampered node.16, StorageFailed."""
     try:
         data = (folder / ADMISSION_FILE).read_bytes()
     except FileNotFoundError:
         raise Refused(errors.NOT_JOINED, folder.name) from None
     except OSError as error:
         raise StorageFailed(errors.NOT_WRITABLE, folder.name) from error
-    admission = read_admission(data, ADMISSION_FILE)
-    said = admission.admit
-    profile = Profile(folder.name, said.name, said.roles, said.jurisdiction, holds_blocks=True)
-    return MemberHome(folder, admission.chain, profile)
+    return read_admission(data, ADMISSION_FILE)
 
 
 def _check(admission: Admission) -> None:

@@ -195,9 +195,7 @@ class LocalMesh:
 
     def confirm_erased(self, member: Did, stream: StreamId, segment: int) -> list[bytes]:
         """What a member confirms of an erased segment: all that it might have kept. Raises Unavailable, Refused."""
-        asked = self._by_did(member)
-        seals = [asked.custodian.confirm_erased(stream, segment)] if member in self.custodians else []
-        return seals + asked.forgetting.confirm_erased(stream, segment)
+        return self._by_did(member).confirm_erased(stream, segment)
 
     def put_index(self, member: Did, data: bytes) -> None:
         """The way of a wallet to who keeps its index. Raises Unavailable node.04, Refused, Tampered, StorageFailed."""

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Protocol
 
+from caremesh.codec import CID
 from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.interface import Committed, Status
 from caremesh.consensus.replica import Replica
 from caremesh.contracts import Contracts
+from caremesh.contracts.members import queries as members
+from caremesh.crypto.pins import Leaf, make_leaf
 from caremesh.custodian.checks import MAX_AGE_S
-from caremesh.errors import CareMeshError, Refused
+from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
+from caremesh.ledger.application import Event
+from caremesh.ledger.blocks import Block
+from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.state import Reader
 from caremesh.node import founding, joining
 from caremesh.node.duties import Duties
-from caremesh.node.errors import NOT_IN_NETWORK, NOT_JOINED
+from caremesh.node.errors import NO_ADDRESS, NOT_IN_NETWORK, NOT_JOINED
 from caremesh.node.follower import BlockSource, Follower, Pace
 from caremesh.node.founding import Clock
 from caremesh.node.logs import Log, about
@@ -67,6 +73,8 @@ class Node:
         self.clock: Final[Clock] = clock or (lambda: int(time.time()))
         self.log: Final = log
         self.folder: Final = folder
+        self.damaged: set[CID] = set()
+        """Blocks of this member that were found damaged when they were asked for."""
         with ExitStack() as opened:
             opened.enter_context(hold(folder))
             known = founding.load(folder)
@@ -115,6 +123,22 @@ class Node:
         """See ``Engine.status``."""
         return self.copy.status()
 
+    def query(self, key: bytes, height: Height | None = None) -> Answer:
+        """See ``Engine.query``."""
+        return self.copy.query(key, height)
+
+    def light_block(self, height: Height | None = None) -> LightBlock:
+        """See ``Engine.light_block``."""
+        return self.copy.light_block(height)
+
+    def blocks(self, start: Height) -> Iterator[Block]:
+        """See ``Engine.blocks``."""
+        return self.copy.blocks(start)
+
+    def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
+        """See ``Engine.subscribe``."""
+        return self.copy.subscribe(cursor)
+
     def wait(self, height: Height, timeout_s: float) -> Height:
         """See ``Engine.wait``."""
         if self.follower is not None:
@@ -134,6 +158,29 @@ class Node:
             "room": lambda: shutil.disk_usage(self.folder).free >= self.settings.min_free_bytes,
             "writable": self._writable,
         }
+
+    def suspect(self, cid: CID) -> None:
+        """Someone asked for a block that could not be given: when it is here and damaged, its name is kept and told."""
+        try:
+            self.home.blocks.get(cid)
+        except Tampered as error:
+            if cid not in self.damaged:
+                self.log.error("block damaged", **about(error))
+            self.damaged = {*self.damaged, cid}
+        except CareMeshError:
+            return  # it is not here, and nobody said that it had to be
+
+    @property
+    def endpoint(self) -> str:
+        """Where others reach this node, as the ledger says. Raises Unavailable node.22."""
+        known = members.member(self.reader(), self.home.did)
+        if known is None or not known.endpoints:
+            raise Unavailable(NO_ADDRESS, self.home.did)
+        return known.endpoints[0]
+
+    def leaf(self) -> Leaf:
+        """A certificate for a process of this node. By the system's clock: that is what TLS goes by."""
+        return make_leaf(self.home.did, self.home.node_key, int(time.time()))
 
     def _copy(self) -> Embedded | Replica:
         if not self.is_operator:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Final
 from weakref import WeakSet
 
+from caremesh.blobs.accounts import Accounts
+from caremesh.blobs.holding import Holder
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.messages import Report
 from caremesh.custodian.custodian import Custodian
@@ -32,7 +34,7 @@ from caremesh.source.importer import Source
 from caremesh.source.index import SourceIndex
 from caremesh.source.invitations import Invitations
 from caremesh.source.survey import Check, valid_r4
-from caremesh.types import Did, ReceiptId, Seconds
+from caremesh.types import Count, Did, ReceiptId, Seconds, StreamId
 
 LEDGER: Final = "ledger"
 SNAPSHOTS: Final = "snapshots"
@@ -49,6 +51,8 @@ class Member:
         self._clock = clock
         self.confirmations: list[bytes] = []
         """What it has let go of, as it said under signature; the newest last."""
+        self.confirmed = 0
+        """How many there have been since it began."""
         self._gateways: WeakSet[Gateway] = WeakSet()
         self._upkeep = Upkeep(ledger.copy, home.folder / LEDGER, home.folder / SNAPSHOTS)
         self.log = ReleaseLog(home.folder / "releases")
@@ -59,6 +63,13 @@ class Member:
             hpke_private=home.hpke_private,
             vault=home.vault,
             log=self.log,
+            ledger=ledger.copy,
+            clock=clock,
+        )
+        self.holder = Holder(
+            did=home.did,
+            store=home.blocks,
+            accounts=Accounts(home.folder / "accounts"),
             ledger=ledger.copy,
             clock=clock,
         )
@@ -87,9 +98,15 @@ class Member:
         for gateway in list(self._gateways):
             gateway.follow()
         said += self.forgetting.follow()
+        self.confirmed += len(said)
         self.confirmations += said
         del self.confirmations[:-MAX_CONFIRMATIONS]
         return said
+
+    def confirm_erased(self, stream: StreamId, segment: Count) -> list[bytes]:
+        """What this member confirms of an erased segment: all that it might have kept. Raises Refused custodian.23."""
+        seals = [self.custodian.confirm_erased(stream, segment)] if self.is_custodian else []
+        return seals + self.forgetting.confirm_erased(stream, segment)
 
     def upkeep(self) -> None:
         """After a block, by the thread that made it: see ``Upkeep``. Raises StorageFailed."""
@@ -110,6 +127,7 @@ class Member:
         """Let go of everything but the copy of the ledger."""
         self.ledger.outbox.close()
         self.directory.close()
+        self.holder.accounts.close()
         self.forgetting.close()
         self.log.close()
 

@@ -222,16 +222,17 @@ class MainJob:
             "custodian.11",
             lambda: self._reach_for(HIDDEN),
         )
-        with damaged_blocks(world.block_folders()[:1]):
+        with damaged_blocks(self._holding()[:1]) as flipped:
             opened = self._open(self._receipt)
+            named = [error.place for error in opened.damaged if error.code == "blobs.01"] or world.damaged()
             yield self._step(
                 "A tampered block at one member",
                 "One byte of each block there is flipped.",
-                f"Noticed and named ({', '.join(error.place[:16] for error in opened.damaged)} …); served by another.",
+                f"Noticed and named ({', '.join(name[:16] for name in named)} …); served by another.",
                 kind="refusal",
-                kept=self._is_original(opened) and any(error.code == "blobs.01" for error in opened.damaged),
+                kept=self._is_original(opened) and bool(named) and set(named) <= set(flipped),
             )
-        with damaged_blocks(world.block_folders()):
+        with damaged_blocks(world.block_folders("practice")):
             yield self._refused(
                 "Tampered blocks everywhere",
                 "The same at every member that holds blocks.",
@@ -314,6 +315,12 @@ class MainJob:
 
     def _open(self, receipt: Receipt) -> Opened:
         return self._world.open("practice", receipt)
+
+    def _holding(self) -> list[Path]:
+        """Where the blocks are that the receipt is for, in the order in which they are asked for."""
+        segments = records.segments(self._world.reader(), self._receipt.stream)
+        names = [segment.descriptor.encode() for segment in segments if segment.descriptor is not None]
+        return [folder for folder in self._world.block_folders("practice") if any(folder.rglob(names[0]))]
 
     def _consent(self) -> Consent:
         found = consents.consent(self._world.reader(), self._receipt.consent)

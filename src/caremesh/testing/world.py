@@ -96,8 +96,12 @@ class World(Around, Protocol):
         """Within, this custodian lies (``testing/faults.py``)."""
         ...
 
-    def block_folders(self) -> list[Path]:
-        """Where members keep blocks."""
+    def block_folders(self, asker: str) -> list[Path]:
+        """Where members keep blocks, in the order in which this one asks for them."""
+        ...
+
+    def damaged(self) -> list[str]:
+        """Names of the blocks that those who hold them have found damaged."""
         ...
 
     def confirmed(self, beyond: Count = 0) -> Count:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from caremesh.consensus import compaction
@@ -16,6 +17,7 @@ from caremesh.consensus.embedded import Embedded
 from caremesh.errors import StorageFailed
 from caremesh.ledger.application import Params
 from caremesh.ledger.past import StateAt
+from caremesh.ledger.store import Store
 from caremesh.ledger.verify import check_store
 from tests.support.kv import CHAIN, MEMBER, VALUES, Delete, Kv, Put, engine, transaction
 
@@ -167,3 +169,15 @@ def test_reading_while_the_lock_file_is_away_goes_on(tmp_path: Path) -> None:
     shutil.move(tmp_path / "away", tmp_path / "lock.mdb")
     assert StateAt(store).height == 3
     store.close()
+
+
+def test_a_reader_that_came_too_early_opens_the_ledger_once_it_is_there(tmp_path: Path) -> None:
+    writer = lmdb.open(str(tmp_path), max_dbs=12)  # a folder in which a writer has just begun
+    writer.close()
+    early = []
+    for _ in range(2):
+        with pytest.raises(StorageFailed) as error:
+            open_for_reading(tmp_path, CHAIN)
+        early.append(error)  # held, as a log may hold it
+    Store(str(tmp_path), CHAIN).close()
+    open_for_reading(tmp_path, CHAIN).close()

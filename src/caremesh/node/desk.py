@@ -1,0 +1,315 @@
+"""What a member's own people do at their node, over the socket in its home: import, enrol, ask, open.
+
+Whoever can enter the folder of the socket is the node's own account: that is the authentication. The FHIR server and
+the portal take its place for people who sit elsewhere. Nothing of this is offered on the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from caremesh import codec
+from caremesh.api.handover import CALLER, spell
+from caremesh.api.routes import ANYONE, MIB, Answer, Call, Caller, Route
+from caremesh.api.threads import in_threads
+from caremesh.client import wire
+from caremesh.contracts.access.state import Receipt
+from caremesh.contracts.identity.messages import Register
+from caremesh.contracts.members.messages import Appoint
+from caremesh.errors import CareMeshError, ErrorCode, Refused, Unavailable
+from caremesh.gateway.ask import Asked, Requester
+from caremesh.gateway.gateway import Gateway
+from caremesh.gateway.gather import Fault
+from caremesh.gateway.opening import Opened, Part
+from caremesh.ledger.transactions import Message
+from caremesh.node.errors import NO_NODE
+from caremesh.node.node import Node
+from caremesh.node.relay import signed_tx
+from caremesh.sealing.channel import SharedStream
+from caremesh.sealing.custody import Signed
+from caremesh.sealing.evidence import Claim
+from caremesh.sealing.invitation import Invitation, network_digest
+from caremesh.sealing.segment import OpenedRecord
+from caremesh.source.importer import ImportReport
+from caremesh.types import DAY_S, Code, Count, Did, Height, Multikey, Seconds
+from caremesh.wallet.ways import Page
+
+PREFIX: Final = "/desk/v1"
+MAX_FILE_BYTES: Final = 256 * MIB
+NOBODY: Final = Caller("anyone", "")
+_ANSWER_S: Final = 300.0
+T = TypeVar("T")
+
+
+class Where(Struct, frozen=True):
+    """Where this node's copy of the ledger stands, how much it has let go of, and which of its blocks are damaged."""
+
+    height: Height
+    app_hash: bytes
+    confirmations: Count
+    damaged: list[str]
+
+
+class Question(Struct, frozen=True):
+    """What the practitioner of this member asks for, of what is shared with it."""
+
+    category: Code
+    purpose: Code
+    legal_basis: list[Code]
+
+
+class Said(Struct, frozen=True):
+    """An error, and whose it is."""
+
+    problem: bytes
+    member: Did = ""
+    claim: Claim | None = None
+
+
+class OpenedPart(Struct, frozen=True):
+    """The records of one segment."""
+
+    segment: Count
+    records: list[OpenedRecord]
+
+
+class OpenedAnswer(Struct, frozen=True):
+    """``Opened`` as it travels."""
+
+    parts: list[OpenedPart]
+    released_by: list[Did]
+    faults: list[Said]
+    slow: list[Did]
+    damaged: list[Said]
+    signed: list[Signed]
+
+
+class Box(Struct, frozen=True):
+    """Messages for a channel key: those after a cursor, or those of these ids."""
+
+    key: Multikey
+    after: str = ""
+    ids: list[str] = []
+
+
+class Invite(Struct, frozen=True):
+    """Whom to invite, by the member's own id; ``again``: whatever wallet they had before."""
+
+    patient: str
+    again: bool
+
+
+class OneOrNone(Struct, frozen=True):
+    """What was found, if it was."""
+
+    value: bytes | None
+
+
+def routes(node: Node) -> list[Route]:
+    """The desk of a node."""
+    run = in_threads(16)
+
+    def route(name: str, summary: str, work: Callable[[bytes], object], max_bytes: int = MIB) -> Route:
+        async def handle(call: Call) -> Answer:
+            return Answer(codec.encode(await run(lambda: work(call.body))))
+
+        return Route(
+            name=f"desk.{name}",
+            method="POST",
+            path=f"{PREFIX}/{name}",
+            summary=summary,
+            handler=handle,
+            callers=ANYONE,
+            max_bytes=max_bytes,
+        )
+
+    desk = _Desk(node)
+    return [
+        route("where", "Where this node stands", desk.where),
+        route("import", "Import a file of FHIR", desk.import_file, MAX_FILE_BYTES),
+        route("put-index", "Keep a wallet's index", desk.put_index, 16 * MIB),
+        route("get-index", "A wallet's index", desk.get_index),
+        route("letter", "Take in a letter of a wallet", desk.letter),
+        route("messages", "What waits for a wallet", desk.messages),
+        route("acknowledge", "Let go of what a wallet has kept", desk.acknowledge),
+        route("sponsor", "Sign a wallet's transaction", desk.sponsor),
+        route("invite", "Invite a patient", desk.invite),
+        route("appoint", "Register and appoint the practitioner of this home", desk.appoint),
+        route("shared", "What is shared with this member in a category", desk.shared),
+        route("ask", "Ask for access", desk.ask),
+        route("open", "Open what a receipt is for", desk.open),
+    ]
+
+
+class _Desk:
+    def __init__(self, node: Node) -> None:
+        self._node: Final = node
+
+    def where(self, _: bytes) -> Where:
+        now = self._node.status()
+        damaged = sorted(cid.encode() for cid in self._node.damaged)
+        return Where(now.height, now.app_hash, self._node.member.confirmed, damaged)
+
+    def import_file(self, data: bytes) -> ImportReport:
+        return self._node.member.source(self._node.ways).import_bundle(data)
+
+    def put_index(self, data: bytes) -> None:
+        self._node.member.indexes.put(data)
+
+    def get_index(self, data: bytes) -> OneOrNone:
+        return OneOrNone(self._node.member.indexes.get(data))
+
+    def letter(self, data: bytes) -> bytes:
+        return self._node.member.letters(self._node.ways).receive(data)
+
+    def messages(self, data: bytes) -> Page:
+        asked = codec.decode_as(data, Box)
+        return self._node.member.inbox.waiting(asked.key, asked.after)
+
+    def acknowledge(self, data: bytes) -> Count:
+        said = codec.decode_as(data, Box)
+        return self._node.member.inbox.acknowledge(said.key, said.ids)
+
+    def sponsor(self, data: bytes) -> bytes:
+        return self._node.member.sponsoring.sponsor(data)
+
+    def invite(self, data: bytes) -> Invitation:
+        asked, node = codec.decode_as(data, Invite), self._node
+        made, code = node.member.invitations.invite(asked.patient, again=asked.again)
+        return Invitation(
+            node=node.endpoint,
+            member=node.home.did,
+            network=network_digest(codec.encode(node.founding)),
+            id=made.id,
+            code=code,
+        )
+
+    def appoint(self, data: bytes) -> None:
+        node, said = self._node, codec.decode_as(data, Appoint)
+        doctor, member = node.home.practitioner(node.home.chain), node.home.requester
+        register = Register(did=doctor.did, key=doctor.key.public, kind="practitioner")
+        steps: Sequence[tuple[list[Requester], Message]] = (([doctor, member], register), ([member], said))
+        for signers, message in steps:
+            done = node.submit(signed_tx(node.home.chain, node.clock(), signers, message))
+            if done.code:
+                raise Refused(ErrorCode(done.code, done.result.sentence), done.result.place)
+
+    def shared(self, data: bytes) -> SharedStream:
+        return self._gateway().shared(codec.decode_as(data, str))
+
+    def ask(self, data: bytes) -> Receipt:
+        said = codec.decode_as(data, Question)
+        gateway = self._gateway()
+        consent = gateway.shared(said.category).consent
+        return gateway.ask(Asked(consent, "read", said.purpose, said.legal_basis), self._practitioner())
+
+    def open(self, data: bytes) -> OpenedAnswer:
+        opened = self._gateway().open(codec.decode_as(data, Receipt), self._practitioner())
+        return OpenedAnswer(
+            parts=[OpenedPart(part.segment, part.records) for part in opened.parts],
+            released_by=opened.released_by,
+            faults=[Said(_spell(fault.error), fault.custodian, fault.claim) for fault in opened.faults],
+            slow=opened.slow,
+            damaged=[Said(_spell(error)) for error in opened.damaged],
+            signed=opened.signed,
+        )
+
+    def _gateway(self) -> Gateway:
+        return self._node.member.gateway(self._node.ways, patience_s=self._node.settings.hedge_after_s)
+
+    def _practitioner(self) -> Requester:
+        return self._node.home.practitioner(self._node.home.chain)
+
+
+class Desk:
+    """A node's desk, from another process of this machine. Any thread; close it."""
+
+    def __init__(self, socket: Path) -> None:
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://node", timeout=_ANSWER_S, trust_env=False
+        )
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def where(self) -> Where:
+        """Where the node stands. Raises Unavailable node.21 when it does not run."""
+        return self._call("where", b"", Where)
+
+    def import_file(self, data: bytes) -> ImportReport:
+        """See ``Source.import_bundle``."""
+        return self._call("import", data, ImportReport)
+
+    def put_index(self, data: bytes) -> None:
+        """See ``IndexKeeper.put``."""
+        self._call("put-index", data, type(None))
+
+    def get_index(self, locator: bytes) -> bytes | None:
+        """See ``IndexKeeper.get``."""
+        return self._call("get-index", locator, OneOrNone).value
+
+    def letter(self, sealed: bytes) -> bytes:
+        """See ``Letters.receive``."""
+        return self._call("letter", sealed, bytes)
+
+    def messages(self, channel_key: Multikey, after: str) -> Page:
+        """See ``Inbox.waiting``."""
+        return self._call("messages", codec.encode(Box(channel_key, after)), Page)
+
+    def acknowledge(self, channel_key: Multikey, ids: Sequence[str]) -> Count:
+        """See ``Inbox.acknowledge``."""
+        return self._call("acknowledge", codec.encode(Box(channel_key, "", list(ids))), int)
+
+    def sponsor(self, tx_bytes: bytes) -> bytes:
+        """See ``Sponsoring.sponsor``."""
+        return self._call("sponsor", tx_bytes, bytes)
+
+    def invite(self, patient: str, *, again: bool) -> Invitation:
+        """See ``Invitations.invite``."""
+        return self._call("invite", codec.encode(Invite(patient, again)), Invitation)
+
+    def appoint(self, practitioner: Did, roles: list[Code], licensed_until: Seconds) -> None:
+        """The practitioner whose key is in the node's home. Raises Refused with the ledger's code."""
+        until = licensed_until // DAY_S * DAY_S
+        said = Appoint(practitioner=practitioner, roles=roles, licensed_until=until)
+        self._call("appoint", codec.encode(said), type(None))
+
+    def shared(self, category: Code) -> SharedStream:
+        """See ``Gateway.shared``."""
+        return self._call("shared", codec.encode(category), SharedStream)
+
+    def ask(self, category: Code, purpose: Code, legal_basis: Sequence[Code]) -> Receipt:
+        """See ``Gateway.ask``."""
+        return self._call("ask", codec.encode(Question(category, purpose, list(legal_basis))), Receipt)
+
+    def open(self, receipt: Receipt) -> Opened:
+        """See ``Gateway.open``."""
+        said = self._call("open", codec.encode(receipt), OpenedAnswer)
+        return Opened(
+            parts=[Part(part.segment, part.records) for part in said.parts],
+            released_by=said.released_by,
+            faults=[Fault(each.member, wire.error_of(each.problem), each.claim) for each in said.faults],
+            slow=said.slow,
+            damaged=[wire.error_of(each.problem) for each in said.damaged],
+            signed=said.signed,
+        )
+
+    def _call(self, name: str, body: bytes, kind: type[T]) -> T:
+        try:
+            answer = self._http.post(f"{PREFIX}/{name}", content=body, headers={CALLER: spell(NOBODY)})
+        except httpx.TransportError as error:
+            raise Unavailable(NO_NODE) from error
+        if answer.status_code >= 400:
+            raise wire.error_of(answer.content)
+        return codec.decode_as(answer.content, kind)
+
+
+def _spell(error: CareMeshError) -> bytes:
+    return msgspec.json.encode(wire.problem_of(error, 400))

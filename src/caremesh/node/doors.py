@@ -1,0 +1,80 @@
+"""What a node answers, as one table of routes: at the ledger process for real, at its workers to be passed on.
+
+A worker makes the same table over nothing, and replaces what each route does (``api/handover.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from msgspec import Struct
+
+from caremesh import __version__
+from caremesh.api import blocks, custody, health, ledger
+from caremesh.api.capabilities import Capabilities
+from caremesh.api.limits import Limits
+from caremesh.api.routes import ANYONE, Answer, Call, Route, json_answer
+from caremesh.client import wire
+from caremesh.node.node import Node
+from caremesh.settings import Settings
+from caremesh.types import Did, Seconds
+
+SOCKET: Final = "node.sock"
+"""In ``run/`` of the home: where the ledger process answers its workers and the people of this machine."""
+RUN: Final = "run"
+LEAF: Final = "/inner/v1/leaf"
+Checks = Mapping[str, Callable[[], bool]]
+
+
+class LeafAnswer(Struct, frozen=True, kw_only=True):
+    """A certificate for a worker's end of TLS, and its key (PEM). ``until``: seconds UTC."""
+
+    certificate: str
+    key: str
+    until: Seconds
+
+
+def outer(node: Node | None, did: Did, checks: Checks, *, custodian: bool) -> list[Route]:
+    """What others may ask. ``node``: None at a worker; ``custodian``: whether this member is one."""
+    at = cast("Any", node)
+    mine = ledger.routes(at, did)
+    mine += custody.routes(None if node is None else node.member.custodian) if custodian else []  # type: ignore[arg-type]
+    mine += blocks.routes(_blocks(node))
+    mine += custody.erasure_routes(at and at.member.confirm_erased)
+    return [*mine, *health.routes(checks, mine, __version__)]
+
+
+def _blocks(node: Node | None) -> blocks.Ports:
+    if node is None:
+        nothing = cast("Any", None)
+        return blocks.Ports(holder=nothing, may=nothing, reader=nothing, clock=nothing, suspect=nothing)
+    holder = node.member.holder
+    may = Capabilities(did=node.home.did, key=node.home.node_key, blocks=holder.store, clock=node.clock)
+    return blocks.Ports(holder=holder, may=may, reader=node.reader, clock=node.clock, suspect=node.suspect)
+
+
+def inner(node: Node) -> list[Route]:
+    """What only this node's own processes ask."""
+
+    async def leaf(_: Call) -> Answer:
+        made = node.leaf()
+        return json_answer(LeafAnswer(certificate=made.certificate.decode(), key=made.key.decode(), until=made.until))
+
+    return [
+        Route(
+            name="inner.leaf",
+            method="GET",
+            path=LEAF,
+            summary="A certificate for a worker",
+            handler=leaf,
+            callers=ANYONE,
+            answer_media=wire.JSON,
+            answer=LeafAnswer,
+        )
+    ]
+
+
+def limits(settings: Settings) -> Limits:
+    """The limits of a process that answers."""
+    return Limits(drain_s=settings.stop_within_s / 2)

@@ -1,0 +1,185 @@
+"""Nodes of one network as processes of their own, on loopback: homes, founding, starting, stopping by process id."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import httpx
+
+from caremesh.contracts.network.messages import Params
+from caremesh.node import doors, joining
+from caremesh.node.desk import Desk
+from caremesh.node.founding import FILE, Founding
+from caremesh.node.member import FOUNDERS, MemberHome
+from caremesh.node.mesh import OPERATOR, PARAMS
+from caremesh.node.start import ADDRESSES
+from caremesh.node.supervisor import STATE
+from caremesh.types import Seconds
+
+CHAIN: Final = "caremesh-nodes"
+COMMAND: Final = (str(Path(sys.executable).with_name("caremesh")), "node")
+FLAGS: Final[Mapping[str, str]] = {"block_every_s": "2.0", "retry_first_s": "0.1", "api_workers": "1"}
+READY_WITHIN_S: Final = 90.0
+T = TypeVar("T")
+
+
+class NotReady(Exception):
+    """A node did not come up, or down, in time; its log is in the message."""
+
+
+class NodeProcess:
+    """One node: its home, and the process that keeps its processes."""
+
+    def __init__(self, home: Path, keys: MemberHome, command: Sequence[str], flags: Mapping[str, str]) -> None:
+        self.home = home
+        self.keys = keys
+        self._command = [*command, "--home", str(home)]
+        self._flags = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", value)]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.desk = Desk(home / doors.RUN / doors.SOCKET)
+
+    def start(self) -> None:
+        """Begin; see ``wait_ready``."""
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                [*self._command, *self._flags], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    @property
+    def pid(self) -> int:
+        """Of the supervisor."""
+        if self._process is None:
+            raise NotReady(self.home.name)
+        return self._process.pid
+
+    def parts(self) -> dict[str, Any]:
+        """What the supervisor says of its processes."""
+        try:
+            found: dict[str, Any] = json.loads((self.home / doors.RUN / STATE).read_text("utf-8"))["parts"]
+        except (FileNotFoundError, KeyError):
+            return {}
+        return found
+
+    def ready(self) -> bool:
+        """What ``/readyz`` says at the admin address."""
+        try:
+            admin = (self.home / doors.RUN / ADDRESSES).read_text("utf-8").split()[1]
+            return httpx.get(f"http://{admin}/readyz", timeout=5.0, trust_env=False).status_code == 200
+        except (OSError, IndexError, httpx.TransportError):
+            return False
+
+    def wait(self, holds: Callable[[], T], within_s: float = READY_WITHIN_S) -> T:
+        """What ``holds`` gives, once that is true of something. Raises NotReady."""
+        end = time.monotonic() + within_s
+        while not (found := holds()):
+            if time.monotonic() > end or (self._process is not None and self._process.poll() is not None):
+                raise NotReady(f"{self.home.name}\n{self.log()[-4_000:]}")
+            time.sleep(0.05)
+        return found
+
+    def stop(self, within_s: float = 30.0) -> int:
+        """End it in order; its exit code. Raises NotReady when it does not end."""
+        if self._process is None:
+            return 0
+        process, self._process = self._process, None
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)  # the second one ends it at once
+            process.wait(within_s)
+            raise NotReady(f"{self.home.name} did not end\n{self.log()[-4_000:]}") from None
+        finally:
+            self.desk.close()
+
+    def kill(self) -> None:
+        """End the supervisor as a crash would; its parts notice by themselves."""
+        if self._process is not None:
+            os.kill(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def log(self) -> str:
+        """All that it has logged."""
+        return (self.home / "log").read_text("utf-8", errors="replace")
+
+
+class Network:
+    """Five members in ``folder``, each with a home and a node of its own. Use as a context manager."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        params: Params = PARAMS,
+        flags: Mapping[str, str] = FLAGS,
+        command: Sequence[str] = COMMAND,
+        now: Callable[[], Seconds] = lambda: int(time.time()),
+    ) -> None:
+        self.folder = folder
+        self.nodes: dict[str, NodeProcess] = {}
+        ports = dict(zip((each.name for each in FOUNDERS), free_ports(len(FOUNDERS)), strict=True))
+        admissions = {}
+        for profile in FOUNDERS:
+            home, made = joining.begin(
+                folder / profile.name,
+                chain=CHAIN,
+                name=profile.label,
+                roles=profile.roles,
+                country=profile.jurisdiction,
+                address=f"https://127.0.0.1:{ports[profile.name]}",
+            )
+            home.practitioner(CHAIN)  # their key is made here, before another process owns the home
+            admissions[profile.name] = joining.read_admission(made, profile.name)
+            mine = {"listen_port": str(ports[profile.name]), "admin_port": "0", **flags}
+            self.nodes[profile.name] = NodeProcess(folder / profile.name, home, command, mine)
+        others = [each for name, each in admissions.items() if name != OPERATOR]
+        self.founding: Founding = joining.found(folder / OPERATOR, others, now(), params)
+        file = (folder / OPERATOR / FILE).read_bytes()
+        for name in admissions:
+            joining.join(folder / name, file)
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start all, and wait until each is ready. Raises NotReady."""
+        for node in self.nodes.values():
+            node.start()
+        for node in self.nodes.values():
+            node.wait(node.ready)
+
+    def close(self) -> None:
+        """End all, those that follow first."""
+        trouble = None
+        for name in sorted(self.nodes, key=lambda name: name == OPERATOR):
+            try:
+                self.nodes[name].stop()
+            except NotReady as error:
+                trouble = error
+        if trouble is not None:
+            raise trouble
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody uses just now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
