@@ -34,9 +34,10 @@ Place = tuple[StreamId, CID]
 
 
 class Account(Struct, frozen=True):
-    """One block of one stream. ``member``: who brought it first; ``since``: when it was last brought, in seconds."""
+    """One block of one stream. ``since``: when it was last brought, in seconds."""
 
-    member: Did
+    member: str
+    """Who brought it first: a member's DID, or ``holding.wallets``."""
     size_bytes: Count
     since: Seconds
 

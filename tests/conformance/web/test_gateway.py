@@ -56,8 +56,14 @@ def test_helia_fetches_and_verifies_and_a_car_file_opens_elsewhere(served: Block
     sealed = segment(ONE, os.urandom(2_500_000))
     blocks = every(sealed)
     served.holder.put_many(ME, {ONE: blocks})
-    served.store._data[FORGED] = b"something else"  # type: ignore[attr-defined]
-    served.store.get = lambda cid: served.store._data[cid]  # type: ignore[attr-defined, method-assign]
+    sent = set[CID]()
+    real = served.store.get
+
+    def get(cid: CID) -> bytes:
+        sent.add(cid)
+        return real(cid) if cid != FORGED else b"something else"
+
+    served.store.get = get  # type: ignore[method-assign]
     missing = codec.cid_of_raw(b"nobody has this")
     link = BlockLink(
         member=served.home.did,
@@ -77,6 +83,7 @@ def test_helia_fetches_and_verifies_and_a_car_file_opens_elsewhere(served: Block
     assert answer["fetched"] == {cid.encode(): data.hex() for cid, data in blocks.items()}
     assert len(blocks) >= 5
     assert (answer["missing"], answer["forged"]) == (True, True)
+    assert {missing, FORGED} <= sent
     assert answer["media"] == "application/vnd.ipld.car; version=1; order=dfs; dups=n"
     assert answer["roots"] == [sealed.descriptor_cid.encode()]
     assert answer["car"][0] == sealed.descriptor_cid.encode()
