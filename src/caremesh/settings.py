@@ -105,6 +105,35 @@ class Settings(BaseSettings):
         title="seconds",
         description="So often a custodian with new releases puts the root of its log on the ledger.",
     )
+    blocks_quota_bytes: int = Field(
+        100 * 2**30, ge=0, le=2**60, title="bytes", description="What each other member may keep here."
+    )
+    blocks_wallets_quota_bytes: int = Field(
+        10 * 2**30, ge=0, le=2**60, title="bytes", description="What all wallets together may bring here by links."
+    )
+    blocks_check_bytes: int = Field(
+        4 * 2**20,
+        ge=1_024,
+        le=2**40,
+        title="bytes",
+        description="How much the check in the background reads each second, to find damaged and missing blocks.",
+    )
+    blocks_open: bool = Field(
+        default=False,
+        description="Whether anyone may fetch blocks, which are ciphertext, or only members and who has a link.",
+    )
+    blocks_s3_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[A-Za-z0-9.:\[\]-]{1,260})?$",
+        description="Blocks go to this S3 service, `https://host:port`, and not into the home; empty: into the home.",
+    )
+    blocks_s3_bucket: str = Field("", pattern=r"^[a-z0-9.-]{0,63}$", description="The bucket; it has to be there.")
+    blocks_s3_prefix: str = Field(
+        "caremesh",
+        pattern=r"^[A-Za-z0-9._/-]{1,200}$",
+        description="What all names in the bucket begin with; each node its own.",
+    )
+    blocks_s3_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]{1,63}$", description="The region of the bucket.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What is logged at least: one JSON object a line, on standard error."
     )

@@ -56,7 +56,7 @@ class Copies:
         last: dict[StreamId, CareMeshError] = {}
         while tries := self._next(left, copies, wanted):
             waiting = {
-                did: pool.submit(self._ways[did].put_many, {stream: held[stream] for stream in streams})
+                did: pool.submit(self._bring, did, {stream: held[stream] for stream in streams})
                 for did, streams in tries.items()
             }
             for did, future in waiting.items():
@@ -79,10 +79,19 @@ class Copies:
         last: CareMeshError = Unavailable(TOO_FEW_COPIES)
         for did in placed(stream, self._source, self._ways):
             try:
-                return self._ways[did].get(cid)
+                return self._way(did).get(cid)
             except CareMeshError as error:
                 last = error
         raise last
+
+    def _bring(self, did: Did, held: Mapping[StreamId, Blocks]) -> None:
+        self._way(did).put_many(held)
+
+    def _way(self, did: Did) -> BlockStore:
+        way = self._ways.get(did)
+        if way is None:  # it has left meanwhile
+            raise Unavailable(TOO_FEW_COPIES, did)
+        return way
 
     def _next(
         self, left: dict[StreamId, list[Did]], copies: Mapping[StreamId, Count], wanted: Count

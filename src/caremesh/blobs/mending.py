@@ -39,8 +39,11 @@ class OtherHolders:
         """See ``Others``."""
         failed = []
         for did in preferred(stream, self._ways):
+            way = self._ways.get(did)
+            if way is None:  # it has left meanwhile
+                continue
             try:
-                data = self._ways[did].get(cid)
+                data = way.get(cid)
                 check_block(cid, data)
             except CareMeshError as error:
                 if isinstance(error, Tampered):

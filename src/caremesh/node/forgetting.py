@@ -10,6 +10,7 @@ these have gone, by looking at every row.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from typing import Final
 import lmdb
 
 from caremesh import codec
+from caremesh.blobs.checking import Row
 from caremesh.blobs.durable import STORAGE_FAILED
 from caremesh.blobs.interface import BlockStore
 from caremesh.codec import CID
@@ -38,6 +40,7 @@ _STREAM_BYTES: Final = 32
 _INDEX_BYTES: Final = 8
 _MAP_SIZE_BYTES: Final = 1 << 34
 _LAST: Final = 2**31
+_AT_ONCE: Final = 256
 
 
 class Forgetting:
@@ -96,6 +99,23 @@ class Forgetting:
         if known.source == self._did:
             kept.append("keys")
         return [self._confirm(stream, segment, known.version, kept=kind, erased=True) for kind in kept]
+
+    def rows(self, after: bytes, limit: int) -> list[Row]:
+        """What the ledger names, for the check of blocks (``blobs.checking.Catalogue``)."""
+        found: list[Row] = []
+        for key in self._keys(_ROW + after):
+            row = Row(key, key[:_STREAM_BYTES], CID(key[_STREAM_BYTES + _INDEX_BYTES :]))
+            if key != after and self.stands(row):
+                found.append(row)
+                if len(found) == limit:
+                    break
+        return found
+
+    def stands(self, row: Row) -> bool:
+        """Whether the ledger still names a segment by this descriptor."""
+        number = int.from_bytes(row.place[_STREAM_BYTES : _STREAM_BYTES + _INDEX_BYTES])
+        known = records.segment(self._ledger.reader(), row.stream, number)
+        return known is not None and known.descriptor == row.descriptor
 
     def close(self) -> None:
         """Let go of the files."""
@@ -169,15 +189,25 @@ class Forgetting:
         )
         return codec.encode(custody.sign_payload(custody.ERASURE_CONFIRMATION, said, self._key))
 
+    def _keys(self, start: bytes) -> Iterator[bytes]:
+        """Keys of rows from one on, some at a time: no transaction stays open while they are looked at."""
+        while True:
+            with self._env.begin() as txn, txn.cursor() as cursor:
+                some = []
+                if cursor.set_range(start):
+                    some = [bytes(key) for key in itertools.islice(cursor.iternext(values=False), _AT_ONCE)]
+            for key in some:
+                if not key.startswith(_ROW):
+                    return
+                yield key[len(_ROW) :]
+            if len(some) < _AT_ONCE:
+                return
+            start = some[-1] + b"\0"
+
     def _rows(self, prefix: bytes = _ROW) -> Iterator[tuple[tuple[StreamId, Count], CID]]:
-        with self._env.begin() as txn, txn.cursor() as cursor:
-            keys = []
-            if cursor.set_range(prefix):
-                for key in cursor.iternext(values=False):
-                    if not bytes(key).startswith(prefix):
-                        break
-                    keys.append(bytes(key)[len(_ROW) :])
-        for key in keys:
+        for key in self._keys(prefix):
+            if not (_ROW + key).startswith(prefix):
+                return
             segment = int.from_bytes(key[_STREAM_BYTES : _STREAM_BYTES + _INDEX_BYTES])
             yield (key[:_STREAM_BYTES], segment), CID(key[_STREAM_BYTES + _INDEX_BYTES :])
 
