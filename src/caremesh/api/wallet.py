@@ -45,7 +45,9 @@ NO_CHAIN = ErrorCode("api.60", "This letter is for another member than the one t
 class Relay(Protocol):
     """One member in the service of wallets. Methods may block, and raise CareMeshError."""
 
-    did: Did
+    @property
+    def did(self) -> Did:
+        """The member that answers."""
 
     def network_file(self) -> bytes:
         """Genesis document and founding validators, as ``node.founding`` writes them."""

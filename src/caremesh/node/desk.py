@@ -37,8 +37,7 @@ from caremesh.sealing.evidence import Claim
 from caremesh.sealing.invitation import Invitation, network_digest
 from caremesh.sealing.segment import OpenedRecord
 from caremesh.source.importer import ImportReport
-from caremesh.types import DAY_S, Code, Count, Did, Height, Multikey, Seconds
-from caremesh.wallet.ways import Page
+from caremesh.types import DAY_S, Code, Count, Did, Height, Seconds
 
 PREFIX: Final = "/desk/v1"
 MAX_FILE_BYTES: Final = 256 * MIB
@@ -68,7 +67,7 @@ class Said(Struct, frozen=True):
     """An error, and whose it is."""
 
     problem: bytes
-    member: Did = ""
+    member: Did | None = None
     claim: Claim | None = None
 
 
@@ -90,25 +89,11 @@ class OpenedAnswer(Struct, frozen=True):
     signed: list[Signed]
 
 
-class Box(Struct, frozen=True):
-    """Messages for a channel key: those after a cursor, or those of these ids."""
-
-    key: Multikey
-    after: str = ""
-    ids: list[str] = []
-
-
 class Invite(Struct, frozen=True):
     """Whom to invite, by the member's own id; ``again``: whatever wallet they had before."""
 
     patient: str
     again: bool
-
-
-class OneOrNone(Struct, frozen=True):
-    """What was found, if it was."""
-
-    value: bytes | None
 
 
 def routes(node: Node) -> list[Route]:
@@ -133,12 +118,6 @@ def routes(node: Node) -> list[Route]:
     return [
         route("where", "Where this node stands", desk.where),
         route("import", "Import a file of FHIR", desk.import_file, MAX_FILE_BYTES),
-        route("put-index", "Keep a wallet's index", desk.put_index, 16 * MIB),
-        route("get-index", "A wallet's index", desk.get_index),
-        route("letter", "Take in a letter of a wallet", desk.letter),
-        route("messages", "What waits for a wallet", desk.messages),
-        route("acknowledge", "Let go of what a wallet has kept", desk.acknowledge),
-        route("sponsor", "Sign a wallet's transaction", desk.sponsor),
         route("invite", "Invite a patient", desk.invite),
         route("appoint", "Register and appoint the practitioner of this home", desk.appoint),
         route("shared", "What is shared with this member in a category", desk.shared),
@@ -158,26 +137,6 @@ class _Desk:
 
     def import_file(self, data: bytes) -> ImportReport:
         return self._node.member.source(self._node.ways).import_bundle(data)
-
-    def put_index(self, data: bytes) -> None:
-        self._node.member.indexes.put(data)
-
-    def get_index(self, data: bytes) -> OneOrNone:
-        return OneOrNone(self._node.member.indexes.get(data))
-
-    def letter(self, data: bytes) -> bytes:
-        return self._node.member.letters(self._node.ways).receive(data)
-
-    def messages(self, data: bytes) -> Page:
-        asked = codec.decode_as(data, Box)
-        return self._node.member.inbox.waiting(asked.key, asked.after)
-
-    def acknowledge(self, data: bytes) -> Count:
-        said = codec.decode_as(data, Box)
-        return self._node.member.inbox.acknowledge(said.key, said.ids)
-
-    def sponsor(self, data: bytes) -> bytes:
-        return self._node.member.sponsoring.sponsor(data)
 
     def invite(self, data: bytes) -> Invitation:
         asked, node = codec.decode_as(data, Invite), self._node
@@ -247,30 +206,6 @@ class Desk:
         """See ``Source.import_bundle``."""
         return self._call("import", data, ImportReport)
 
-    def put_index(self, data: bytes) -> None:
-        """See ``IndexKeeper.put``."""
-        self._call("put-index", data, type(None))
-
-    def get_index(self, locator: bytes) -> bytes | None:
-        """See ``IndexKeeper.get``."""
-        return self._call("get-index", locator, OneOrNone).value
-
-    def letter(self, sealed: bytes) -> bytes:
-        """See ``Letters.receive``."""
-        return self._call("letter", sealed, bytes)
-
-    def messages(self, channel_key: Multikey, after: str) -> Page:
-        """See ``Inbox.waiting``."""
-        return self._call("messages", codec.encode(Box(channel_key, after)), Page)
-
-    def acknowledge(self, channel_key: Multikey, ids: Sequence[str]) -> Count:
-        """See ``Inbox.acknowledge``."""
-        return self._call("acknowledge", codec.encode(Box(channel_key, "", list(ids))), int)
-
-    def sponsor(self, tx_bytes: bytes) -> bytes:
-        """See ``Sponsoring.sponsor``."""
-        return self._call("sponsor", tx_bytes, bytes)
-
     def invite(self, patient: str, *, again: bool) -> Invitation:
         """See ``Invitations.invite``."""
         return self._call("invite", codec.encode(Invite(patient, again)), Invitation)
@@ -295,7 +230,7 @@ class Desk:
         return Opened(
             parts=[Part(part.segment, part.records) for part in said.parts],
             released_by=said.released_by,
-            faults=[Fault(each.member, wire.error_of(each.problem), each.claim) for each in said.faults],
+            faults=[Fault(each.member or "", wire.error_of(each.problem), each.claim) for each in said.faults],
             slow=said.slow,
             damaged=[wire.error_of(each.problem) for each in said.damaged],
             signed=said.signed,

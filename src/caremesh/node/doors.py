@@ -10,13 +10,14 @@ from typing import Any, Final, cast
 
 from msgspec import Struct
 
-from caremesh import __version__
-from caremesh.api import blocks, custody, health, ledger
+from caremesh import __version__, codec
+from caremesh.api import blocks, custody, health, ledger, wallet
 from caremesh.api.capabilities import Capabilities
 from caremesh.api.limits import Limits
 from caremesh.api.routes import ANYONE, Answer, Call, Route, json_answer
 from caremesh.client import wire
 from caremesh.node.node import Node
+from caremesh.node.serving_wallets import WalletService
 from caremesh.settings import Settings
 from caremesh.types import Did, Seconds
 
@@ -42,6 +43,7 @@ def outer(node: Node | None, did: Did, checks: Checks, *, custodian: bool) -> li
     mine += custody.routes(None if node is None else node.member.custodian) if custodian else []  # type: ignore[arg-type]
     mine += blocks.routes(_blocks(node))
     mine += custody.erasure_routes(at and at.member.confirm_erased)
+    mine += wallet.routes(_wallets(node))
     return [*mine, *health.routes(checks, mine, __version__)]
 
 
@@ -52,6 +54,12 @@ def _blocks(node: Node | None) -> blocks.Ports:
     holder = node.member.holder
     may = Capabilities(did=node.home.did, key=node.home.node_key, blocks=holder.store, clock=node.clock)
     return blocks.Ports(holder=holder, may=may, reader=node.reader, clock=node.clock, suspect=node.suspect)
+
+
+def _wallets(node: Node | None) -> WalletService:
+    if node is None:
+        return cast("Any", None)  # type: ignore[no-any-return]
+    return WalletService(node.member, node.ways, node.ways, codec.encode(node.founding))
 
 
 def inner(node: Node) -> list[Route]:

@@ -36,6 +36,7 @@ from caremesh.node.member import MemberHome
 from caremesh.node.mesh import hold
 from caremesh.node.relay import MemberLedger, Orders
 from caremesh.node.running import LEDGER, Member
+from caremesh.node.serving_wallets import Carries
 from caremesh.node.ways import Ways
 from caremesh.settings import Settings
 from caremesh.types import Height
@@ -44,8 +45,8 @@ ARRIVES_WITHIN_S: Final = 15.0
 """How long a transaction that is in a block may take to arrive on this node's own copy."""
 
 
-class Connections(Ways, Orders, Protocol):
-    """The ways to others, to whoever orders blocks, and to their blocks."""
+class Connections(Ways, Orders, Carries, Protocol):
+    """The ways to others, to whoever orders blocks, to their blocks, and for what is sealed to them."""
 
     def sources(self) -> Sequence[BlockSource]:
         """Where blocks come from, the operator first."""

@@ -22,6 +22,7 @@ from caremesh.client.ledger import LedgerClient
 from caremesh.client.node import Node as Way
 from caremesh.client.node import Patience, Target
 from caremesh.client.signing import Identity
+from caremesh.client.wallet import WalletClient
 from caremesh.consensus.interface import Committed
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.state import Member
@@ -92,6 +93,16 @@ class Reaching:
     def submit_many(self, raws: Sequence[bytes]) -> list[Future[Committed]]:
         """See ``Embedded.submit_many``."""
         return self._ledger(self._operator()).submit_many(raws)
+
+    def letter(self, member: Did, sealed: bytes) -> bytes:
+        """See ``Carries``."""
+        way = WalletClient(self._way(member))
+        return self._portal.call(lambda: way.letter(member, sealed))
+
+    def leave(self, relay: Did, channel_key: Multikey, sealed: bytes) -> None:
+        """See ``Carries``."""
+        way = WalletClient(self._way(relay))
+        self._portal.call(lambda: way.leave(channel_key, sealed))
 
     def sources(self) -> Sequence[BlockSource]:
         """The operator first, then the others in any order."""

@@ -1,8 +1,7 @@
 """The main job's world over a network: five nodes on loopback, each of several processes, and nothing shared.
 
-The patient reaches them over TLS like any wallet, with a key that the ledger does not know. The members' own people are
-at their nodes' desks. What a wallet leaves with members for others (profiles, shares, its index) is handed over at the
-desk as well: the relay for wallets is a part of its own.
+The patient reaches them over TLS like any wallet (``wallet/network.py``); the members' own people are at
+their nodes' desks.
 """
 
 from __future__ import annotations
@@ -15,26 +14,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+from caremesh import codec
 from caremesh.blobs.peers import PeerBlocks
-from caremesh.client.blocking import Portal, RemoteCustodian, RemoteLedger
+from caremesh.client.blocking import RemoteCustodian
 from caremesh.client.blocks import BlocksClient, RemoteBlocks
 from caremesh.client.custody import CustodyClient
-from caremesh.client.ledger import LedgerClient
 from caremesh.client.node import Node as Way
 from caremesh.client.node import Target
 from caremesh.client.signing import Identity
 from caremesh.codec import CID
-from caremesh.consensus.interface import Committed
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.members.messages import Admit
-from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.pins import Leaf, make_leaf
 from caremesh.errors import CareMeshError, Unavailable
 from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.gateway.opening import Opened
-from caremesh.ledger.light import Answer, LightBlock, LightClient
+from caremesh.ledger.light import LightClient
 from caremesh.ledger.state import Reader
-from caremesh.ledger.transactions import Signs
 from caremesh.node import doors
 from caremesh.node.errors import UNKNOWN_MEMBER
 from caremesh.node.lagging import Lagging
@@ -43,10 +39,10 @@ from caremesh.sealing.channel import SharedStream
 from caremesh.sealing.invitation import Invitation
 from caremesh.source.importer import ImportReport
 from caremesh.testing.bent import CLOCK, LIE, MODULE, FileClock
-from caremesh.testing.nodes import CHAIN, Network, NodeProcess
+from caremesh.testing.nodes import CHAIN, Network
 from caremesh.testing.world import Seen
-from caremesh.types import DAY_S, Code, Count, Did, Digest, Height, Multikey, Seconds, StreamId
-from caremesh.wallet.ways import Page
+from caremesh.types import DAY_S, Code, Count, Did, Digest, Height, Seconds, StreamId
+from caremesh.wallet.network import Network as WalletNetwork
 
 RELAY: Final = "hospital"
 WITHIN_S: Final = 30.0
@@ -71,28 +67,15 @@ def far(folder: Path) -> Iterator[FarWorld]:
             world.close()
 
 
-class FarWorld:
-    """See ``World``."""
+class FarWorld(WalletNetwork):
+    """See ``World``. What a wallet reaches, it reaches by the network, as any wallet does."""
 
     def __init__(self, network: Network, clock: FileClock) -> None:
+        super().__init__(codec.encode(network.founding), network.nodes[RELAY].keys.did, clock)
         self.network = network
-        self.chain = CHAIN
-        self._clock = clock
-        self._portal = Portal()
-        self._wallet = Identity.of_key(SigningKey.generate())
+        self._advance = clock.advance
         self._admitted = {each.member: each for each in network.founding.document.members}
         self._ways: dict[tuple[Did, str], Way] = {}
-        self._ledger = LedgerClient(self._way(self.did(RELAY)), self.light_client())
-
-    def close(self) -> None:
-        """Let go of the connections; the network is the caller's."""
-        self._portal.close()
-
-    # --- what a wallet reaches ------------------------------------------------------------------------
-
-    def clock(self) -> Seconds:
-        """See ``World``."""
-        return self._clock()
 
     @property
     def custodians(self) -> Mapping[Did, Admit]:
@@ -103,62 +86,9 @@ class FarWorld:
         """See ``World``."""
         return name if name in self._admitted else self.network.nodes[name].keys.did
 
-    def subject_ledger(self) -> WalletLedger:
-        """See ``World``."""
-        return WalletLedger(RemoteLedger(self._portal, self._ledger))
-
-    @property
-    def relay(self) -> Did:
-        """See ``World``."""
-        return self.did(RELAY)
-
-    def sponsor(self, name: str = "") -> DeskSponsor:
-        """See ``World``."""
-        return DeskSponsor(self.network.nodes[name or RELAY])
-
     def invite(self, member: str, patient: str, *, again: bool = False) -> Invitation:
         """See ``World``."""
         return self.network.nodes[member].desk.invite(patient, again=again)
-
-    def send_letter(self, member: Did, sealed: bytes) -> bytes:
-        """See ``World``."""
-        return self.network.nodes[self._name(member)].desk.letter(sealed)
-
-    def messages(self, relay: Did, channel: Signs, after: str = "") -> Page:
-        """See ``World``."""
-        return self.network.nodes[self._name(relay)].desk.messages(channel.public, after)
-
-    def acknowledge(self, relay: Did, channel: Signs, ids: Sequence[str]) -> Count:
-        """See ``World``."""
-        return self.network.nodes[self._name(relay)].desk.acknowledge(channel.public, ids)
-
-    def light_block(self) -> LightBlock:
-        """See ``World``."""
-        return self._portal.call(self._ledger.light_block)
-
-    def query(self, key: bytes, height: Height) -> Answer:
-        """See ``World``."""
-        return self._portal.call(lambda: self._ledger.answer(key, height))
-
-    def deposit(self, custodian: Did, sealed: bytes) -> bytes:
-        """See ``World``, as for all of these."""
-        return self._custodian(custodian).deposit_fragment(sealed)
-
-    def deposit_reseal(self, custodian: Did, sealed: bytes) -> bytes:
-        """See ``World``."""
-        return self._custodian(custodian).deposit_reseal(sealed)
-
-    def own_seals(self, custodian: Did, request: bytes) -> bytes:
-        """See ``World``."""
-        return self._custodian(custodian).seals(request)
-
-    def own_log(self, custodian: Did, request: bytes) -> bytes:
-        """See ``World``."""
-        return self._custodian(custodian).stream_log(request)
-
-    def confirm_erased(self, member: Did, stream: StreamId, segment: Count) -> list[bytes]:
-        """See ``World``."""
-        return self._custodian(member).confirm_erased(stream, segment)
 
     def put_blocks(self, stream: StreamId, blocks: Mapping[CID, bytes]) -> None:
         """By way of the member that relays."""
@@ -174,14 +104,6 @@ class FarWorld:
             except CareMeshError as error:
                 found = error
         raise found
-
-    def put_index(self, member: Did, data: bytes) -> None:
-        """See ``World``."""
-        self.network.nodes[self._name(member)].desk.put_index(data)
-
-    def get_index(self, member: Did, locator: Multikey) -> bytes | None:
-        """See ``World``."""
-        return self.network.nodes[self._name(member)].desk.get_index(locator)
 
     # --- what the job asks of it besides --------------------------------------------------------------
 
@@ -228,7 +150,7 @@ class FarWorld:
         """See ``World``."""
         return self.network.nodes[member].desk.shared(category)
 
-    def ask(self, member: str, category: Code, purpose: Code, legal_basis: Sequence[Code]) -> Receipt:
+    def ask_for(self, member: str, category: Code, purpose: Code, legal_basis: Sequence[Code]) -> Receipt:
         """See ``World``."""
         return self.network.nodes[member].desk.ask(category, purpose, legal_basis)
 
@@ -273,7 +195,7 @@ class FarWorld:
 
     def let_pass(self, seconds: Seconds) -> None:
         """See ``World``."""
-        self._clock.advance(seconds)
+        self._advance(seconds)
         _until(lambda: all(node.ready() for node in self.network.nodes.values()))
 
     # --- ways -----------------------------------------------------------------------------------------
@@ -284,61 +206,21 @@ class FarWorld:
                 return name
         raise Unavailable(UNKNOWN_MEMBER, did)
 
-    def _custodian(self, did: Did) -> RemoteCustodian:
-        return RemoteCustodian(self._portal, CustodyClient(self._way(did)))
-
     def _blocks(self, did: Did) -> PeerBlocks:
         return PeerBlocks(did, lambda: RemoteBlocks(self._portal, BlocksClient(self._way(did, RELAY))))
 
-    def _way(self, to: Did, member: str = "") -> Way:
-        """The way to a member's node, for the wallet or for another member's software."""
+    def _way(self, to: Did, member: str) -> Way:
+        """The way to a member's node for another member's software."""
         if (to, member) not in self._ways:
             said = self._admitted[to]
             target = Target(did=to, node_key=said.keys.node, url=said.endpoints[0])
             identity, leaf = self._identity(member)
-            self._ways[to, member] = self._portal.node(lambda: Way(target, identity, leaf=leaf, clock=self._clock))
+            self._ways[to, member] = self._portal.node(lambda: Way(target, identity, leaf=leaf, clock=self.clock))
         return self._ways[to, member]
 
-    def _identity(self, member: str) -> tuple[Identity, Leaf | None]:
-        if not member:
-            return self._wallet, None
+    def _identity(self, member: str) -> tuple[Identity, Leaf]:
         keys = self.home(member)
         return Identity.of_did(keys.did, keys.node_key), make_leaf(keys.did, keys.node_key, int(time.time()))
-
-
-class DeskSponsor:
-    """A member that sponsors a wallet's transactions."""
-
-    def __init__(self, node: NodeProcess) -> None:
-        self._node = node
-
-    @property
-    def did(self) -> Did:
-        """See ``wallet.ports.Sponsor``."""
-        return self._node.keys.did
-
-    def sponsor(self, tx_bytes: bytes) -> bytes:
-        """See ``wallet.ports.Sponsor``."""
-        return self._node.desk.sponsor(tx_bytes)
-
-
-class WalletLedger:
-    """The ledger as a wallet far away sees it: submits at one node, and believes no value without its proof."""
-
-    def __init__(self, ledger: RemoteLedger) -> None:
-        self._ledger = ledger
-
-    def reader(self) -> Reader:
-        """See ``wallet.ports.Ledger``."""
-        return self._ledger.reader()
-
-    def submit(self, transactions: Sequence[bytes]) -> list[Committed]:
-        """See ``wallet.ports.Ledger``."""
-        return [future.result() for future in self._ledger.submit_many(transactions)]
-
-    def submit_batch(self, transactions: Sequence[bytes]) -> list[Committed]:
-        """Not among those of others yet: the relay for wallets does that."""
-        return self.submit(transactions)
 
 
 def _until(found: Callable[[], T]) -> T:

@@ -311,7 +311,7 @@ class MainJob:
     # --- small parts ----------------------------------------------------------------------------------
 
     def _ask(self, category: Code, purpose: Code) -> Receipt:
-        return self._world.ask("practice", category, purpose, LEGAL_BASIS)
+        return self._world.ask_for("practice", category, purpose, LEGAL_BASIS)
 
     def _open(self, receipt: Receipt) -> Opened:
         return self._world.open("practice", receipt)

@@ -66,7 +66,7 @@ class NearWorld(LocalMesh):
         """See ``World``."""
         return self._gateway(member).shared(category)
 
-    def ask(self, member: str, category: Code, purpose: Code, legal_basis: Sequence[Code]) -> Receipt:
+    def ask_for(self, member: str, category: Code, purpose: Code, legal_basis: Sequence[Code]) -> Receipt:
         """See ``World``."""
         gateway = self._gateway(member)
         consent = gateway.shared(category).consent

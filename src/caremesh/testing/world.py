@@ -80,7 +80,7 @@ class World(Around, Protocol):
         """See ``Gateway.shared``."""
         ...
 
-    def ask(self, member: str, category: Code, purpose: Code, legal_basis: Sequence[Code]) -> Receipt:
+    def ask_for(self, member: str, category: Code, purpose: Code, legal_basis: Sequence[Code]) -> Receipt:
         """The practitioner of a member asks for what is shared with it. See ``Gateway.ask``."""
         ...
 
