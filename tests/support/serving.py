@@ -58,6 +58,7 @@ class Served:
         self.url = f"https://127.0.0.1:{self.socket.getsockname()[1]}"
         self.routes = self._routes(mesh.member(name))
         guard = SignatureGuard(did=self.home.did, reader=mesh.engine.reader, nonces=self.nonces, clock=mesh.clock)
+        self.guard = guard
         self.said, self.metrics = io.StringIO(), Metrics()
         observe = all_of([self.metrics.observe, to_log(logs.begin(name, "debug", self.said))])
         app = make_app(self.routes, guard, limits=self.limits, observe=observe)

@@ -97,6 +97,7 @@ class Doors(Server):
             if host and self._by_address[host] >= self._limits.max_connections_an_address:
                 connection.close()
                 continue
+            self._by_address[host] += 1
             task = asyncio.create_task(self._serve_one(connection, host, context))
             self._open.add(task)
             task.add_done_callback(self._open.discard)
@@ -107,7 +108,6 @@ class Doors(Server):
     async def _serve_one(self, connection: socket.socket, host: str, context: Context | None) -> None:
         """From the accepted socket to the protocol: for the length of the handshake."""
         loop = asyncio.get_running_loop()
-        self._by_address[host] += 1
 
         def left() -> None:
             self._by_address[host] -= 1

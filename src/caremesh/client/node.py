@@ -150,7 +150,7 @@ class Node:
                 problem = self._problem(answer)
                 if not left or not may_repeat or answer.status not in _TRY_AGAIN:
                     raise problem
-                wait = _seconds(answer.headers.get("retry-after", ""))
+                wait = min(_seconds(answer.headers.get("retry-after", "")), self._patience.answer_s)
             await asyncio.sleep(max(wait, _RANDOM.uniform(0, pause)))
             pause = min(2 * pause, self._patience.longest_pause_s)
         raise Unavailable(errors.UNREACHABLE, self.target.did)  # not reached: the last try raises or returns
@@ -215,4 +215,4 @@ def _is_pin(error: BaseException) -> bool:
 
 
 def _seconds(text: str) -> float:
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0.0
+    return float(text) if text.isascii() and text.isdigit() else 0.0

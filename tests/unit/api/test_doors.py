@@ -121,12 +121,14 @@ def doors() -> Iterator[Running]:
         yield made
 
 
-def ends_within(connection: socket.socket, seconds: float) -> bytes:
-    begun = time.monotonic()
-    connection.settimeout(seconds + 5)
-    found = answer(connection)
-    assert time.monotonic() - begun < seconds + 4
-    return found
+AT_LAST_S = 30.0
+"""Longer than any machine takes, shorter than what there would be without the limit."""
+
+
+def ends(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes, which it does."""
+    connection.settimeout(AT_LAST_S)
+    return answer(connection)
 
 
 def post(size: int, body: bytes = b"", *lines: str) -> bytes:
@@ -143,7 +145,7 @@ def test_a_request_is_answered(doors: Running, tls: bool) -> None:
 
 def test_who_says_nothing_is_closed(doors: Running) -> None:
     with closing(doors.connect()) as connection:
-        assert ends_within(connection, TIGHT.head_s) == b""
+        assert ends(connection) == b""
 
 
 def test_headers_that_drip_are_cut_off(doors: Running) -> None:
@@ -152,15 +154,15 @@ def test_headers_that_drip_are_cut_off(doors: Running) -> None:
         connection.sendall(b"GET /slow HTTP/1.1\r\n")
         begun = time.monotonic()
         with suppress(ConnectionError):
-            while time.monotonic() - begun < TIGHT.head_s + 2:
+            while time.monotonic() - begun < AT_LAST_S:
                 connection.sendall(b"a")
                 time.sleep(0.05)
                 connection.settimeout(0.01)
                 with suppress(TimeoutError):
                     if connection.recv(1, socket.MSG_PEEK) is not None:
                         break
-        assert time.monotonic() - begun < TIGHT.head_s + 1
-        connection.settimeout(5)
+        assert time.monotonic() - begun < AT_LAST_S
+        connection.settimeout(AT_LAST_S)
         assert problem(answer(connection)) == (408, "api.12")
 
 
@@ -172,25 +174,25 @@ def test_the_second_request_of_a_connection_has_a_time_for_its_headers_too(doors
         while not found.endswith(b"\r\n\r\nx"):
             found += connection.recv(1_000)
         connection.sendall(b"POST /echo HTTP/1.1\r\n")
-        assert problem(ends_within(connection, TIGHT.head_s)) == (408, "api.12")
+        assert problem(ends(connection)) == (408, "api.12")
 
 
 def test_a_connection_at_rest_is_closed(doors: Running) -> None:
     with closing(doors.connect()) as connection:
         connection.sendall(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx")
-        assert ends_within(connection, TIGHT.idle_s).endswith(b"x")
+        assert ends(connection).endswith(b"x")
 
 
 def test_a_body_that_drips_is_cut_off(doors: Running) -> None:
     with closing(doors.connect()) as connection:
         connection.sendall(post(100, b"x"))
-        assert problem(ends_within(connection, TIGHT.body_s + TIGHT.linger_s)) == (408, "api.12")
+        assert problem(ends(connection)) == (408, "api.12")
 
 
 def test_a_handshake_has_its_time(doors: Running) -> None:
     with closing(socket.create_connection(("127.0.0.1", doors.ports[0]), 5)) as connection:
         connection.sendall(b"\x16\x03\x01")
-        ends_within(connection, TIGHT.handshake_s)
+        ends(connection)
 
 
 @pytest.mark.parametrize("size", [10_001, 10 * 2**30])
@@ -211,9 +213,9 @@ def test_a_body_without_end_is_cut_off(doors: Running) -> None:
         connection.sendall(b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         begun = time.monotonic()
         with suppress(OSError):
-            while time.monotonic() - begun < 20:
+            while time.monotonic() - begun < AT_LAST_S:
                 connection.sendall(chunk)
-        assert time.monotonic() - begun < TIGHT.linger_s + 10
+        assert time.monotonic() - begun < AT_LAST_S
 
 
 @pytest.mark.parametrize(
@@ -261,25 +263,28 @@ def test_wrong_addresses_are_problems(doors: Running, request_line: str, status:
     assert problem(found) == (status, code)
 
 
-def test_one_address_has_so_many_connections_and_gets_them_back(doors: Running) -> None:
-    held = [doors.connect() for _ in range(TIGHT.max_connections_an_address)]
-    time.sleep(0.2)
-    try:
-        assert doors.ask(post(1, b"x")) == b"", "one more was let in"
-    finally:
-        for connection in held:
-            connection.close()
-    assert wait_for(lambda: doors.ask(post(1, b"x")).endswith(b"x"))
+def test_one_address_has_so_many_connections_and_gets_them_back() -> None:
+    with running(Limits(max_connections_an_address=8)) as made:
+        held = [made.connect() for _ in range(8)]
+        try:
+            assert made.ask(post(1, b"x")) == b"", "one more was let in"
+        finally:
+            for connection in held:
+                connection.close()
+        assert wait_for(lambda: made.ask(post(1, b"x")).endswith(b"x"))
 
 
 def test_all_together_have_so_many_connections_and_the_next_waits() -> None:
-    limits = Limits(head_s=1.0, max_connections=3, max_connections_an_address=100, linger_s=0.1)
+    limits = Limits(head_s=0.4, max_connections=3, max_connections_an_address=100, linger_s=0.1)
     with running(limits) as made:
-        held = [made.connect() for _ in range(3)]
-        time.sleep(0.2)
-        begun = time.monotonic()
-        assert made.ask(post(1, b"x")).endswith(b"x"), "who waited was not let in"
-        assert time.monotonic() - begun > 0.3
+        held = [made.connect() for _ in range(9)]
+        most = 0
+        asking = threading.Thread(target=lambda: held.append(made.ask(post(1, b"x"))))  # type: ignore[arg-type]
+        asking.start()
+        while asking.is_alive():
+            most = max(most, made.doors._taken())
+        assert held.pop().endswith(b"x"), "who waited was not let in"  # type: ignore[attr-defined]
+        assert most == 3
         for connection in held:
             connection.close()
 
@@ -291,10 +296,10 @@ def test_what_is_being_answered_is_finished_at_the_end_and_nobody_new_is_let_in(
             target=lambda: found.append(made.ask(b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
         )
         asking.start()
-        time.sleep(0.3)
+        assert wait_for(lambda: bool(made.doors.server_state.tasks))
         made.doors.should_exit = True
-        made.thread.join(10)
-        asking.join(5)
+        made.thread.join(AT_LAST_S)
+        asking.join(AT_LAST_S)
         with pytest.raises(OSError):  # noqa: PT011 - refused
             made.connect()
     assert found[0].startswith(b"HTTP/1.1 200")
@@ -326,9 +331,9 @@ def test_ten_thousand_connections_keep_nobody_out(tmp_path: Path) -> None:  # no
 
 
 def wait_for(holds: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 5
+    end = time.monotonic() + AT_LAST_S
     while time.monotonic() < end:
         if holds():
             return True
-        time.sleep(0.05)
+        time.sleep(0.01)
     return False

@@ -18,6 +18,7 @@ from caremesh.node.founding import CHAIN
 from caremesh.node.mesh import LocalMesh
 from caremesh.testing.clock import SettableClock
 from tests.support.serving import Served, served
+from tests.support.suspending import suspend
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +92,18 @@ def test_anyone_asks_for_health_and_for_what_there_is(regulator: Served) -> None
         refused = client.get("/ledger/v1/status")
         assert (refused.status_code, refused.json()["code"]) == (401, "api.01")
         assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_a_suspended_member_is_out_on_connections_that_are_open(regulator: Served, mesh: LocalMesh) -> None:
+    async def run() -> None:
+        async with regulator.as_member("payer") as node:
+            client = LedgerClient(node)
+            assert await client.blocks(1)
+            opened = regulator.doors.server_state.connections.copy()
+            suspend(mesh, "payer")
+            with pytest.raises(Refused) as caught:
+                await client.blocks(1)
+            assert caught.value.code == "api.04"
+            assert opened & regulator.doors.server_state.connections, "on the same connection"
+
+    asyncio.run(run())

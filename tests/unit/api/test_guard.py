@@ -18,11 +18,12 @@ from caremesh.api.routes import ANYONE, MEMBERS, SIGNED, Answer, Call, Caller, R
 from caremesh.api.signatures import MAX_SKEW_S, Head, SignatureGuard
 from caremesh.client import signing, wire
 from caremesh.client.signing import LIFE_S, Identity, Message, sign
-from caremesh.contracts.identity.messages import Deactivate
+from caremesh.contracts.identity.messages import Deactivate, Register
 from caremesh.crypto import pins
 from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.signatures import did_of
 from caremesh.errors import CareMeshError, Unavailable
+from caremesh.gateway.ask import Requester
 from caremesh.node.mesh import LocalMesh
 from caremesh.testing.clock import SettableClock
 from tests.support.suspending import suspend
@@ -296,6 +297,25 @@ def test_a_certificate_under_a_key_that_is_the_ledgers_no_more_is_refused(door: 
     der = pins.x509.load_pem_x509_certificate(old.certificate).public_bytes(pins.Encoding.DER)
     wanted = route(callers=MEMBERS, pinned=True)
     assert door.refusal(replace(door.head(), certificate=der), wanted) == errors.NO_CERTIFICATE.code
+
+
+def test_a_device_or_a_guardian_is_no_practitioner(door: Door) -> None:
+    chain, key = door.mesh.founding.document.chain, SigningKey.generate()
+    device = Requester(did_of(chain, key.public), key)
+    register = Register(did=device.did, key=key.public, kind="device")
+    assert not door.mesh.send([device, door.hospital.requester], register).code
+    assert door.refusal(door.head(Identity.of_did(device.did, key))) == errors.UNKNOWN_KEY.code
+
+
+@pytest.mark.parametrize("long", [INPUT, "signature"])
+def test_what_is_said_of_a_signature_is_short(door: Door, long: str) -> None:
+    """Another signature beside ours, under a name that nobody reads."""
+    head = door.head()
+    added = {INPUT: ', b=("@method");tag="' + "x" * (2_000 if long == INPUT else 1) + '"', "signature": ", b=:AA==:"}
+    if long == "signature":
+        added["signature"] = f", b=:{'AAAA' * 500}:"
+    longer = {**head.headers, **{name: head.headers[name] + text for name, text in added.items()}}
+    assert door.refusal(replace(head, headers=longer)) == errors.NOT_SIGNED.code
 
 
 def test_two_signatures_are_one_too_many(door: Door) -> None:

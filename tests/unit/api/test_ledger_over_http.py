@@ -299,7 +299,7 @@ def test_a_stream_in_which_nothing_happens_says_so_and_does_not_look_back(monkey
             assert chunk.startswith(b"id: 7.")
         assert await anext(stream) == f"id: 9.{2**31}\n\n".encode()
 
-    asyncio.run(asyncio.wait_for(inside(), 20))
+    asyncio.run(asyncio.wait_for(inside(), 60))
 
 
 def test_a_cursor_ahead_of_the_ledger_is_not_moved_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +309,7 @@ def test_a_cursor_ahead_of_the_ledger_is_not_moved_back(monkeypatch: pytest.Monk
         stream = stream_of(Quiet(), "12.3")
         assert [await anext(stream) for _ in range(2)] == [b": caremesh\n\n", b"id: 12.3\n\n"]
 
-    asyncio.run(asyncio.wait_for(inside(), 20))
+    asyncio.run(asyncio.wait_for(inside(), 60))
 
 
 def test_a_hundred_who_wait_take_one_thread() -> None:
@@ -321,16 +321,18 @@ def test_a_hundred_who_wait_take_one_thread() -> None:
 
     async def inside() -> None:
         heights = Heights(quiet, run)  # type: ignore[arg-type]
-        waiting = [asyncio.create_task(heights.reached(8, 10)) for _ in range(100)]
+        waiting = [asyncio.create_task(heights.reached(8, 60)) for _ in range(100)]
         late = asyncio.create_task(heights.reached(100, 0.3))
-        await asyncio.sleep(0.1)
+        while len(runs) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         assert len(runs) == 2, "one that learned the height, one that waits for the next"
         quiet.height = 8
         assert await asyncio.gather(*waiting) == [True] * 100
         assert not await late
         assert await heights.reached(8, 0)
 
-    asyncio.run(asyncio.wait_for(inside(), 20))
+    asyncio.run(asyncio.wait_for(inside(), 60))
 
 
 def test_who_waits_for_a_ledger_that_stops_is_told_in_time() -> None:
@@ -344,4 +346,4 @@ def test_who_waits_for_a_ledger_that_stops_is_told_in_time() -> None:
     async def inside() -> None:
         assert not await Heights(Stopped(), run).reached(8, 0.2)  # type: ignore[arg-type]
 
-    asyncio.run(asyncio.wait_for(inside(), 20))
+    asyncio.run(asyncio.wait_for(inside(), 60))

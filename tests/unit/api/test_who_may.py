@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
+import ssl
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from caremesh.api.routes import Route
+from caremesh.api.app import make_app
+from caremesh.api.limits import Limits
+from caremesh.api.routes import CERTIFICATE, Answer, Call, Route
 from caremesh.client import wire
 from caremesh.client.signing import Identity, Message, sign
 from caremesh.crypto import pins
@@ -20,6 +26,7 @@ from caremesh.node.mesh import LocalMesh
 from caremesh.testing.clock import SettableClock
 from tests.support.serving import Served, served
 from tests.support.suspending import suspend
+from tools import api_page
 
 GUARD = {f"api.{number:02}" for number in range(1, 11)}
 """What the guard says when it does not let someone in."""
@@ -172,3 +179,57 @@ def test_what_leaves_a_custodian_leaves_for_nodes_only(door: Door) -> None:
         if route.name in ("custody.release", "custody.seals", "ledger.blocks", "ledger.events"):
             assert route.pinned, route.name
             assert route.callers == frozenset({"member"}), route.name
+
+
+async def let_in(_: Call) -> Answer:
+    return Answer()
+
+
+def asks_guard(door: Door, app: Any, route: Route, who: Who) -> str:
+    """The code of the guard at a route of any room, behind which everything is well."""
+    path = re.sub(r"\{[a-z_]+(:[a-z]+)?\}", "x", route.path)
+    headers = {wire.TO: door.door.home.did, "host": "node"}
+    if (identity := door.identity(who.signs)) is not None:
+        sign(Message(route.method, f"https://node{path}", headers), b"", identity, door.mesh.clock())
+    shown = door.mesh.member(who.shows).home if who.shows else None
+    leaf = pins.make_leaf(shown.did, shown.node_key, door.mesh.clock()) if shown else None
+    der = ssl.PEM_cert_to_DER_cert(leaf.certificate.decode()) if leaf else None
+
+    async def with_certificate(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "extensions": {CERTIFICATE: der}}, receive, send)
+
+    async def inside() -> httpx.Response:
+        way = httpx.ASGITransport(with_certificate)
+        async with httpx.AsyncClient(transport=way, base_url="https://node") as client:
+            return await client.request(route.method, path, headers=headers)
+
+    got = asyncio.run(inside())
+    if got.status_code == 200:
+        return ""
+    return re.search(rb'"code":"(.+?)"', got.content)[1].decode() if got.content else "api.??"  # type: ignore[index]
+
+
+@pytest.mark.promise("P2")
+@pytest.mark.parametrize("who", [who for who in WHO if who != "suspended member with its certificate"])
+def test_who_may_ask_what_in_every_room(door: Door, who: str) -> None:
+    """Rooms that other members do not have here are tried as well: their guards are the same."""
+    every = [replace(route, handler=let_in, media="", streams=False, once=False) for route in api_page.routes()]
+    limits = Limits(burst_address=10**6, burst=10**6)
+    app = make_app(every, door.door.guard, limits=limits)
+    wrong = []
+    for route in every:
+        if route.method == "HEAD":
+            continue  # has no body to say why
+        code, right = asks_guard(door, app, route, WHO[who]), expected(route, who)
+        if code not in (right or {""}):
+            wrong.append((route.name, code, right))
+    assert not wrong
+
+
+def test_what_is_for_anyone_is_known() -> None:
+    """Another route without a signature wants a reason, and a line here."""
+    by_links = {"blocks.put", "blocks.get", "blocks.has", "ipfs.get", "ipfs.head"}
+    """Signed by a member, or under a link that names block, stream and time."""
+    told = {"health.alive", "health.ready", "health.openapi", "admin.metrics", "wallet.network"}
+    """The same for everybody; metrics at the admin address."""
+    assert {route.name for route in api_page.routes() if "anyone" in route.callers} == by_links | told
