@@ -141,6 +141,33 @@ def test_anybody_may_ask_that_nothing_of_what_is_erased_is_left(keepers: Keepers
         assert names(each, "seal/") == []
 
 
+@pytest.mark.promise("P3")
+def test_anybody_may_ask_that_no_fragment_of_what_is_over_is_left(keepers: Keepers) -> None:
+    keepers.add()
+    consent, ends = keepers.share(), keepers.share(purposes=["HPAYMT"])
+    keeper, late = keepers.keepers[:2]
+    keeper.deposit_seal(keepers.signed_seal(keepers.seal_deposit(keepers.seal(b"waits"))))
+    for asked in (consent.id, bytes(32)):
+        assert refusal(lambda a=asked: keeper.confirm_destroyed(a)) == ("custodian.24", "")  # type: ignore[misc]
+    keepers.must(Revoke(consent=consent.id), keepers.stream_key, keepers.practice)
+
+    def confirmed(by: Keeper, asked: bytes) -> DestroyConfirmation:
+        return said(custody.DESTROY_CONFIRMATION, by.confirm_destroyed(asked), DestroyConfirmation, by)
+
+    for each, off, at in ((keeper, 9, keepers.now + 9), (late, -9, keepers.now)):
+        keepers.clock_off_s = off
+        assert confirmed(each, consent.id) == DestroyConfirmation(consent=consent.id, custodian=each.did, at=at)
+        assert [name.split("/")[1] for name in names(each, "fragment/")] == [ends.id.hex()]
+        assert confirmed(each, consent.id).at == at, "again, when nothing is left to destroy"
+    keepers.now, keepers.clock_off_s = ends.ends - 1, 0
+    assert refusal(lambda: keeper.confirm_destroyed(ends.id)) == ("custodian.24", "")
+    keepers.clock_off_s = 1
+    assert confirmed(keeper, ends.id).at == ends.ends, "by its own clock"
+    keepers.now, keepers.clock_off_s = ends.ends, -1
+    assert confirmed(late, ends.id).at == ends.ends, "by the header"
+    assert names(keeper, "fragment/") == names(late, "fragment/") == []
+
+
 @pytest.mark.promise("P8")
 def test_a_consent_of_which_all_was_erased_is_let_go_of(keepers: Keepers) -> None:
     keepers.add()
