@@ -11,6 +11,7 @@ from caremesh.contracts.network import queries as network
 from caremesh.contracts.records.messages import Erase, Reseal
 from caremesh.contracts.streams.messages import SetCustodians
 from caremesh.crypto.reencryption import seal_hash
+from caremesh.crypto.signatures import stream_of
 from caremesh.custodian.touched import Touched
 from caremesh.errors import ErrorCode, Unavailable
 from caremesh.ledger.application import Event
@@ -18,6 +19,7 @@ from caremesh.sealing import custody
 from caremesh.sealing.custody import DestroyConfirmation, ErasureConfirmation, SealAnswer, SealDeposit, StreamRequest
 from caremesh.sealing.segment import seal_anew
 from tests.support.keepers import Keeper, Keepers, names, refusal, said
+from tests.support.world import Actor
 
 
 def erase(keepers: Keepers, segment: int = 0) -> None:
@@ -255,6 +257,28 @@ def test_what_is_missing_stays_so_until_it_is_there(keepers: Keepers) -> None:
     keepers.meet()
     keeper.follow()
     assert not keeper._wanted
+
+
+def test_what_is_missing_of_one_stream_is_not_forgotten_for_another(keepers: Keepers) -> None:
+    keeper = lacking(keepers)
+    keeper.follow()
+    owner = Actor("another stream", stream=True)
+    stream = stream_of(owner.key.public)
+    permit = keepers.permit(owner, stream=stream, key=owner.key.public)
+    sealed = keepers.seal(b"2", stream=stream)
+    register = keepers.register(
+        stream=stream,
+        descriptor=sealed.descriptor_cid,
+        seal=sealed.seal_hash,
+        size_class=sealed.size_class,
+        permit=permit,
+    )
+    keepers.must(register, keepers.hospital)
+    keeper.follow()
+    assert list(keeper._wanted) == [
+        (keepers.stream, keepers.sealed[1].descriptor_cid),
+        (stream, sealed.descriptor_cid),
+    ]
 
 
 def test_a_seal_that_was_deposited_late_is_fetched_no_more(keepers: Keepers) -> None:

@@ -118,3 +118,41 @@ def test_what_is_no_claim_is_named() -> None:
         with pytest.raises(CareMeshError) as caught:
             read_claim("test", MEMBER, data)
         assert (caught.value.code, caught.value.place) == ("custody.01", "enrolment")
+
+
+LINK = (
+    f"caremesh:invite?n=https://clinic.example:8443&m={MEMBER}"
+    "&g=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8&i=MTIzNDU2Nzg&c=aaaaaaaaaaaaaaaa"
+)
+
+
+def test_a_link_has_one_spelling_of_each_field() -> None:
+    assert link(INVITED) == LINK
+    assert read_link(LINK) == INVITED
+    assert refused(LINK.removeprefix("caremesh:invite?"))
+    assert refused(LINK + "&x=")
+    for spelled in ("MTIzNDU2N", "MTIzNDU2", "MTIzNDU2Nzh", "MTIzNDU2Nzg%3D", "MTIzNDU2Nzg5"):
+        assert refused(LINK.replace("i=MTIzNDU2Nzg", f"i={spelled}"))
+
+
+def test_a_link_is_read_to_its_greatest_length() -> None:
+    """Escaping makes a link longer, and no other: each sign that is escaped takes two more."""
+
+    def escaped(text: str, signs: int) -> str:
+        return "".join(f"%{ord(sign):02x}" for sign in text[:signs]) + text[signs:]
+
+    def made(node: str, signs: int) -> str:
+        rest = link(replace(INVITED, node=node)).partition("&g=")
+        return (
+            rest[0].replace("https:", "%68ttps%3a").replace(MEMBER, escaped(MEMBER, len(MEMBER)))
+            + "&g="
+            + escaped(rest[2][:43], signs)
+            + rest[2][43:]
+        )
+
+    node = "https://" + "a" * 253
+    node += "a" * ((MAX_LINK - len(made(node, 0))) % 2)
+    signs = (MAX_LINK - len(made(node, 0))) // 2
+    assert len(made(node, signs)) == MAX_LINK
+    assert read_link(made(node, signs)).node == node
+    assert refused(made(node + "a", signs))
