@@ -34,7 +34,7 @@ from rich.table import Column, Table
 
 from tools.mutants_explained import Mutant, explanations, idle_explanations, reason, source_of
 
-COPIED: Final = ("tests", "tools", "bench", "vectors", "docs")
+COPIED: Final = ("tests", "tools", "bench", "vectors", "docs", "web/src")
 ROOMS: Final = ("codec.py", "ledger", "consensus", "contracts", "sealing", "crypto", "custodian", "gateway", "wallet")
 MUTMUT: Final = str(Path(sys.executable).with_name("mutmut").absolute())
 TREE: Final = Path("build/mutants/tree")

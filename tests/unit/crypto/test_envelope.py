@@ -3,10 +3,12 @@
 import time
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from caremesh import codec
 from caremesh.crypto.envelope import (
     HPKE_PUBLIC_BYTES,
+    ManyAead,
     hpke_from_seed,
     hpke_generate,
     hpke_open,
@@ -178,3 +180,22 @@ def test_the_key_pair_of_a_seed_is_that_of_x_wing() -> None:
     # draft-connolly-cfrg-xwing-kem, appendix C, first vector: the start of pk.
     seed = bytes.fromhex("7f9c2ba4e88f827d616045507605853ed73b8093f6efbc88eb1a6eacfa66ef26")
     assert hpke_from_seed(seed)[1][:16].hex() == "e2236b35a8c24b39b10aa1323a96a919"
+
+
+def test_many_ciphertexts_under_one_key_and_a_nonce_for_each() -> None:
+    many, other = ManyAead(KEY), ManyAead(bytes(32))
+    sealed = many.seal(b"n" * 12, b"plaintext", b"aad")
+    assert sealed == AESGCM(KEY).encrypt(b"n" * 12, b"plaintext", b"aad")
+    assert many.open(b"n" * 12, sealed, b"aad") == b"plaintext"
+    for attempt in (
+        lambda: other.open(b"n" * 12, sealed, b"aad"),
+        lambda: many.open(b"m" * 12, sealed, b"aad"),
+        lambda: many.open(b"n" * 12, sealed, b""),
+        lambda: many.open(b"n" * 12, flipped(sealed, 0), b"aad"),
+    ):
+        with pytest.raises(Tampered) as caught:
+            attempt()
+        assert (caught.value.code, caught.value.place) == ("envelope.02", "")
+    for key in (b"", bytes(31), bytes(33)):
+        with pytest.raises(BadInput, match=r"envelope\.01"):
+            ManyAead(key)

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from caremesh.crypto import pins
 from caremesh.crypto.keys import SigningKey
@@ -192,3 +194,43 @@ def test_a_leaf_shows_no_secret() -> None:
     leaf = ONE.leaf()
     assert "KEY" not in repr(leaf)
     assert leaf.key.decode() not in repr(leaf)
+
+
+@pytest.fixture
+def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "EST5")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_greenwich")
+def test_a_leaf_says_what_it_is_and_what_it_is_for() -> None:
+    """RFC 5280: what a reader must understand is critical, and nothing else."""
+    leaf = ONE.leaf(life_s=600)
+    made = x509.load_pem_x509_certificate(leaf.certificate)
+    assert leaf.until == NOW + 600
+    assert (made.not_valid_before_utc.timestamp(), made.not_valid_after_utc.timestamp()) == (NOW - 3_600, NOW + 600)
+    extensions = {type(each.value): (each.value, each.critical) for each in made.extensions}
+    assert extensions[x509.BasicConstraints] == (x509.BasicConstraints(ca=False, path_length=None), True)
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(ONE.did)])
+    assert extensions[x509.SubjectAlternativeName] == (names, False)
+    uses = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    assert extensions[x509.ExtendedKeyUsage] == (uses, False)
+    assert not extensions[x509.AuthorityKeyIdentifier][1]
+    assert len(extensions) == 4
+
+
+def test_an_anchor_vouches_for_leaves_alone() -> None:
+    made = x509.load_der_x509_certificate(ONE.anchor)
+    extensions = {type(each.value): (each.value, each.critical) for each in made.extensions}
+    assert extensions[x509.BasicConstraints] == (x509.BasicConstraints(ca=True, path_length=0), True)
+    assert not extensions[x509.SubjectKeyIdentifier][1]
+    assert made.serial_number == 1
+
+
+def test_a_member_that_the_ledger_does_not_know_is_named() -> None:
+    with pytest.raises(Tampered) as caught:
+        pins.peer_of(der(ONE.leaf()), {}.get)
+    assert caught.value.place == ONE.did

@@ -11,6 +11,7 @@ from caremesh.contracts.network import queries as network
 from caremesh.contracts.records.messages import Erase, Reseal
 from caremesh.contracts.streams.messages import SetCustodians
 from caremesh.crypto.reencryption import seal_hash
+from caremesh.crypto.signatures import stream_of
 from caremesh.custodian.touched import Touched
 from caremesh.errors import ErrorCode, Unavailable
 from caremesh.ledger.application import Event
@@ -18,6 +19,7 @@ from caremesh.sealing import custody
 from caremesh.sealing.custody import DestroyConfirmation, ErasureConfirmation, SealAnswer, SealDeposit, StreamRequest
 from caremesh.sealing.segment import seal_anew
 from tests.support.keepers import Keeper, Keepers, names, refusal, said
+from tests.support.world import Actor
 
 
 def erase(keepers: Keepers, segment: int = 0) -> None:
@@ -141,6 +143,33 @@ def test_anybody_may_ask_that_nothing_of_what_is_erased_is_left(keepers: Keepers
         assert names(each, "seal/") == []
 
 
+@pytest.mark.promise("P3")
+def test_anybody_may_ask_that_no_fragment_of_what_is_over_is_left(keepers: Keepers) -> None:
+    keepers.add()
+    consent, ends = keepers.share(), keepers.share(purposes=["HPAYMT"])
+    keeper, late = keepers.keepers[:2]
+    keeper.deposit_seal(keepers.signed_seal(keepers.seal_deposit(keepers.seal(b"waits"))))
+    for asked in (consent.id, bytes(32)):
+        assert refusal(lambda a=asked: keeper.confirm_destroyed(a)) == ("custodian.24", "")  # type: ignore[misc]
+    keepers.must(Revoke(consent=consent.id), keepers.stream_key, keepers.practice)
+
+    def confirmed(by: Keeper, asked: bytes) -> DestroyConfirmation:
+        return said(custody.DESTROY_CONFIRMATION, by.confirm_destroyed(asked), DestroyConfirmation, by)
+
+    for each, off, at in ((keeper, 9, keepers.now + 9), (late, -9, keepers.now)):
+        keepers.clock_off_s = off
+        assert confirmed(each, consent.id) == DestroyConfirmation(consent=consent.id, custodian=each.did, at=at)
+        assert [name.split("/")[1] for name in names(each, "fragment/")] == [ends.id.hex()]
+        assert confirmed(each, consent.id).at == at, "again, when nothing is left to destroy"
+    keepers.now, keepers.clock_off_s = ends.ends - 1, 0
+    assert refusal(lambda: keeper.confirm_destroyed(ends.id)) == ("custodian.24", "")
+    keepers.clock_off_s = 1
+    assert confirmed(keeper, ends.id).at == ends.ends, "by its own clock"
+    keepers.now, keepers.clock_off_s = ends.ends, -1
+    assert confirmed(late, ends.id).at == ends.ends, "by the header"
+    assert names(keeper, "fragment/") == names(late, "fragment/") == []
+
+
 @pytest.mark.promise("P8")
 def test_a_consent_of_which_all_was_erased_is_let_go_of(keepers: Keepers) -> None:
     keepers.add()
@@ -228,6 +257,28 @@ def test_what_is_missing_stays_so_until_it_is_there(keepers: Keepers) -> None:
     keepers.meet()
     keeper.follow()
     assert not keeper._wanted
+
+
+def test_what_is_missing_of_one_stream_is_not_forgotten_for_another(keepers: Keepers) -> None:
+    keeper = lacking(keepers)
+    keeper.follow()
+    owner = Actor("another stream", stream=True)
+    stream = stream_of(owner.key.public)
+    permit = keepers.permit(owner, stream=stream, key=owner.key.public)
+    sealed = keepers.seal(b"2", stream=stream)
+    register = keepers.register(
+        stream=stream,
+        descriptor=sealed.descriptor_cid,
+        seal=sealed.seal_hash,
+        size_class=sealed.size_class,
+        permit=permit,
+    )
+    keepers.must(register, keepers.hospital)
+    keeper.follow()
+    assert list(keeper._wanted) == [
+        (keepers.stream, keepers.sealed[1].descriptor_cid),
+        (stream, sealed.descriptor_cid),
+    ]
 
 
 def test_a_seal_that_was_deposited_late_is_fetched_no_more(keepers: Keepers) -> None:

@@ -135,6 +135,9 @@ def test_what_is_not_signed_is_refused(data: bytes) -> None:
         with pytest.raises(Tampered, match=r"custody\.01") as caught:
             custody.read_signed(data, *[place] * bool(place))
         assert caught.value.place == place
+        with pytest.raises(Tampered, match=r"custody\.01") as caught:
+            custody.kept_releases(data, *[place] * bool(place))
+        assert caught.value.place == place
 
 
 def test_what_is_signed_and_what_is_acknowledged_follow_from_the_design() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.crypto.hashes import sha256, tagged_hash
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError
 from caremesh.sealing.custody import sign_payload
@@ -20,6 +21,7 @@ from caremesh.sealing.invitation import (
     claim,
     code_digest,
     link,
+    network_digest,
     new_code,
     read_claim,
     read_link,
@@ -96,3 +98,61 @@ def test_a_code_is_kept_as_a_hash_of_its_own_and_people_compare_six_digits() -> 
     shown = check_words(KEY.public)
     assert (len(shown), shown[3], shown.replace(" ", "").isdigit()) == (7, " ", True)
     assert shown != check_words(SigningKey.from_seed(bytes([1]) * 32).public)
+
+
+def test_what_is_hashed_and_compared_follows_from_the_design() -> None:
+    assert code_digest(b"1" * 8, "abc") == tagged_hash("caremesh/v1/claim-code", b"1" * 8, b"abc")
+    for seed in range(40):
+        key = SigningKey.from_seed(bytes([seed]) * 32).public
+        number = int.from_bytes(tagged_hash("caremesh/v1/check-number", key)[:8], "big") % 1_000_000
+        digits = f"{number:06d}"
+        assert check_words(key) == f"{digits[:3]} {digits[3:]}"
+    assert network_digest(b"network") == sha256(b"network")
+
+
+def test_what_is_no_claim_is_named() -> None:
+    signed = sign_payload("caremesh/other/v1", Enrolment(
+        chain="test", member=MEMBER, channel_key=KEY.public, invitation=INVITED.id, code="", profile=b""
+    ), KEY)  # fmt: skip
+    for data in (b"\xa0", codec.encode(signed), codec.encode(replace(signed, payload=b"\xa0"))):
+        with pytest.raises(CareMeshError) as caught:
+            read_claim("test", MEMBER, data)
+        assert (caught.value.code, caught.value.place) == ("custody.01", "enrolment")
+
+
+LINK = (
+    f"caremesh:invite?n=https://clinic.example:8443&m={MEMBER}"
+    "&g=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8&i=MTIzNDU2Nzg&c=aaaaaaaaaaaaaaaa"
+)
+
+
+def test_a_link_has_one_spelling_of_each_field() -> None:
+    assert link(INVITED) == LINK
+    assert read_link(LINK) == INVITED
+    assert refused(LINK.removeprefix("caremesh:invite?"))
+    assert refused(LINK + "&x=")
+    for spelled in ("MTIzNDU2N", "MTIzNDU2", "MTIzNDU2Nzh", "MTIzNDU2Nzg%3D", "MTIzNDU2Nzg5"):
+        assert refused(LINK.replace("i=MTIzNDU2Nzg", f"i={spelled}"))
+
+
+def test_a_link_is_read_to_its_greatest_length() -> None:
+    """Escaping makes a link longer, and no other: each sign that is escaped takes two more."""
+
+    def escaped(text: str, signs: int) -> str:
+        return "".join(f"%{ord(sign):02x}" for sign in text[:signs]) + text[signs:]
+
+    def made(node: str, signs: int) -> str:
+        rest = link(replace(INVITED, node=node)).partition("&g=")
+        return (
+            rest[0].replace("https:", "%68ttps%3a").replace(MEMBER, escaped(MEMBER, len(MEMBER)))
+            + "&g="
+            + escaped(rest[2][:43], signs)
+            + rest[2][43:]
+        )
+
+    node = "https://" + "a" * 253
+    node += "a" * ((MAX_LINK - len(made(node, 0))) % 2)
+    signs = (MAX_LINK - len(made(node, 0))) // 2
+    assert len(made(node, signs)) == MAX_LINK
+    assert read_link(made(node, signs)).node == node
+    assert refused(made(node + "a", signs))

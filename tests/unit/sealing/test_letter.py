@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from caremesh import codec
 from caremesh.crypto import envelope
-from caremesh.errors import BadInput, CareMeshError, ErrorCode, Refused, Tampered
+from caremesh.errors import (
+    BadInput,
+    CareMeshError,
+    ErrorCode,
+    Locked,
+    Refused,
+    StorageFailed,
+    Tampered,
+    Unavailable,
+)
 from caremesh.sealing import letter
 from caremesh.sealing.letter import OVERHEAD_BYTES, SIZES
 
@@ -81,3 +91,47 @@ def test_the_reply_to_another_letter_is_not_believed() -> None:
         letter.outcome(one, reply)
     with pytest.raises(Tampered, match=r"relay\.02"):
         letter.outcome(two, letter.answer(read, one.sealed, b"done"))
+
+
+def longest(size: int) -> bytes:
+    """Content that fills a frame of this size to its last byte."""
+    for spare in range(1_200, 1_500):
+        content = bytes(size - spare)
+        draft = letter.Letter(kind="share", content=content, about=b"", reply_key=PUBLIC)
+        if len(codec.encode(draft)) + 4 == size:
+            return content
+    raise AssertionError("no content fills it")
+
+
+@pytest.mark.parametrize("size", [SIZES[0], SIZES[-1]])
+def test_a_letter_may_fill_its_size_to_the_last_byte(size: int) -> None:
+    content = longest(size)
+    posted = letter.write(MEMBER, PUBLIC, "share", content)
+    assert len(posted.sealed) == size + OVERHEAD_BYTES
+    read = letter.read(MEMBER, PRIVATE, posted.sealed)
+    assert (read.content, read.about) == (content, b"")
+    if size == SIZES[0]:
+        assert len(letter.write(MEMBER, PUBLIC, "share", content + b"1").sealed) == SIZES[1] + OVERHEAD_BYTES
+    else:
+        assert code(letter.write, MEMBER, PUBLIC, "share", content + b"1") == "relay.01"
+
+
+def test_a_frame_is_a_length_the_content_and_zeros() -> None:
+    posted = letter.write(MEMBER, PUBLIC, "share", b"content")
+    frame = envelope.hpke_open(PRIVATE, posted.sealed, b"caremesh/letter/v1", MEMBER.encode())
+    end = 4 + int.from_bytes(frame[:4], "big")
+    assert codec.decode_as(frame[4:end], letter.Letter).content == b"content"
+    assert frame[end:] == bytes(len(frame) - end)
+    read = letter.read(MEMBER, PRIVATE, posted.sealed)
+    assert letter.outcome(posted, letter.answer(read, posted.sealed)) == b""
+
+
+@pytest.mark.parametrize("kind", [BadInput, Refused, Tampered, StorageFailed, Unavailable, Locked])
+def test_an_error_comes_back_as_its_kind_and_an_unknown_one_as_a_refusal(kind: type[CareMeshError]) -> None:
+    posted = letter.write(MEMBER, PUBLIC, "share", b"")
+    read = letter.read(MEMBER, PRIVATE, posted.sealed)
+    met = kind(ErrorCode("relay.20", "No.", "Ask."), "p" * 600)
+    with pytest.raises(CareMeshError) as caught:
+        letter.outcome(posted, letter.answer(read, posted.sealed, error=met))
+    assert type(caught.value) is (Refused if kind is Locked else kind)
+    assert (caught.value.error, caught.value.place) == (met.error, "p" * 500)
