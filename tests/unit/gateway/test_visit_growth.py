@@ -7,16 +7,18 @@ from itertools import count
 from threading import Event, Thread
 
 import pytest
+from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.consent.messages import Narrow, Scope
 from caremesh.contracts.network.messages import Brake
-from caremesh.errors import Unavailable
+from caremesh.errors import Refused, Unavailable
 from caremesh.gateway import ask as asking
 from caremesh.gateway import holding
 from caremesh.gateway import visit as visits
+from caremesh.gateway.ask import Asked
 from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.gateway.holding import HeldRecord
@@ -40,6 +42,8 @@ class Ways(dict[Did, ReleaseCustodian]):
         self.silent = False
         self.before: Callable[[], object] = lambda: None
         self.then: Callable[[], object] = lambda: None
+        self.when_both_have: Callable[[], object] = lambda: None
+        self._released = count(1)
         super().__init__({did: self.way(custodian) for did, custodian in case.mesh.custodians.items()})
 
     def way(self, custodian: ReleaseCustodian) -> ReleaseCustodian:
@@ -53,6 +57,8 @@ class Ways(dict[Did, ReleaseCustodian]):
                     raise Unavailable(SILENT)
                 answer = custodian.release(data)
                 ways.then()
+                if next(ways._released) == 2:
+                    ways.when_both_have()
                 return answer
 
         return Way()
@@ -70,6 +76,7 @@ class Open:
         if open_now:
             self.visit.open()
             self.ways.asked.clear()
+            self.ways._released = count(1)
 
     def read(self) -> list[int]:
         return [int(record.id.rpartition("-c")[2]) for record in self.visit.records("conditions")]
@@ -205,7 +212,7 @@ def test_what_is_revoked_while_what_is_new_is_opened_is_gone_whole(case: Case, m
 
     monkeypatch.setattr(visits, "hold", hold)
     case.add(3)
-    seen.ways.then = lambda: case.person.revoke(shared.record.id)
+    seen.ways.when_both_have = lambda: case.person.revoke(shared.record.id)
     assert seen.read() == []
     assert [ended.error.code for ended in seen.visit.ended] == ["gateway.10"]
     assert [any(record._bytes) for record in kept] == [False] * 3, "what was just opened, too"
@@ -235,6 +242,40 @@ def test_while_the_ledger_cannot_be_reached_nothing_is_renewed_and_nothing_fails
 
 
 @pytest.mark.promise("P3")
+def test_a_stream_that_has_ended_is_neither_opened_nor_asked_for_again(case: Case) -> None:
+    case.share()
+    over = case.share(categories=("laboratory",))
+    seen = Open(case, open_now=False)
+    case.person.revoke(over.record.id)
+    assert len(seen.visit.open()) == 1
+    assert len(seen.ways.asked) == 2, "two custodians, for the stream that is left"
+    case.clock.advance(451)
+    seen.visit.keep()
+    found = access.of_stream(case.reader, over.record.items[0].stream)
+    assert [type(record).__name__ for record in found] == ["Receipt"], "no refusal that the patient would wonder about"
+    assert [ended.error.code for ended in seen.visit.ended] == ["gateway.10"]
+    seen.visit.close()
+
+
+@pytest.mark.promise("P2")
+def test_a_receipt_opens_what_it_lists_and_its_consent_lists(case: Case) -> None:
+    case.add(3)
+    listed = case.share(listed={"conditions": [1]})
+    seen = Open(case)
+    assert seen.read() == [3]
+    seen.visit.close()
+    case.person.revoke(listed.record.id)
+    consent = case.share().record.items[0].consent
+    gateway = seen.gateway
+    for segments, numbers in (([0], [1, 2]), ([1], [3]), ([], [1, 2, 3])):
+        receipt = gateway.ask(Asked(consent, "read", "TREAT", BASIS, segments), case.doctor)
+        assert case.open(receipt) == numbers
+    for wrong in (replace(receipt, consent=bytes(32)), replace(receipt, stream=bytes(32))):
+        with pytest.raises(Refused, match=r"gateway\.01"):
+            gateway.open(wrong, case.doctor)
+
+
+@pytest.mark.promise("P3")
 def test_what_is_revoked_before_anybody_releases_is_told_once(case: Case) -> None:
     shared = case.share()
     seen = Open(case, open_now=False)
@@ -255,18 +296,14 @@ def test_what_is_narrowed_while_it_is_being_opened_is_not_kept(case: Case, first
     if not first:
         case.add(3)
 
-    released = count(1)
-
     def narrow() -> None:
-        if next(released) != 2:  # both have released when it is narrowed
-            return
         message = Narrow(consent=shared.record.items[0].consent, scope=Scope(kind="listed", segments=[0]))
         key = case.located.keys.signing(0)
         raw = transact.signed(case.reader, CHAIN, message, key, case.sponsor, case.clock())
         [committed] = case.ledger.submit([raw])
         assert not committed.code, committed.result
 
-    seen.ways.then = narrow
+    seen.ways.when_both_have = narrow
     assert len(seen.visit.open()) == 1
     assert seen.read() == [1, 2]
     seen.visit.close()

@@ -18,6 +18,7 @@ from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import inquiry
 from caremesh.sealing.inquiry import AskedOf, Inquiry
 from caremesh.testing.clock import SettableClock
+from caremesh.wallet import requests
 from caremesh.wallet import state as states
 from caremesh.wallet.templates import period
 from tests.support.case import Case
@@ -137,7 +138,13 @@ def test_words_that_are_not_those_of_the_offer_or_of_the_member_are_refused(case
             case.wallet.hear(inquiry.tell(said, to, key), case.reader)
         return caught.value.code
 
+    def place(said: Inquiry) -> str:
+        with pytest.raises(CareMeshError) as caught:
+            case.wallet.hear(inquiry.tell(said, channel.hpke_public, practice.node_key), case.reader)
+        return caught.value.place
+
     assert code(good) == "wallet.34", "another salt"
+    assert place(good) == practice.did
     assert code(replace(good, text="Nothing much.")) == "wallet.34"
     assert code(replace(good, asked=[replace(asked, offer=bytes(32))])) == "wallet.34"
     assert code(replace(good, asked=[replace(asked, stream=bytes(32))])) == "wallet.34"
@@ -177,3 +184,32 @@ def test_the_words_of_a_request_to_somebody_else_are_not_kept(case: Case, tmp_pa
     with pytest.raises(Tampered, match=r"wallet\.34"):
         case.wallet.hear(forwarded, case.reader)
     assert case.wallet.state.heard == []
+
+
+def test_whoever_of_the_members_asks_is_heard(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case.share()
+    [share] = [
+        each
+        for each in case.mesh.member("practice").gateway(case.mesh).shares()
+        if each.streams[0].stream == case.stream
+    ]
+    until, expires = period(case.clock(), 9)[1], period(case.clock(), 30)[1]
+    heard = {}
+    for name in ("practice", "hospital"):
+        home, ledger = case.mesh.member(name).home, case.mesh.member(name).ledger
+        channel = states.keys_of(case.wallet.state, home.did).channel()
+        to = replace(share, channel_key=channel.signing.public, channel_hpke=channel.hpke_public)
+        wish = Wish(["COC"], ["read"], until, expires, f"The {name} asks.")
+        [offer], sealed = inquire(CHAIN, home.requester, home.node_key, to, share.streams, wish, ledger, case.clock())
+        case.wallet.hear(sealed, case.reader)
+        heard[offer] = wish.text
+    assert {entry.offer: entry.text for entry in case.wallet.state.heard} == heard
+    assert [entry.offer for entry in case.wallet.state.heard] == sorted(heard)
+    with monkeypatch.context() as patch:
+        patch.setattr(requests.members, "member", lambda *_: None)
+        with pytest.raises(Tampered) as caught:
+            case.wallet.hear(sealed, case.reader)
+    assert (caught.value.code, caught.value.place) == ("wallet.34", case.did("hospital"))
+    with pytest.raises(Tampered) as caught:
+        case.wallet.hear(b"", case.reader)
+    assert (caught.value.code, caught.value.place) == ("wallet.34", "")
