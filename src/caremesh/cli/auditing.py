@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from caremesh.cli.output import AsJson, Home, console, existing_mesh, identity, passphrase, print_json, print_table
-from caremesh.cli.wallet import WalletPath, open_person, opened_mesh, wallet_path
+from caremesh.cli.wallet import WalletPath, open_person, opened_ways, wallet_path
 
 if TYPE_CHECKING:
     from caremesh.sealing.custody import Signed
@@ -64,14 +64,14 @@ def audit(
     from caremesh.wallet.audit_proof import prove
 
     signed = _signed(releases)
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         logs = person.logs()
         found = person.wallet.audit(person.ledger.reader(), logs, signed)
         if save is not None:
-            block = mesh.engine.light_block()
+            block = mesh.light_block()
             height = block.signed.content().height
-            proof = prove(person.wallet.state, block, lambda key: mesh.engine.query(key, height), logs, signed)
+            proof = prove(person.wallet.state, block, lambda key: mesh.query(key, height), logs, signed)
             write_durably(save, codec.encode(proof))
         claims = [finding.claim for finding in found.findings if finding.claim is not None]
         files = [str(path) for path in evidence.write(mesh, claims, home / "evidence")]
@@ -91,7 +91,7 @@ def dispute(
 
     Example: caremesh wallet dispute 5c1f… "I was not at the practice that day."
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         due = person.dispute(identity(receipt, "receipt"), words)
     if as_json:

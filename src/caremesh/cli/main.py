@@ -15,6 +15,7 @@ from caremesh.cli import (
     doctor,
     evidence,
     importing,
+    inviting,
     ledger,
     node,
     policy,
@@ -42,7 +43,9 @@ sharing.add_to(wallet.app)
 requests.add_to(wallet.app)
 auditing.add_to(wallet.app)
 streams.add_to(wallet.app)
+inviting.add_to(wallet.app)
 app.add_typer(wallet.app, name="wallet")
+app.command("invite", help=inviting.HELP)(inviting.invite)
 app.command("import", help=importing.HELP)(importing.import_)
 app.command("correct", help=correcting.CORRECT)(correcting.correct)
 app.command("retract", help=correcting.RETRACT)(correcting.retract)

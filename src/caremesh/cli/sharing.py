@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from caremesh.cli.output import AsJson, Home, console, print_json, print_table
-from caremesh.cli.wallet import WalletPath, open_person, opened_mesh
+from caremesh.cli.wallet import WalletPath, open_person, opened_ways
 
 if TYPE_CHECKING:
     from caremesh.contracts.consent.messages import Scope
-    from caremesh.node.mesh import LocalMesh
     from caremesh.testing.person import Person
     from caremesh.wallet.preview import Preview
     from caremesh.wallet.share import Terms
+    from caremesh.wallet.ways import Ways
 
 Member = Annotated[str, typer.Option("--with", help="The member: practice, hospital, laboratory, payer, regulator.")]
 ShareId = Annotated[str, typer.Argument(metavar="SHARE", help="The share's id, as `wallet shares` prints it.")]
@@ -47,11 +47,11 @@ def preview(
 
     Example: caremesh wallet preview laboratory --with payer --template insurer
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         terms = _terms(person, member, categories, template, days, purpose, existing=existing, segments=segments)
         rows = _seen(mesh, person.preview(terms))
-        name = mesh.member(member).home.profile.label
+        name = mesh.name_of(mesh.did(member))
     if as_json:
         print_json({"with": name, **_plain(terms), "would_see": rows})
         return
@@ -75,12 +75,12 @@ def share(
 
     Example: caremesh wallet share laboratory medications --with practice --days 30
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         terms = _terms(person, member, categories, template, days, purpose, existing=existing, segments=segments)
         rows = _seen(mesh, person.preview(terms))
         shared = person.grant(terms)
-        name = mesh.member(member).home.profile.label
+        name = mesh.name_of(mesh.did(member))
     answer = {
         "share": shared.record.id.hex(),
         "with": name,
@@ -102,7 +102,7 @@ def shares(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> No
 
     Example: caremesh wallet shares
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         rows = [
             {
                 "share": entry.share.hex(),
@@ -156,7 +156,7 @@ def narrow(
     from caremesh.wallet.templates import period
 
     identity = share_bytes(share_id)
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         record = states.share_record(person.wallet.state, identity)
         listed = _listed(segments)
@@ -164,7 +164,7 @@ def narrow(
             categories=only or None,
             until=None if days is None else period(mesh.clock(), days)[1],
             purposes=purpose or None,
-            existing=mesh.engine.status().height if existing else None,
+            existing=mesh.light_block().signed.content().height if existing else None,
             listed={item.stream: listed[item.category] for item in record.items if item.category in listed},
         )
         person.narrow(identity, less)
@@ -182,7 +182,7 @@ def extend(
 
     Example: caremesh wallet extend 3f0c… --days 90
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         person.extend(share_bytes(share_id), days)
         _tell_share(person, share_bytes(share_id), "Extended", as_json=as_json)
@@ -193,7 +193,7 @@ def redelegate(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -
 
     Example: caremesh wallet redelegate
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         due = [held for entry in person.shares() for held in entry.consents if held.status == "to be delegated anew"]
         missing = person.redelegate()
@@ -209,13 +209,16 @@ def revoke(home: Home, share_id: ShareId, wallet: WalletPath = None, as_json: As
     Example: caremesh wallet revoke 3f0c…
     """
     identity = share_bytes(share_id)
-    with opened_mesh(home, quiet=as_json) as mesh:
-        open_person(mesh, home, wallet).revoke(identity)
-        confirmations = len(mesh.confirmations)
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
+        person = open_person(mesh, home, wallet)
+        person.revoke(identity)
+        found = person.destroyed(identity)
     if as_json:
-        print_json({"share": share_id, "fragments_destroyed": confirmations})
-    else:
-        console().print(f"Taken back. Custodians have confirmed that {confirmations} fragments are destroyed.")
+        print_json({"share": share_id, "fragments_destroyed": found.confirmed, "to_be_confirmed": len(found.missing)})
+        return
+    console().print(f"Taken back. Custodians have confirmed that {found.confirmed} fragments are destroyed.")
+    if found.missing:
+        console().print(f"{len(found.missing)} are still to be confirmed; nothing is released for this share any more.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -268,7 +271,7 @@ def _listed(segments: Sequence[str]) -> dict[str, list[int]]:
     return found
 
 
-def _seen(mesh: LocalMesh, entries: Sequence[Preview]) -> list[dict[str, Any]]:
+def _seen(mesh: Ways, entries: Sequence[Preview]) -> list[dict[str, Any]]:
     return [
         {
             "category": entry.category,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from caremesh.cli.output import AsJson, Home, console, passphrase, print_json, print_table, progress
+from caremesh.cli.output import AsJson, Home, console, identity, passphrase, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from caremesh.node.mesh import LocalMesh
     from caremesh.testing.person import Person
+    from caremesh.wallet.network import Network
+    from caremesh.wallet.ways import Ways
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,13 +41,7 @@ def create(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> No
     if as_json:
         print_json({"wallet": str(path), "phrase": phrase.split()})
         return
-    console().print(f"Your wallet is in {path}.\n")
-    console().print(
-        "[bold]Write these 24 words on paper. They are shown once; whoever has them has your records.[/bold]"
-    )
-    words = phrase.split()
-    rows = [[f"{row + 6 * column + 1:>2} {words[row + 6 * column]}" for column in range(4)] for row in range(6)]
-    print_table("", ["", "", "", ""], rows)
+    show_phrase(path, phrase)
 
 
 @app.command("restore")
@@ -54,6 +51,8 @@ def restore(
     phrase: Annotated[
         str | None, typer.Option(envvar="CAREMESH_PHRASE", help="The 24 words; asked for if not given.")
     ] = None,
+    node: Annotated[str, typer.Option(help="Over the network: the address of any node, https://…")] = "",
+    network: Annotated[str, typer.Option(help="With --node: the network's hash, as `wallet join` prints it.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Bring a wallet back from its 24 words: streams and shares are found again on the ledger.
@@ -63,8 +62,10 @@ def restore(
     from caremesh.testing.person import Person
 
     words = phrase if phrase is not None else typer.prompt("The 24 words", err=True)
-    with opened_mesh(home, quiet=as_json) as mesh:
-        path = wallet_path(home, wallet)
+    path = wallet_path(home, wallet)
+    if node:
+        _keep_network(path, node, network)
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = Person.restore(mesh, path, passphrase(confirm=True), words)
     found = {
         "wallet": str(path),
@@ -77,12 +78,23 @@ def restore(
         console().print(f"Restored to {path}: {found['streams']} streams, {found['shares']} shares.")
 
 
+def show_phrase(path: Path, phrase: str) -> None:
+    """Print a new wallet's recovery phrase."""
+    console().print(f"Your wallet is in {path}.\n")
+    console().print(
+        "[bold]Write these 24 words on paper. They are shown once; whoever has them has your records.[/bold]"
+    )
+    words = phrase.split()
+    rows = [[f"{row + 6 * column + 1:>2} {words[row + 6 * column]}" for column in range(4)] for row in range(6)]
+    print_table("", ["", "", "", ""], rows)
+
+
 def wallet_path(home: Path, wallet: Path | None) -> Path:
     """Where the wallet is."""
     return wallet if wallet is not None else home / "patient.wallet"
 
 
-def open_person(mesh: LocalMesh, home: Path, wallet: Path | None) -> Person:
+def open_person(mesh: Ways, home: Path, wallet: Path | None) -> Person:
     """The wallet, opened with its passphrase. Raises Locked, Tampered, BadInput, WrongLedger."""
     from caremesh.testing.person import Person
 
@@ -95,3 +107,22 @@ def opened_mesh(home: Path, *, quiet: bool) -> LocalMesh:
 
     with progress("Opening the mesh", quiet=quiet):
         return LocalMesh(home / "mesh")
+
+
+def opened_ways(home: Path, wallet: Path | None, *, quiet: bool) -> LocalMesh | Network:
+    """The network that this wallet has joined, else the mesh on this machine. Raises Tampered wallet.63."""
+    from caremesh.wallet import kept_network
+
+    kept = kept_network.load(wallet_path(home, wallet))
+    return opened_mesh(home, quiet=quiet) if kept is None else kept.open(lambda: int(time.time()))
+
+
+def _keep_network(path: Path, node: str, network: str) -> None:
+    """Raises a usage error, Refused wallet.08 when the wallet is there, and what ``kept_network.fetch`` raises."""
+    from caremesh.errors import Refused
+    from caremesh.wallet import kept_network
+    from caremesh.wallet.errors import EXISTS
+
+    if path.exists():
+        raise Refused(EXISTS, path.name)
+    kept_network.keep(path, kept_network.fetch(node.rstrip("/"), identity(network, "network")))

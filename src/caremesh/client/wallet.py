@@ -6,15 +6,17 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Annotated, Final, TypeVar
 
+import httpx
 from msgspec import Meta, Struct
 
 from caremesh import codec
 from caremesh.client import wire
+from caremesh.client.errors import TOO_MUCH, UNREACHABLE
 from caremesh.client.node import Node
 from caremesh.client.signing import Identity
 from caremesh.consensus.interface import Committed
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import BadInput, CareMeshError
+from caremesh.errors import BadInput, CareMeshError, Unavailable
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.transactions import Signs
 from caremesh.types import Count, Did, Height, Multikey, Seconds
@@ -28,6 +30,7 @@ BATCH_ANSWER_S: Final = 180.0
 """A transaction that is not urgent waits for those of others (``params.batch_wait_s``)."""
 
 SMALL: Final = 1024
+MAX_NETWORK_BYTES: Final = 16 * 2**20
 LETTER_ANSWER_S: Final = 30.0
 
 
@@ -181,3 +184,25 @@ def _read(data: bytes, kind: type[T]) -> T:
         return codec.decode_as(data, kind)
     except CareMeshError as error:
         raise BadInput(wire.NOT_UNDERSTOOD) from error
+
+
+async def fetch_network_file(url: str) -> bytes:
+    """The network file of a node whose key is not known yet: what counts is its hash, which the caller compares.
+
+    Raises Unavailable client.02, client.04; BadInput client.01.
+    """
+    try:
+        async with (
+            httpx.AsyncClient(verify=False, trust_env=False, timeout=LETTER_ANSWER_S) as http,  # noqa: S501 - see above
+            http.stream("GET", f"{url}{PREFIX}/network") as got,
+        ):
+            body = bytearray()
+            async for chunk in got.aiter_raw():
+                body += chunk
+                if len(body) > MAX_NETWORK_BYTES:
+                    raise Unavailable(TOO_MUCH, url)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unavailable(UNREACHABLE, url) from error
+    if got.status_code != 200:
+        raise wire.error_of(bytes(body))
+    return bytes(body)

@@ -9,18 +9,18 @@ from caremesh import codec
 from caremesh.blobs.durable import STORAGE_FAILED, write_durably
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import StorageFailed
-from caremesh.node.mesh import LocalMesh
+from caremesh.node.erasures import Proves
 from caremesh.sealing import evidence
 from caremesh.sealing.evidence import Claim
 
 
-def write(mesh: LocalMesh, claims: Iterable[Claim], folder: Path) -> list[Path]:
+def write(ledger: Proves, claims: Iterable[Claim], folder: Path) -> list[Path]:
     """One file for each claim, named by its hash. Raises Tampered evidence.01 for what shows nothing; StorageFailed."""
-    block = mesh.engine.light_block()
+    block = ledger.light_block()
     height = block.signed.content().height
     written = []
     for claim in claims:
-        made = codec.encode(evidence.make(claim, block, lambda key: mesh.engine.query(key, height)))
+        made = codec.encode(evidence.make(claim, block, lambda key: ledger.query(key, height)))
         path = folder / f"{claim.kind}-{sha256(codec.encode(claim)).hex()[:16]}.evidence"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

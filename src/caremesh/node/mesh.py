@@ -42,7 +42,8 @@ from caremesh.node.relay import MemberLedger, SubjectLedger, signed_tx
 from caremesh.node.running import LEDGER, SNAPSHOTS, Member
 from caremesh.sealing.invitation import NO_NODE, Invitation, network_digest
 from caremesh.source.directory import Directory
-from caremesh.types import DAY_S, Count, Did, Height, Seconds, StreamId
+from caremesh.source.invitations import LIFE_S
+from caremesh.types import DAY_S, ConsentId, Count, Did, Height, Seconds, StreamId
 from caremesh.wallet.ports import Sponsor
 
 OPERATOR: Final = "regulator"
@@ -146,10 +147,10 @@ class LocalMesh:
         """The member that sponsors a wallet. Raises BadInput node.04."""
         return self.member(name or RELAY).sponsoring
 
-    def invite(self, member: str, patient: str, *, again: bool = False) -> Invitation:
+    def invite(self, member: str, patient: str, *, again: bool = False, life_s: Seconds = LIFE_S) -> Invitation:
         """An invitation by a member's front desk. Raises BadInput node.04, and what ``Invitations.invite`` raises."""
         inviting = self._by_did(self.did(member))
-        made, code = inviting.invitations.invite(patient, again=again)
+        made, code = inviting.invitations.invite(patient, life_s, again=again)
         return Invitation(
             node=NO_NODE,
             member=inviting.home.did,
@@ -196,6 +197,10 @@ class LocalMesh:
     def confirm_erased(self, member: Did, stream: StreamId, segment: int) -> list[bytes]:
         """What a member confirms of an erased segment: all that it might have kept. Raises Unavailable, Refused."""
         return self._by_did(member).confirm_erased(stream, segment)
+
+    def confirm_destroyed(self, custodian: Did, consent: ConsentId) -> bytes:
+        """What a custodian confirms of a consent that is over. Raises Unavailable node.04, Refused custodian.24."""
+        return self._custodian(custodian).confirm_destroyed(consent)
 
     def put_index(self, member: Did, data: bytes) -> None:
         """The way of a wallet to who keeps its index. Raises Unavailable node.04, Refused, Tampered, StorageFailed."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from caremesh import codec
 from caremesh.errors import Refused, Tampered
@@ -35,10 +37,13 @@ from caremesh.wallet.records import open_own, own_seals
 from caremesh.wallet.requests import Request
 from caremesh.wallet.requests import terms as terms_of
 from caremesh.wallet.reseal import Record
+from caremesh.wallet.revoke import Destroyed, destroyed
 from caremesh.wallet.share import Terms
 from caremesh.wallet.templates import period, template
 from caremesh.wallet.wallet import Shared, Wallet
 from caremesh.wallet.ways import Ways
+
+_PAUSE_S: Final = 0.5
 
 
 class Person:
@@ -276,6 +281,17 @@ class Person:
     def revoke(self, share: bytes) -> None:
         """Take a share back."""
         self.wallet.revoke(share, self.ledger, self.sponsor)
+
+    def destroyed(self, share: bytes, within_s: float = 10.0) -> Destroyed:
+        """How many fragments of a share that was taken back are gone, as custodians say by signature. Those whose
+        copies of the ledger do not have the revocation yet are asked again for a while.
+        """
+        record, end = states.share_record(self.wallet.state, share), time.monotonic() + within_s
+        while True:
+            found = destroyed(record, self._reader([item.stream for item in record.items]), self._mesh)
+            if not found.missing or time.monotonic() > end:
+                return found
+            time.sleep(_PAUSE_S)
 
     def audit(self) -> Audit:
         """Who looked, from the ledger and all custodians' logs."""

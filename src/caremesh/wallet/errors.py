@@ -84,3 +84,6 @@ NO_FRONT_DESK = ErrorCode("wallet.64", "Members invite at their own front desks.
 NO_BLOCKS = ErrorCode(
     "wallet.65", "Over the network this wallet does not fetch or store blocks.", "Read records at the member's portal."
 )
+NO_SUCH_NODE = ErrorCode(
+    "wallet.66", "No founding member has its node at this address.", "Name the member, or use an invitation's link."
+)

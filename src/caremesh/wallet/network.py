@@ -32,7 +32,8 @@ from caremesh.ledger.light import FOREVER_S, Answer, LightBlock, LightClient
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Signs
 from caremesh.sealing.invitation import network_digest
-from caremesh.types import Count, Did, Digest, Height, Multikey, Seconds, StreamId
+from caremesh.types import ConsentId, Count, Did, Digest, Height, Multikey, Seconds, StreamId
+from caremesh.wallet import ahead
 from caremesh.wallet.errors import NO_BLOCKS, NOT_THE_NETWORK, UNKNOWN_MEMBER
 from caremesh.wallet.proven import NOBODY, ProvenLedger, ProvenReader
 
@@ -200,6 +201,10 @@ class Network:
         """See ``Ways``."""
         return self._custodian(custodian).stream_log(request)
 
+    def confirm_destroyed(self, custodian: Did, consent: ConsentId) -> bytes:
+        """See ``Ways``."""
+        return self._custodian(custodian).confirm_destroyed(consent)
+
     def confirm_erased(self, member: Did, stream: StreamId, segment: Count) -> list[bytes]:
         """See ``Ways``."""
         return self._custodian(member).confirm_erased(stream, segment)
@@ -222,6 +227,7 @@ class Network:
 
     def meet(self, reader: Reader) -> None:
         """Learn of the members what the ledger says of them now: addresses, node keys, newcomers."""
+        ahead.members_of(reader)
         for member in members.members(reader):
             self._names[member.did] = member.name
             self._know(member.did, member.keys.node, member.endpoints)
@@ -232,6 +238,8 @@ class Network:
             self._targets[did] = Target(did=did, node_key=node_key, url=url)
 
     def _node(self, did: Did) -> Node:
+        if did not in self._targets and did != self.relay:
+            self.meet(self.proven.reader())
         with self._lock:
             target = self._targets.get(did)
             if target is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Protocol
+
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Revoke
-from caremesh.errors import Tampered
+from caremesh.errors import CareMeshError, Tampered
 from caremesh.ledger.state import Reader
 from caremesh.sealing import custody
 from caremesh.sealing.custody import DestroyConfirmation
-from caremesh.types import ConsentId, Did, Seconds
+from caremesh.types import ConsentId, Count, Did, Seconds
 from caremesh.wallet import state as states
 from caremesh.wallet import transact
 from caremesh.wallet.errors import WRONG_CONFIRMATION
@@ -43,3 +45,33 @@ def check_confirmation(reader: Reader, consent: ConsentId, custodian: Did, answe
     if (said.consent, said.custodian) != (consent, custodian):
         raise Tampered(WRONG_CONFIRMATION, custodian)
     return said.at
+
+
+class Destroyers(Protocol):
+    """The way to custodians that destroy what is over."""
+
+    def confirm_destroyed(self, custodian: Did, consent: ConsentId) -> bytes:
+        """The signed ``DestroyConfirmation`` of a consent that is over. Raises CareMeshError."""
+
+
+class Destroyed(NamedTuple):
+    """Fragments whose custodians say by signature that they are gone, and those who did not say so yet."""
+
+    confirmed: Count
+    missing: list[tuple[Did, str]]
+
+
+def destroyed(record: ShareRecord, reader: Reader, way: Destroyers) -> Destroyed:
+    """Ask every custodian of a share that was taken back; believe what it signs for this consent alone."""
+    confirmed, missing = 0, []
+    for item in record.items:
+        consent = consents.consent(reader, item.consent)
+        for fragment in [] if consent is None else consent.fragments:
+            try:
+                said = way.confirm_destroyed(fragment.custodian, item.consent)
+                check_confirmation(reader, item.consent, fragment.custodian, said)
+            except CareMeshError as error:
+                missing.append((fragment.custodian, error.code))
+            else:
+                confirmed += 1
+    return Destroyed(confirmed, missing)

@@ -9,7 +9,7 @@ from caremesh.client.wallet import Page
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.transactions import Signs
 from caremesh.types import Count, Did, Height, Seconds
-from caremesh.wallet import asking, erase, index, reseal
+from caremesh.wallet import asking, erase, index, reseal, revoke
 from caremesh.wallet.ports import Custodians, Ledger, Sponsor
 
 
@@ -26,7 +26,9 @@ class Posts(Protocol):
         """Let the relay destroy what the wallet has kept; how many there were. Raises CareMeshError."""
 
 
-class Ways(Posts, reseal.SealKeepers, asking.LogKeepers, Custodians, index.Keepers, erase.Keepers, Protocol):
+class Ways(
+    Posts, reseal.SealKeepers, asking.LogKeepers, Custodians, index.Keepers, erase.Keepers, revoke.Destroyers, Protocol
+):
     """All that a wallet needs of others."""
 
     def clock(self) -> Seconds:
