@@ -87,12 +87,12 @@ class Check:
         catalogue: Catalogue,
         holders: Callable[[], Sequence[Did]],
         replicas: Callable[[], Count],
-        cursor: Path,
+        cursor: Path | None,
         notice: Notice = silently,
     ) -> None:
         """``store``: this member's own, with accounts (``Holder.of``); ``holders``: all members that hold blocks.
 
-        ``cursor``: the file that says where the check stands.
+        ``cursor``: the file that says where the check stands; None for one round that is not taken up again.
         """
         self._did = did
         self._store = store
@@ -210,12 +210,15 @@ class Check:
 
     def _remember(self, cursor: _Cursor) -> None:
         if cursor != self._cursor:
-            write_durably(self._file, codec.encode(cursor))
+            if self._file is not None:
+                write_durably(self._file, codec.encode(cursor))
             self._cursor = cursor
 
 
-def _read(file: Path) -> _Cursor:
+def _read(file: Path | None) -> _Cursor:
     """Where it stood; from the beginning when nothing whole is there: then it only looks at some blocks again."""
+    if file is None:
+        return _Cursor()
     try:
         return codec.decode_as(file.read_bytes(), _Cursor)
     except (OSError, BadInput):

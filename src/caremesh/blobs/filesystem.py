@@ -16,6 +16,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from caremesh.codec import CID, parse_cid
 from caremesh.errors import StorageFailed, Tampered, Unavailable
 
 _MODE: Final = 0o600
+_MARK: Final = re.compile(r"b[a-z2-7]{58}\.[0-9a-f]{64}")
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EMLINK}
 
 
@@ -112,7 +114,7 @@ class FilesystemBlocks:
             shards = sorted(path.name for path in self._folder.iterdir() if path.is_dir() and path.name >= last[-2:])
             for shard in shards:
                 names = {entry.name.partition(".")[0] for entry in (self._folder / shard).iterdir() if _is_mark(entry)}
-                left = sorted(name for name in names if (shard, name) > (last[-2:], last))
+                left = sorted(name for name in names if name[-2:] == shard and (shard, name) > (last[-2:], last))
                 found += [parse_cid(name) for name in left[: limit - len(found)]]
                 if len(found) == limit:
                     break
@@ -214,7 +216,7 @@ def _mark(path: Path, mark: Path) -> None:
 
 
 def _is_mark(path: Path) -> bool:
-    return "." in path.name[1:]
+    return _MARK.fullmatch(path.name) is not None
 
 
 def _holders(path: Path) -> list[bytes]:

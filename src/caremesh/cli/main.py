@@ -10,6 +10,7 @@ import typer
 from caremesh import __version__
 from caremesh.cli import (
     auditing,
+    blocks,
     correcting,
     demo,
     doctor,
@@ -53,6 +54,7 @@ app.command("rotate-key", help=correcting.ROTATE)(correcting.rotate_key)
 app.command("read", help=reading.HELP)(reading.read)
 app.command("ask", help=requests.HELP)(requests.ask)
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(blocks.app, name="blocks")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(policy.app, name="policy")
 app.command("init", help=node.INIT)(node.init)

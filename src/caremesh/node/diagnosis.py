@@ -129,4 +129,4 @@ def _blocks(name: str, store: FilesystemBlocks, folder: Path) -> Finding:
         except CareMeshError as error:
             damaged.append(error.place)
     found = f"{len(cids)} blocks" if not damaged else f"damaged: {', '.join(damaged)}"
-    return Finding(f"blocks of {name}", not damaged, found, "Remove the damaged blocks and import again.")
+    return Finding(f"blocks of {name}", not damaged, found, "Say: caremesh blocks check.")

@@ -46,7 +46,7 @@ def test_what_is_over_the_quota_is_refused_whole(tmp_path: Path) -> None:
     mine.of(OTHER).put_all(TWO, blocks(4))
     mine.of(OTHER).put_all(TWO, blocks(4))
     mine.of(SOURCE).put_all(TWO, blocks(20))
-    mine.of(ME).put_all(TWO, blocks(30))
+    mine.of(ME).put_all(TWO, blocks(50))
     mine.drop(TWO, next(iter(blocks(1))))
     assert mine.accounts.used_bytes(OTHER) == 900
 
@@ -109,6 +109,14 @@ def test_what_nobody_registers_goes_after_a_day_and_what_is_named_stays(tmp_path
     assert mine.accounts.used_bytes(SOURCE) == sum(map(len, every(sealed).values()))
     ledger.time += 99 * DAY_S
     assert mine.collect() == []
+
+
+def test_of_what_is_gone_nothing_is_left_in_the_table(tmp_path: Path) -> None:
+    mine = holder(tmp_path, Copy())
+    mine.of(OTHER).put_all(ONE, blocks(9))
+    for cid in blocks(9):
+        mine.drop(ONE, cid)
+    assert (mine.accounts._env.stat()["entries"], mine.accounts.used_bytes(OTHER)) == (1, 0)
 
 
 def test_what_is_known_to_be_named_is_not_looked_at_again(tmp_path: Path) -> None:
