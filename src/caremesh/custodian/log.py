@@ -40,7 +40,7 @@ class ReleaseLog:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._cached: dict[Digest, Anchor] = {}
-            self._env = lmdb.open(str(folder), map_size=_MAP_SIZE_BYTES, max_dbs=0)
+            self._env = lmdb.open(str(folder), map_size=_MAP_SIZE_BYTES)
         except (OSError, lmdb.Error) as error:
             raise StorageFailed(STORAGE_FAILED, folder.name) from error
 

@@ -94,7 +94,7 @@ def profile(case: Case) -> Object:
         )
         return hear_profile(CHAIN, home.did, home.hpke_private, message)
 
-    return Object(plain(good), read, ("custody",), ("category", "channel_hpke", "entries"))
+    return Object(plain(good), read, ("custody",), ("category", "channel_hpke", "entries", "relay null"))
 
 
 def share(case: Case) -> Object:
@@ -112,7 +112,7 @@ def share(case: Case) -> Object:
         plain(good),
         read,
         ("custody",),
-        ("id", "category", "stream", "consent", "subject", "channel_hpke", "streams reversed"),
+        ("id", "category", "stream", "consent", "subject", "channel_hpke", "streams reversed", "relay null"),
     )
 
 

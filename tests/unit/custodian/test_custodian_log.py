@@ -55,6 +55,7 @@ def test_it_outlives_its_keeper_and_is_nobody_elses(tmp_path: Path) -> None:
     first.close()
     assert folder.stat().st_mode & 0o777 == 0o700
     again = ReleaseLog(folder)
+    assert again._env.info()["map_size"] == 2**34
     assert again.entries(ONE)[0] == entries
     found = again.anchored(anchor.root)
     assert found is not None

@@ -90,7 +90,7 @@ def test_a_copied_seal_opens_nothing_in_another_stream(case: Case, tmp_path: Pat
     )
     stored = case.mesh.member("hospital").home.vault.get(f"profile/{attacker.name}")
     profile = codec.decode_as(stored or b"", SealingProfile)
-    source._registrar.register([Batch(attacker.name, profile, [ready], {})], lambda *_: None)
+    source._registrar.register([Batch(attacker.name, profile, [ready], {})], {}, lambda *_: None)
     with pytest.raises(CareMeshError, match=r"gateway\.0[26]"):
         attacker.read(attacker.share())
     with pytest.raises(Tampered, match=r"reencryption\.03"):
@@ -98,10 +98,10 @@ def test_a_copied_seal_opens_nothing_in_another_stream(case: Case, tmp_path: Pat
     theirs = victims.held.descriptor
     uncopied = replace(ready, descriptor=theirs, descriptor_cid=codec.cid_of_cbor(theirs))
     with pytest.raises(CareMeshError, match=r"source\.02"):  # custodians see whose descriptor it is
-        source._registrar.register([Batch(attacker.name, profile, [uncopied], {})], lambda *_: None)
+        source._registrar.register([Batch(attacker.name, profile, [uncopied], {})], {}, lambda *_: None)
     again = replace(ready, descriptor_cid=codec.cid_of_cbor(b"\xa0"))
     with pytest.raises(CareMeshError, match=r"source\.0[23]"):
-        source._registrar.register([Batch(attacker.name, profile, [again], {})], lambda *_: None)
+        source._registrar.register([Batch(attacker.name, profile, [again], {})], {}, lambda *_: None)
 
 
 @pytest.mark.promise("P2")
