@@ -24,7 +24,7 @@ from caremesh.gateway.ask import Asked
 from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.gateway.holding import HeldRecord
-from caremesh.gateway.opening import Part, in_scope
+from caremesh.gateway.opening import Opened, Part, in_scope
 from caremesh.gateway.visit import Purpose, Visit
 from caremesh.node.founding import CHAIN
 from caremesh.sealing import custody
@@ -272,6 +272,8 @@ def test_a_receipt_opens_what_it_lists_and_its_consent_lists(case: Case) -> None
     for segments, numbers in (([0], [1, 2]), ([1], [3]), ([], [1, 2, 3])):
         receipt = gateway.ask(Asked(consent, "read", "TREAT", BASIS, segments), case.doctor)
         assert case.open(receipt) == numbers
+    empty = case.ask(case.share(categories=("claims",)).record.items[0].consent)
+    assert gateway.open(empty, case.doctor) == Opened([], [], [], [], [], [])
     granted = consents.consent(case.reader, consent)
     assert granted is not None
     assert [index for index, _ in in_scope(case.reader, case.stream, granted)] == [0, 1]
