@@ -246,7 +246,7 @@ def test_while_the_ledger_cannot_be_reached_nothing_is_renewed_and_nothing_fails
 @pytest.mark.promise("P3")
 def test_a_stream_that_has_ended_is_neither_opened_nor_asked_for_again(case: Case) -> None:
     case.share()
-    over = case.share(categories=("laboratory",))
+    over = case.share(categories=("demographics",))
     seen = Open(case, open_now=False)
     case.person.revoke(over.record.id)
     assert len(seen.visit.open()) == 1
