@@ -67,7 +67,9 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
     return argname if isinstance(val, bytes) and len(val) > 8 else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--hypothesis-profile") == "mutants":  # named one by one, in the order of a set
+        items.sort(key=lambda item: (item.path, item.location[1] or 0))
     for item in items:
         for mark in item.iter_markers("promise"):
             unknown = [name for name in mark.args if name not in PROMISES]

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from caremesh import codec
 from caremesh.contracts.access.messages import Visit
 from caremesh.contracts.consent.messages import Revoke
+from caremesh.contracts.identity.messages import Deactivate
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.policy.kinds import may_be_read
 from caremesh.contracts.policy.request import Decision
@@ -278,3 +279,18 @@ def test_who_signs_in_has_a_key_for_twelve_hours_at_this_member(case: Case, gate
     short = sign_in(CHAIN, case.doctor, case.did("practice"), said.starts, 1)
     assert short.visit is not None
     assert codec.decode_as(short.visit.visit, Visit).ends == said.starts + 1
+
+
+@pytest.mark.promise("P3")
+def test_who_gives_up_their_name_holds_nothing_any_more(case: Case, gateway: Gateway) -> None:
+    """On a mesh of its own: the practitioner does not come back."""
+    case.share()
+    visit = gateway.visit(channel(case), Purpose("TREAT", BASIS), case.doctor)
+    visit.open()
+    assert visit.records("conditions")
+    requester = case.mesh.member("practice").home.requester
+    committed = case.mesh.send([case.doctor, requester], Deactivate(did=case.doctor.did))
+    assert not committed.code, committed.result
+    assert visit.records("conditions") == []
+    assert [ended.error.code for ended in visit.ended] == ["gateway.11"]
+    visit.close()

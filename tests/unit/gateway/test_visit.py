@@ -13,7 +13,6 @@ from caremesh.consensus.interface import Committed
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Narrow, Revoke
-from caremesh.contracts.identity.messages import Deactivate
 from caremesh.contracts.members.messages import Reinstate, Suspend, SuspendPerson
 from caremesh.contracts.network.messages import Brake
 from caremesh.contracts.records.messages import Erase
@@ -379,12 +378,3 @@ def test_a_visit_is_under_the_consents_that_are_for_its_purpose(clinic: Clinic) 
         assert grounds.receipt.consent == shares[0].record.items[0].consent
     for shared in shares:
         clinic.patient.person.revoke(shared.record.id)
-
-
-@pytest.mark.promise("P3")
-def test_who_gives_up_their_name_holds_nothing_any_more(clinic: Clinic, visit: Visit) -> None:
-    """Last: the practitioner does not come back."""
-    assert held(visit)
-    clinic.mesh.send([clinic.doctor, clinic.practice.home.requester], Deactivate(did=clinic.doctor.did))
-    assert held(visit) == []
-    assert {code for _, code in codes(visit)} == {"gateway.11"}

@@ -12,8 +12,10 @@ from msgspec.structs import replace
 from caremesh import codec
 from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
+from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Narrow, Scope
 from caremesh.contracts.network.messages import Brake
+from caremesh.crypto.reencryption import ReadingKey
 from caremesh.errors import Refused, Unavailable
 from caremesh.gateway import ask as asking
 from caremesh.gateway import holding
@@ -22,7 +24,7 @@ from caremesh.gateway.ask import Asked
 from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.gateway.holding import HeldRecord
-from caremesh.gateway.opening import Part
+from caremesh.gateway.opening import Opened, Part, in_scope
 from caremesh.gateway.visit import Purpose, Visit
 from caremesh.node.founding import CHAIN
 from caremesh.sealing import custody
@@ -244,7 +246,7 @@ def test_while_the_ledger_cannot_be_reached_nothing_is_renewed_and_nothing_fails
 @pytest.mark.promise("P3")
 def test_a_stream_that_has_ended_is_neither_opened_nor_asked_for_again(case: Case) -> None:
     case.share()
-    over = case.share(categories=("laboratory",))
+    over = case.share(categories=("demographics",))
     seen = Open(case, open_now=False)
     case.person.revoke(over.record.id)
     assert len(seen.visit.open()) == 1
@@ -270,9 +272,27 @@ def test_a_receipt_opens_what_it_lists_and_its_consent_lists(case: Case) -> None
     for segments, numbers in (([0], [1, 2]), ([1], [3]), ([], [1, 2, 3])):
         receipt = gateway.ask(Asked(consent, "read", "TREAT", BASIS, segments), case.doctor)
         assert case.open(receipt) == numbers
+    empty = case.ask(case.share(categories=("claims",)).record.items[0].consent)
+    assert gateway.open(empty, case.doctor) == Opened([], [], [], [], [], [])
+    granted = consents.consent(case.reader, consent)
+    assert granted is not None
+    assert [index for index, _ in in_scope(case.reader, case.stream, granted)] == [0, 1]
+    assert in_scope(case.reader, case.stream, replace(granted, epoch=1)) == [], "sealed to the key of another epoch"
     for wrong in (replace(receipt, consent=bytes(32)), replace(receipt, stream=bytes(32))):
         with pytest.raises(Refused, match=r"gateway\.01"):
             gateway.open(wrong, case.doctor)
+
+
+@pytest.mark.promise("P10")
+def test_what_was_delegated_to_an_earlier_key_is_asked_of_nobody(case: Case) -> None:
+    shared = case.share()
+    seen = Open(case)
+    receipt = case.ask(shared.record.items[0].consent)
+    seen.gateway._means = seen.gateway._means._replace(receiving=ReadingKey.from_secret(b"n" * 32))
+    with pytest.raises(Refused, match=r"gateway\.17"):
+        seen.gateway.open(receipt, case.doctor)
+    assert seen.ways.asked == [], "no custodian is to blame"
+    seen.visit.close()
 
 
 @pytest.mark.promise("P3")

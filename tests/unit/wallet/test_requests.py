@@ -60,6 +60,10 @@ def test_yes_grants_what_was_asked_and_is_recorded(case: Case) -> None:
     [request] = case.person.requests()
     assert (request.offer, request.member, request.category) == (offer, case.did("practice"), "conditions")
     assert (request.text, request.purposes, request.status) == (WHY, ["COC"], "open")
+    asked = consents.offer(case.reader, offer)
+    assert asked is not None
+    assert (request.until, request.expires, request.actions) == (asked.until, asked.expires, ["read"])
+    assert request.stream == case.stream
     terms = case.person.accepting(offer)
     (seen,) = case.person.preview(terms)
     assert (seen.segments, seen.already) == ([0], [first.record.items[0].consent])
