@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -33,6 +33,7 @@ TIGHT = Limits(
     body_s=0.6,
     idle_s=1,
     linger_s=0.3,
+    send_s=0.6,
     drain_s=3,
     max_head_bytes=4_096,
     max_connections=12,
@@ -60,8 +61,17 @@ async def slow(_: Call) -> Answer:
     return json_answer(Health(ready=True, checks={}))
 
 
+async def endless(_: Call) -> Answer:
+    async def chunks() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(65_536)
+
+    return Answer(media=wire.RAW, stream=chunks())
+
+
 ROUTES = [
     Route(name="test.echo", method="POST", path="/echo", summary="", handler=echo, callers=ANYONE, max_bytes=10_000),
+    Route(name="test.endless", method="GET", path="/endless", summary="", handler=endless, callers=ANYONE),
     Route(name="test.slow", method="GET", path="/slow", summary="", handler=slow, callers=ANYONE),
 ]
 
@@ -193,6 +203,13 @@ def test_a_handshake_has_its_time(doors: Running) -> None:
     with closing(socket.create_connection(("127.0.0.1", doors.ports[0]), 5)) as connection:
         connection.sendall(b"\x16\x03\x01")
         ends(connection)
+
+
+def test_who_does_not_take_the_answer_is_cut_off() -> None:
+    with running(TIGHT) as made, closing(made.connect(tls=True)) as connection:
+        connection.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert wait_for(lambda: bool(made.doors.server_state.tasks))
+        assert wait_for(lambda: not made.doors.server_state.tasks and not made.doors.server_state.connections)
 
 
 @pytest.mark.parametrize("size", [10_001, 10 * 2**30])
