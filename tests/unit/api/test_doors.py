@@ -61,6 +61,14 @@ async def slow(_: Call) -> Answer:
     return json_answer(Health(ready=True, checks={}))
 
 
+async def waits(_: Call) -> Answer:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"here"
+        await asyncio.Event().wait()
+
+    return Answer(media=wire.EVENTS, stream=chunks())
+
+
 async def endless(_: Call) -> Answer:
     async def chunks() -> AsyncIterator[bytes]:
         while True:
@@ -72,6 +80,7 @@ async def endless(_: Call) -> Answer:
 ROUTES = [
     Route(name="test.echo", method="POST", path="/echo", summary="", handler=echo, callers=ANYONE, max_bytes=10_000),
     Route(name="test.endless", method="GET", path="/endless", summary="", handler=endless, callers=ANYONE),
+    Route(name="test.waits", method="GET", path="/waits", summary="", handler=waits, callers=ANYONE, streams=True),
     Route(name="test.slow", method="GET", path="/slow", summary="", handler=slow, callers=ANYONE),
 ]
 
@@ -320,6 +329,18 @@ def test_what_is_being_answered_is_finished_at_the_end_and_nobody_new_is_let_in(
         with pytest.raises(OSError):  # noqa: PT011 - refused
             made.connect()
     assert found[0].startswith(b"HTTP/1.1 200")
+
+
+def test_streams_of_events_do_not_hold_up_the_end() -> None:
+    with running(Limits(drain_s=300)) as made, closing(made.connect()) as connection:
+        connection.sendall(b"GET /waits HTTP/1.1\r\nhost: x\r\n\r\n")
+        connection.settimeout(AT_LAST_S)
+        found = b""
+        while b"here" not in found:
+            found += connection.recv(1_000)
+        made.doors.should_exit = True
+        made.thread.join(AT_LAST_S)
+        assert not made.thread.is_alive()
 
 
 @pytest.mark.long
