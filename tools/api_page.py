@@ -61,7 +61,7 @@ What a node answers. This page and [the OpenAPI 3.1 document](openapi.json) are 
 {kinds}
 
 ## Limits
-The defaults of one worker process; settings change them.
+Of one worker process, by default; [settings](settings.md) that begin with `http_` change most of them.
 
 | limit | default |
 |---|---|

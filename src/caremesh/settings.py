@@ -38,7 +38,53 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 """0: any that is free."""
 
 
-class Settings(BaseSettings):
+class HttpSettings(BaseSettings):
+    """What one caller, and all of them together, may have of each process that answers (``api/limits.py``)."""
+
+    http_max_connections: int = Field(
+        2_000, ge=8, le=100_000, title="connections", description="Open at a time; who comes then waits."
+    )
+    http_max_connections_an_address: int = Field(
+        200, ge=1, le=100_000, title="connections", description="Open at a time from one network address."
+    )
+    http_max_at_work: int = Field(
+        200, ge=1, le=10_000, title="requests", description="Answered at a time; others are told to come again."
+    )
+    http_max_streams: int = Field(
+        200, ge=1, le=10_000, title="streams", description="Of events, at a time, besides the requests at work."
+    )
+    http_max_head_bytes: int = Field(
+        16 * 1024, ge=4_096, le=1024 * 1024, title="bytes", description="Of a request line with its headers."
+    )
+    http_head_s: float = Field(
+        10.0, ge=0.5, le=120.0, title="seconds", description="Until the headers of a request are there."
+    )
+    http_body_s: float = Field(60.0, ge=1.0, le=3_600.0, title="seconds", description="From there until its body is.")
+    http_send_s: float = Field(
+        60.0, ge=1.0, le=3_600.0, title="seconds", description="Until a caller takes a piece of its answer."
+    )
+    http_idle_s: float = Field(
+        30.0, ge=1.0, le=600.0, title="seconds", description="Between two requests on one connection."
+    )
+    http_per_second: float = Field(
+        200.0,
+        ge=0.01,
+        le=100_000.0,
+        title="requests a second",
+        description="Of one member or practitioner, in the long run.",
+    )
+    http_burst: int = Field(1_000, ge=1, le=1_000_000, title="requests", description="Of those, at once.")
+    http_per_second_address: float = Field(
+        20.0,
+        ge=0.01,
+        le=100_000.0,
+        title="requests a second",
+        description="Of one network address, not signed or signed by keys that the ledger does not name.",
+    )
+    http_burst_address: int = Field(200, ge=1, le=1_000_000, title="requests", description="Of those, at once.")
+
+
+class Settings(HttpSettings):
     """The settings of one node. Made by ``load``."""
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT, extra="forbid", frozen=True, validate_default=True)

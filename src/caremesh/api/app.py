@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Match
 from starlette.routing import Route as Path
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from caremesh.api import errors
 from caremesh.api.limits import Limits, Rates
@@ -94,11 +94,14 @@ class _App:
             seen.code = errors.FAILED.code
             response = response_of(Unavailable(errors.FAILED), close=not seen.read)
         seen.status = response.status_code
+        in_time = self._in_time(send)
         try:
             if seen.code and not seen.read:
-                await self._early(response, Request(scope, receive), send)
+                await self._early(response, Request(scope, receive), in_time)
             else:
-                await response(scope, receive, send)
+                await response(scope, receive, in_time)
+        except TimeoutError:
+            seen.status = GONE  # it takes no more; uvicorn closes what is left unfinished
         finally:
             seen.seconds = loop.time() - begun
             self._observe(seen)
@@ -143,6 +146,15 @@ class _App:
         else:
             self._addresses.count(address)
         return caller
+
+    def _in_time(self, send: Send) -> Send:
+        """Who does not take what is sent is not waited for."""
+
+        async def sent(message: Message) -> None:
+            async with asyncio.timeout(self._limits.send_s):
+                await send(message)
+
+        return sent
 
     async def _early(self, response: Response, request: Request, send: Send) -> None:
         """An answer before the body was read. What still comes is let pass for a while: a caller that is cut off while

@@ -23,6 +23,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     handshake_s: float = 5.0
     body_s: float = 60.0
     """From the end of the headers to the end of the body."""
+    send_s: float = 60.0
+    """Until a caller takes a piece of its answer."""
     linger_s: float = 2.0
     """How long the rest of a request may come after it was turned away."""
     idle_s: float = 30.0

@@ -4,15 +4,21 @@ and times; never an address, a name, a parameter or a word of a body.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from caremesh.api.app import Observer, Seen
 from caremesh.api.routes import ANYONE, Answer, Call, Route
 
+SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable, read by the Prometheus client when it is imported, that names a folder for all processes of a node: who
+asks any of them is told of all.
+"""
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -56,8 +62,13 @@ class Metrics:
         self._seconds.labels(seen.route).observe(seen.seconds)
 
     def page(self) -> bytes:
-        """All of the registry, as Prometheus reads it."""
-        return generate_latest(self.registry)
+        """All of the registry, as Prometheus reads it; that of all processes that share a folder (``SHARED``)."""
+        folder = os.environ.get(SHARED)
+        if folder is None:
+            return generate_latest(self.registry)
+        every = CollectorRegistry()
+        MultiProcessCollector(every, path=folder)  # type: ignore[no-untyped-call]
+        return generate_latest(every)
 
 
 def to_log(log: Log) -> Observer:

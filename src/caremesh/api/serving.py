@@ -126,8 +126,9 @@ class Doors(Server):
             else:
                 with suppress(AttributeError):
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                within_s = self._limits.handshake_s
                 await loop.connect_accepted_socket(
-                    protocol, connection, ssl=context(), ssl_handshake_timeout=self._limits.handshake_s
+                    protocol, connection, ssl=context(), ssl_handshake_timeout=within_s, ssl_shutdown_timeout=within_s
                 )
         except (OSError, TimeoutError, asyncio.CancelledError):
             left()

@@ -56,7 +56,7 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     title: Annotated[str, Meta(max_length=500)]
     status: int
     detail: Annotated[str, Meta(max_length=500)] = ""
-    kind: str = "Refused"
+    kind: Annotated[str, Meta(max_length=32)]
     code: Annotated[str, Meta(max_length=64)]
     place: Annotated[str, Meta(max_length=500)] = ""
 

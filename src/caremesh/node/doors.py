@@ -24,6 +24,8 @@ from caremesh.types import Did, Seconds
 SOCKET: Final = "node.sock"
 """In ``run/`` of the home: where the ledger process answers its workers and the people of this machine."""
 RUN: Final = "run"
+HTTP: Final = "http_"
+"""What the names of settings that are limits begin with."""
 LEAF: Final = "/inner/v1/leaf"
 Checks = Mapping[str, Callable[[], bool]]
 
@@ -85,4 +87,5 @@ def inner(node: Node) -> list[Route]:
 
 def limits(settings: Settings) -> Limits:
     """The limits of a process that answers."""
-    return Limits(drain_s=settings.stop_within_s / 2)
+    named = {name.removeprefix(HTTP): value for name, value in settings.model_dump().items() if name.startswith(HTTP)}
+    return Limits(drain_s=settings.stop_within_s / 2, **named)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from caremesh import __version__
+from caremesh.api.observing import SHARED
 from caremesh.api.serving import listen
 from caremesh.errors import Refused, Unavailable
 from caremesh.node import doors, founding, part
@@ -24,6 +26,8 @@ from caremesh.settings import Settings, load
 MODULE: Final = "caremesh.node.part"
 ADDRESSES: Final = "addresses"
 """In ``run/``: the addresses that the node took, one a line: the network's, then the admin's."""
+METRICS: Final = "metrics"
+"""In ``run/``: where all processes count, so that whichever is asked tells of all."""
 _LOOK_AGAIN_S: Final = 0.2
 
 
@@ -38,6 +42,8 @@ def run(home: Path, flags: dict[str, str], module: str = MODULE) -> int:
         raise Refused(NOT_JOINED, home.name)
     with ExitStack() as opened:
         opened.enter_context(hold(home / doors.RUN))
+        _share_metrics(home / doors.RUN / METRICS)
+        opened.callback(os.environ.pop, SHARED, None)
         outside = opened.enter_context(take(settings.listen_host, settings.listen_port, settings.stop_within_s, log))
         admin = opened.enter_context(take(settings.admin_host, settings.admin_port, settings.stop_within_s, log))
         taken = [_address(outside), _address(admin)]
@@ -45,6 +51,13 @@ def run(home: Path, flags: dict[str, str], module: str = MODULE) -> int:
         log.info("listening", address=taken[0], version=__version__)
         parts = _parts(home, settings, flags, module, (outside, admin))
         return Supervisor(parts, _patience(settings), home / doors.RUN, log).run()
+
+
+def _share_metrics(folder: Path) -> None:
+    """A new folder for the counters of the parts, which are told of it by their environment."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    os.environ[SHARED] = str(folder)
 
 
 def take(host: str, port: int, within_s: float, log: Log, now: Callable[[], float] = time.monotonic) -> socket.socket:

@@ -85,6 +85,8 @@ class App:
         certificate: bytes | None = None,
         ending: asyncio.Event | None = None,
         leaves: bool = False,
+        takes: int = 1_000,
+        spec: str = "2.3",
     ) -> tuple[int, bytes]:
         sent: list[Any] = []
         scope = {
@@ -98,7 +100,7 @@ class App:
             "client": (address, 1) if address else None,
             "extensions": {CERTIFICATE: certificate},
             "state": {ENDING: ending},
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "asgi": {"version": "3.0", "spec_version": spec},
         }
         given = [{"type": "http.disconnect"}] if leaves else [{"type": "http.request", "body": body}]
 
@@ -109,6 +111,8 @@ class App:
             raise AssertionError
 
         async def send(message: Any) -> None:
+            if len(sent) == takes:
+                await asyncio.Event().wait()
             sent.append(message)
 
         await self.app(scope, receive, send)
@@ -236,6 +240,16 @@ async def settle() -> None:
     """Let everything go on that does not wait for time or a test."""
     for _ in range(100):
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("path", ["/echo", "/ticks"])
+def test_a_caller_who_takes_nothing_is_not_waited_for(path: str) -> None:
+    async def inside() -> None:
+        app = App(send_s=0.05)
+        await asyncio.wait_for(app.ask(path, takes=1), 30)
+        assert [seen.status for seen in app.seen] == [499]
+
+    asyncio.run(inside())
 
 
 class Clock:

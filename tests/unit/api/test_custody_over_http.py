@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from caremesh.gateway.ask import Asked
 from caremesh.node.founding import CHAIN
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import custody
-from caremesh.sealing.custody import DestroyConfirmation
+from caremesh.sealing.custody import DestroyConfirmation, ReleaseRequest
 from caremesh.testing.clock import SettableClock
 from caremesh.wallet import state as states
 from caremesh.wallet.erase import confirmations
@@ -74,6 +75,36 @@ def test_a_doctor_reads_and_the_patient_sees_it(meeting: Meeting) -> None:
     logs = [own_log(reader, located, did, meeting.way, meeting.mesh.clock()) for did in meeting.mesh.custodians]
     released = [entry.receipt for log in logs for entry in log.entries]
     assert released.count(receipt.id) == 2, "t custodians, each once"
+
+
+@pytest.mark.promise("P2")
+def test_a_release_whose_answer_was_lost_is_asked_for_again_and_logged_once(meeting: Meeting) -> None:
+    item = meeting.share.record.items[0]
+    receipt = meeting.gateway.ask(Asked(item.consent, "read", "TREAT", BASIS), meeting.doctor)
+    did, way = next(iter(meeting.http.custodians("practice").items()))
+    [segment] = records.segments(meeting.mesh.engine.reader(), receipt.stream)
+    assert segment.descriptor is not None
+    request = ReleaseRequest(
+        receipt=receipt.id,
+        stream=receipt.stream,
+        descriptors=[segment.descriptor],
+        custodian=did,
+        nonce=os.urandom(16),
+        at=meeting.mesh.clock(),
+    )
+    body = codec.encode(custody.sign_payload(custody.RELEASE_REQUEST, request, meeting.doctor.key))
+    before = meeting.mesh.custodians[did].log_root()[1]
+    node = way._client._node
+
+    def ask(key: str) -> bytes:
+        once = {wire.IDEMPOTENCY_KEY: key}
+        return meeting.http.portal.call(lambda: node.call("POST", "/custody/v1/releases", body, headers=once)).body
+
+    assert ask("one") == ask("one")
+    assert meeting.mesh.custodians[did].log_root()[1] == before + 1
+    with pytest.raises(Refused) as caught:
+        ask("two")
+    assert caught.value.code == "custodian.19"
 
 
 def test_the_refusal_of_a_custodian_comes_back_as_itself(meeting: Meeting) -> None:

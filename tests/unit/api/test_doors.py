@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -33,6 +33,7 @@ TIGHT = Limits(
     body_s=0.6,
     idle_s=1,
     linger_s=0.3,
+    send_s=0.6,
     drain_s=3,
     max_head_bytes=4_096,
     max_connections=12,
@@ -60,8 +61,26 @@ async def slow(_: Call) -> Answer:
     return json_answer(Health(ready=True, checks={}))
 
 
+async def waits(_: Call) -> Answer:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"here"
+        await asyncio.Event().wait()
+
+    return Answer(media=wire.EVENTS, stream=chunks())
+
+
+async def endless(_: Call) -> Answer:
+    async def chunks() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(65_536)
+
+    return Answer(media=wire.RAW, stream=chunks())
+
+
 ROUTES = [
     Route(name="test.echo", method="POST", path="/echo", summary="", handler=echo, callers=ANYONE, max_bytes=10_000),
+    Route(name="test.endless", method="GET", path="/endless", summary="", handler=endless, callers=ANYONE),
+    Route(name="test.waits", method="GET", path="/waits", summary="", handler=waits, callers=ANYONE, streams=True),
     Route(name="test.slow", method="GET", path="/slow", summary="", handler=slow, callers=ANYONE),
 ]
 
@@ -195,6 +214,13 @@ def test_a_handshake_has_its_time(doors: Running) -> None:
         ends(connection)
 
 
+def test_who_does_not_take_the_answer_is_cut_off() -> None:
+    with running(TIGHT) as made, closing(made.connect(tls=True)) as connection:
+        connection.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert wait_for(lambda: bool(made.doors.server_state.tasks))
+        assert wait_for(lambda: not made.doors.server_state.tasks and not made.doors.server_state.connections)
+
+
 @pytest.mark.parametrize("size", [10_001, 10 * 2**30])
 def test_a_body_that_is_announced_too_long_is_refused_unread(doors: Running, size: int) -> None:
     assert problem(doors.ask(post(size, b"x" * 10))) == (413, "api.11")
@@ -303,6 +329,18 @@ def test_what_is_being_answered_is_finished_at_the_end_and_nobody_new_is_let_in(
         with pytest.raises(OSError):  # noqa: PT011 - refused
             made.connect()
     assert found[0].startswith(b"HTTP/1.1 200")
+
+
+def test_streams_of_events_do_not_hold_up_the_end() -> None:
+    with running(Limits(drain_s=300)) as made, closing(made.connect()) as connection:
+        connection.sendall(b"GET /waits HTTP/1.1\r\nhost: x\r\n\r\n")
+        connection.settimeout(AT_LAST_S)
+        found = b""
+        while b"here" not in found:
+            found += connection.recv(1_000)
+        made.doors.should_exit = True
+        made.thread.join(AT_LAST_S)
+        assert not made.thread.is_alive()
 
 
 @pytest.mark.long

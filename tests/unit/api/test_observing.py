@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -132,6 +135,27 @@ def test_requests_refusals_and_times_are_counted(watched: Watched) -> None:
     assert 'caremesh_http_requests_total{caller="key",route="test.answers",status="200"} 3.0' in page
     assert 'caremesh_http_refusals_total{code="api.17",route="test.refuses"} 1.0' in page
     assert 'caremesh_http_seconds_count{route="test.answers"} 3.0' in page
+
+
+COUNTS = """
+from caremesh.api.app import Seen
+from caremesh.api.observing import Metrics
+metrics = Metrics()
+metrics.observe(Seen(route="test.it", method="GET", status=403, code="api.05", seconds=0.2))
+print(metrics.page().decode())
+"""
+
+
+def test_all_processes_of_a_node_are_told_of_by_any(tmp_path: Path) -> None:
+    environment = {**os.environ, observing.SHARED: str(tmp_path)}
+    command = [sys.executable, "-c", COUNTS]
+    pages = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    ]
+    for count, page in enumerate(pages, 1):
+        assert f'caremesh_http_requests_total{{caller="anyone",route="test.it",status="403"}} {count}.0' in page
+        assert f'caremesh_http_refusals_total{{code="api.05",route="test.it"}} {count}.0' in page
+        assert f'caremesh_http_seconds_count{{route="test.it"}} {count}.0' in page
 
 
 def test_a_check_that_fails_or_raises_makes_a_node_not_ready(tmp_path: Path) -> None:  # noqa: ARG001
