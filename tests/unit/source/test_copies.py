@@ -209,6 +209,28 @@ def test_what_is_stored_is_registered_though_another_segment_waits(case: Case) -
     assert source._registrar.patients() == []
 
 
+@pytest.mark.promise("P5")
+def test_what_is_being_registered_is_not_finished_by_another_at_the_same_time(case: Case) -> None:
+    """Both would send the same segment, and the ledger refuses the second."""
+    source = case.mesh.member("hospital").source(case.mesh)
+    other = case.mesh.member("hospital").source(case.mesh)
+    finished: list[ImportReport] = []
+    real = source._registrar._ledger.submit_batches
+
+    class Watched:
+        def submit_batches(self, batches: Any) -> Any:
+            finished.append(other.finish())
+            return real(batches)
+
+        def reader(self) -> Any:
+            return other._registrar._ledger.reader()
+
+    source._registrar._ledger = Watched()
+    assert source.import_bundle(document(case, 1)).waiting == 0
+    assert [(one.settled, one.waiting) for one in finished] == [(0, 1)]
+    assert (registered(case), other.finish()) == (1, ImportReport())
+
+
 def test_a_correction_needs_as_many_copies(case: Case) -> None:
     source = source_with(case)
     source.import_bundle(document(case, 1))
