@@ -61,7 +61,7 @@ def ours(folder: Path) -> tuple[ASGIApp, Callable[[], ssl.SSLContext]]:
     )
     ports = blocks.Ports(
         holder=holder,
-        may=Capabilities(did=home.did, key=home.node_key, blocks=store, clock=mesh.clock),
+        may=Capabilities(did=home.did, key=home.node_key.public, blocks=store, clock=mesh.clock),
         reader=mesh.engine.reader,
         clock=mesh.clock,
         suspect=lambda _: None,

@@ -42,7 +42,14 @@ class BlockNode(Served):
         self.holder = Holder(
             did=home.did, store=self.store, accounts=self.accounts, ledger=mesh.engine, clock=mesh.clock, **more
         )
-        self.may = Capabilities(did=home.did, key=home.node_key, blocks=self.store, clock=mesh.clock, is_open=is_open)
+        self.may = Capabilities(
+            did=home.did,
+            key=home.node_key.public,
+            signer=home.node_key,
+            blocks=self.store,
+            clock=mesh.clock,
+            is_open=is_open,
+        )
         limits = Limits(per_second_address=10_000.0, burst_address=100_000, per_second=10_000.0, burst=100_000)
         super().__init__(mesh, name, folder, limits)
         plain = listen("127.0.0.1", 0)

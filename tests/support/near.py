@@ -90,8 +90,12 @@ class _Ways:
     def custodians(self) -> Mapping[Did, Custodian]:
         return {node.home.did: node.member.custodian for node in self._near.nodes.values() if node.member.is_custodian}
 
+    def holders(self) -> Mapping[Did, BlockStore]:
+        mine = self._near.nodes[self._mine].home.did if self._mine in self._near.nodes else ""
+        return {node.home.did: node.member.holder.of(mine) for node in self._near.nodes.values()}
+
     def stores(self) -> Sequence[BlockStore]:
-        return [node.home.blocks for node in self._near.nodes.values()]
+        return list(self.holders().values())
 
     def directories(self) -> Mapping[Did, Directory]:
         return {node.home.did: node.member.directory for node in self._near.nodes.values()}

@@ -14,7 +14,7 @@ from caremesh.client import wire
 from caremesh.codec import CID
 from caremesh.errors import BadInput, Refused
 from caremesh.ledger.transactions import Signs
-from caremesh.types import Did, Seconds
+from caremesh.types import Did, Multikey, Seconds
 
 LINK: Final = "link"
 """The parameter of an address that carries a link; ``Authorization: Bearer`` does as well."""
@@ -33,18 +33,28 @@ class Capabilities:
     """Of one member."""
 
     def __init__(
-        self, *, did: Did, key: Signs, blocks: Reads, clock: Callable[[], Seconds], is_open: bool = False
+        self,
+        *,
+        did: Did,
+        key: Multikey,
+        blocks: Reads,
+        clock: Callable[[], Seconds],
+        signer: Signs | None = None,
+        is_open: bool = False,
     ) -> None:
-        """``key``: the member's node key; ``is_open``: whether anyone may get blocks, which are ciphertext."""
+        """``key``: the member's node key; ``signer``: where links are made; ``is_open``: anyone may get blocks."""
         self.did = did
         self.is_open = is_open
         self._key = key
+        self._signer = signer
         self._blocks = blocks
         self._clock = clock
 
     def make(self, link: BlockLink) -> str:
-        """A link as it stands in an address."""
-        return wire.text_of(links.make(link, self._key))
+        """A link as it stands in an address. Raises Refused api.05 where no links are made."""
+        if self._signer is None:
+            raise Refused(NOT_ALLOWED, "blocks.link")
+        return wire.text_of(links.make(link, self._signer))
 
     def of(self, call: Call) -> BlockLink | None:
         """The link that a request carries, or None. Raises Refused blobs.10, blobs.11."""
@@ -56,7 +66,7 @@ class Capabilities:
             data = wire.bytes_of(text)
         except BadInput as error:
             raise Refused(BAD_LINK) from error
-        return links.read(data, self.did, self._key.public, self._clock())
+        return links.read(data, self.did, self._key, self._clock())
 
     def check_get(self, call: Call, link: BlockLink | None, cid: CID) -> None:
         """Return when this caller may get this block. Reads descriptors. Raises Refused api.05, blobs.12."""

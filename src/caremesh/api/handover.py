@@ -23,8 +23,13 @@ from caremesh.errors import CareMeshError, Refused
 
 CALLER: Final = "caremesh-caller"
 """Header: kind, a blank, the DID or ``did:key``, a blank, the key in base64url."""
-_PASSED_ON: Final = ("last-event-id", "range", "if-none-match", "accept", IDEMPOTENCY_KEY)
-_GIVEN_BACK: Final = ("etag", "cache-control", "content-range", "accept-ranges", "location", "last-modified")
+_PASSED_ON: Final = (
+    "last-event-id", "range", "if-range", "if-none-match", "accept", "authorization", "cache-control", IDEMPOTENCY_KEY
+)  # fmt: skip
+_GIVEN_BACK: Final = (
+    "etag", "cache-control", "content-range", "accept-ranges", "location", "last-modified", "vary", "x-ipfs-path",
+    "x-ipfs-roots", "content-disposition", "content-location", "access-control-allow-origin",
+)  # fmt: skip
 
 
 class HandedOver:

@@ -35,9 +35,14 @@ _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EMLINK}
 class FilesystemBlocks:
     """A ``BlockStore`` in a folder. Any number of threads and processes may use the folder at once."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open or create, and remove what a crash left behind (reads all names). Raises StorageFailed storage.01."""
+    def __init__(self, folder: Path, *, to_read: bool = False) -> None:
+        """Open or create, and remove what a crash left behind (reads all names). Raises StorageFailed storage.01.
+
+        ``to_read``: nothing is created, removed or looked at; the folder may come later.
+        """
         self._folder = folder
+        if to_read:
+            return
         with _storage_errors(folder.name):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._writing():

@@ -57,8 +57,11 @@ class S3Settings(Struct, frozen=True, kw_only=True):
 class S3Blocks:
     """A ``BlockStore`` in a bucket. Any number of threads may use it; one process per prefix writes."""
 
-    def __init__(self, settings: S3Settings) -> None:
-        """Open, and remove what a crash left behind (lists all names). Raises StorageFailed blobs.04."""
+    def __init__(self, settings: S3Settings, *, to_read: bool = False) -> None:
+        """Open, and remove what a crash left behind (lists all names). Raises StorageFailed blobs.04.
+
+        ``to_read``: nothing is listed or removed: another process writes here.
+        """
         local = settings.endpoint.startswith(("http://127.0.0.1:", "http://localhost:", "http://[::1]:"))
         with _service(settings.bucket):
             self._store: ObjectStore = S3Store(
@@ -72,9 +75,14 @@ class S3Blocks:
                 client_options={"allow_http": local, "timeout": timedelta(seconds=settings.timeout_s)},
                 retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=settings.timeout_s)},
             )
+        self._lock = threading.Lock()
+        if not to_read:
+            self._clean()
+
+    def _clean(self) -> None:
+        with _service("names"):
             held = {path.split("/")[1] for path in self._list("held/")}
             nobodys = [path for path in self._list("blocks/") if path.removeprefix("blocks/") not in held]
-        self._lock = threading.Lock()
         self._each(self._remove, nobodys)
 
     def put(self, stream: bytes, cid: CID, data: bytes) -> None:

@@ -73,6 +73,7 @@ class BlockKeeper:
         self._every_s: Final = every_s
         self._notice: Final = notice
         self._ended: Final = threading.Event()
+        self._woken: Final = threading.Event()
         self._failing: Final[set[str]] = set()
         self._others: Final = OtherHolders(Others(holder.did, holders), self._noticed)
         own = holder.of(holder.did)
@@ -99,12 +100,15 @@ class BlockKeeper:
             thread.start()
 
     def suspect(self, cid: CID) -> None:
-        """Look at a block next: someone asked for it and did not get it."""
-        self.check.suspect(cid)
+        """Look at a block now, if it is held here: someone asked for it and did not get it. Raises StorageFailed."""
+        if self._holder.store.streams_of(cid):
+            self.check.suspect(cid)
+            self._woken.set()
 
     def close(self, within_s: float = 5.0) -> None:
         """Finish what is being done, and end."""
         self._ended.set()
+        self._woken.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(within_s)
@@ -116,8 +120,14 @@ class BlockKeeper:
 
     def _checks(self) -> None:
         while not self._ended.is_set():
-            self._do("check", lambda: self.check.run(self._ended.wait, self._rate_bytes_s))
+            self._do("check", lambda: self.check.run(self._pauses, self._rate_bytes_s))
             self._ended.wait(self._every_s)
+
+    def _pauses(self, seconds: float) -> bool:
+        """Wait so long, or until a block is suspected; whether to end."""
+        self._woken.wait(seconds)
+        self._woken.clear()
+        return self._ended.is_set()
 
     def _tidies(self) -> None:
         while not self._ended.wait(self._every_s):

@@ -19,10 +19,13 @@ ACCESS: Final = "AWS_ACCESS_KEY_ID"
 SECRET: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - a name, not a secret
 
 
-def open_blocks(home: Path, settings: Settings) -> BlockStore:
-    """The store in an S3 service when there is one, else in the member's home. Raises StorageFailed."""
+def open_blocks(home: Path, settings: Settings, *, to_read: bool = False) -> BlockStore:
+    """The store in an S3 service when there is one, else in the member's home. Raises StorageFailed.
+
+    ``to_read``: for a process beside the one that writes.
+    """
     if not settings.blocks_s3_endpoint:
-        return FilesystemBlocks(home / FOLDER)
+        return FilesystemBlocks(home / FOLDER, to_read=to_read)
     return S3Blocks(
         S3Settings(
             endpoint=settings.blocks_s3_endpoint,
@@ -31,5 +34,6 @@ def open_blocks(home: Path, settings: Settings) -> BlockStore:
             region=settings.blocks_s3_region,
             access_key=os.environ.get(ACCESS, ""),
             secret_key=os.environ.get(SECRET, ""),
-        )
+        ),
+        to_read=to_read,
     )

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from caremesh.blobs.filesystem import FilesystemBlocks
+from caremesh.blobs.interface import BlockStore
 from caremesh.codec import parse_cid
 from caremesh.errors import CareMeshError
 from caremesh.ledger.verify import check_store
@@ -114,7 +114,7 @@ def _guarded(check: str, fine: str, attempt: Callable[[], object]) -> Finding:
     return Finding(check, ok=True, found=fine, cure="")
 
 
-def _blocks(name: str, store: FilesystemBlocks, folder: Path) -> Finding:
+def _blocks(name: str, store: BlockStore, folder: Path) -> Finding:
     cids = []
     for path in sorted(folder.rglob("b*")):
         try:

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from msgspec import Struct
 
 from caremesh import __version__, codec
-from caremesh.api import blocks, custody, health, ledger, wallet
+from caremesh.api import blocks, custody, health, ipfs, ledger, wallet
 from caremesh.api.capabilities import Capabilities
 from caremesh.api.limits import Limits
 from caremesh.api.routes import ANYONE, Answer, Call, Route, json_answer
@@ -43,7 +43,8 @@ def outer(node: Node | None, did: Did, checks: Checks, *, custodian: bool) -> li
     at = cast("Any", node)
     mine = ledger.routes(at, did)
     mine += custody.routes(None if node is None else node.member.custodian) if custodian else []  # type: ignore[arg-type]
-    mine += blocks.routes(_blocks(node))
+    ports = _blocks(node)
+    mine += [*blocks.routes(ports), *ipfs.routes(ports)]
     mine += custody.erasure_routes(at and at.member.confirm_erased)
     mine += wallet.routes(_wallets(node))
     return [*mine, *health.routes(checks, mine, __version__)]
@@ -54,7 +55,15 @@ def _blocks(node: Node | None) -> blocks.Ports:
         nothing = cast("Any", None)
         return blocks.Ports(holder=nothing, may=nothing, reader=nothing, clock=nothing, suspect=nothing)
     holder = node.member.holder
-    may = Capabilities(did=node.home.did, key=node.home.node_key, blocks=holder.store, clock=node.clock)
+    key = node.home.node_key
+    may = Capabilities(
+        did=node.home.did,
+        key=key.public,
+        signer=key,
+        blocks=holder.store,
+        clock=node.clock,
+        is_open=node.settings.blocks_open,
+    )
     return blocks.Ports(holder=holder, may=may, reader=node.reader, clock=node.clock, suspect=node.suspect)
 
 

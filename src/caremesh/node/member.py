@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from caremesh.blobs.filesystem import FilesystemBlocks
+from caremesh.blobs.interface import BlockStore
 from caremesh.contracts.members.messages import Admit, Keys
 from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.signatures import did_of
@@ -50,7 +51,7 @@ class MemberHome:
         self.hpke_private, self.hpke_public = keystore.hpke_keys(self.vault)
         self.receiving = keystore.receiving_key(self.vault)
         self.did: Did = did_of(chain, self.key.public)
-        self.blocks = FilesystemBlocks(folder / "blocks")
+        self.blocks: BlockStore = FilesystemBlocks(folder / "blocks")
 
     @property
     def requester(self) -> Requester:

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Protocol
 
+from caremesh.blobs.noticed import Noticed
 from caremesh.codec import CID
 from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.interface import Committed, Status
@@ -27,6 +28,8 @@ from caremesh.ledger.blocks import Block
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.state import Reader
 from caremesh.node import founding, joining
+from caremesh.node.block_keeper import BlockKeeper
+from caremesh.node.block_stores import open_blocks
 from caremesh.node.duties import Duties
 from caremesh.node.errors import NO_ADDRESS, NOT_IN_NETWORK, NOT_JOINED
 from caremesh.node.follower import BlockSource, Follower, Pace
@@ -83,6 +86,8 @@ class Node:
                 raise Refused(NOT_JOINED, folder.name)
             self.founding: Final = known
             self.home: Final[MemberHome] = joining.load_home(folder)
+            if settings.blocks_s3_endpoint:
+                self.home.blocks = open_blocks(folder, settings)
             if all(each.member != self.home.did for each in known.document.members):
                 raise Refused(NOT_IN_NETWORK, known.chain)
             self.is_operator: Final = self.home.node_key.public in [each.key for each in known.validators]
@@ -92,11 +97,23 @@ class Node:
             opened.callback(self.ways.close)
             self.follower: Final = self._follower()
             orders: Orders = self.copy if isinstance(self.copy, Embedded) else self.ways
-            self.member: Final = Member(self.home, MemberLedger(orders, self.copy, self._arrived), self.clock)
+            self.member: Final = Member(self.home, MemberLedger(orders, self.copy, self._arrived), self.clock, settings)
             opened.callback(self.member.close)
             self.member.custodian.meet(self.ways.custodians)
             self.duties: Final = Duties(self.member, settings.anchor_every_s, log)
             opened.callback(self.duties.close)
+            self.keeper: Final = BlockKeeper(
+                folder=folder,
+                holder=self.member.holder,
+                catalogue=self.member.forgetting,
+                holders=self.ways.holders,
+                reader=self.reader,
+                finish=lambda: self.member.source(self.ways).finish(),
+                log=log,
+                rate_bytes_s=settings.blocks_check_bytes,
+                notice=self._noticed,
+            )
+            opened.callback(self.keeper.close)
             self._begin()
             if self.follower is not None:
                 opened.callback(self.follower.close)
@@ -161,7 +178,11 @@ class Node:
         }
 
     def suspect(self, cid: CID) -> None:
-        """Someone asked for a block that could not be given: when it is here and damaged, its name is kept and told."""
+        """Someone asked for a block that could not be given: when it is here and damaged, its name is kept and told.
+
+        It is made good out of what others have, a little later.
+        """
+        self.keeper.suspect(cid)
         try:
             self.home.blocks.get(cid)
         except Tampered as error:
@@ -170,6 +191,10 @@ class Node:
             self.damaged = {*self.damaged, cid}
         except CareMeshError:
             return  # it is not here, and nobody said that it had to be
+
+    def _noticed(self, noticed: Noticed) -> None:
+        if noticed.kind == "damaged" and noticed.holder == self.home.did:
+            self.damaged = {*self.damaged, noticed.cid}
 
     @property
     def endpoint(self) -> str:
@@ -207,6 +232,7 @@ class Node:
     def _begin(self) -> None:
         if self.copy.machine.head.height:
             self.duties.wake()  # what came before it was stopped
+        self.keeper.start()
         if self.follower is not None:
             self.follower.start()
         if isinstance(self.copy, Embedded):

@@ -10,7 +10,7 @@ from typing import Final
 from weakref import WeakSet
 
 from caremesh.blobs.accounts import Accounts
-from caremesh.blobs.holding import Holder
+from caremesh.blobs.holding import QUOTA_BYTES, Holder, wallets
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.messages import Report
 from caremesh.custodian.custodian import Custodian
@@ -29,6 +29,7 @@ from caremesh.node.sponsoring import Sponsoring
 from caremesh.node.upkeep import Upkeep
 from caremesh.node.ways import Ways
 from caremesh.sealing.channel import Share
+from caremesh.settings import Settings
 from caremesh.source.directory import Directory
 from caremesh.source.importer import Source
 from caremesh.source.index import SourceIndex
@@ -44,8 +45,11 @@ MAX_CONFIRMATIONS: Final = 10_000
 class Member:
     """A running member: its roles over its home and its copy of the ledger. Close it."""
 
-    def __init__(self, home: MemberHome, ledger: MemberLedger, clock: Clock) -> None:
-        """``ledger``: its copy is in the home's folder. Raises StorageFailed, Tampered."""
+    def __init__(self, home: MemberHome, ledger: MemberLedger, clock: Clock, settings: Settings | None = None) -> None:
+        """``ledger``: its copy is in the home's folder. ``settings``: what others may keep here.
+
+        Raises StorageFailed, Tampered.
+        """
         self.home = home
         self.ledger = ledger
         self._clock = clock
@@ -72,6 +76,8 @@ class Member:
             accounts=Accounts(home.folder / "accounts"),
             ledger=ledger.copy,
             clock=clock,
+            quota_bytes=QUOTA_BYTES if settings is None else settings.blocks_quota_bytes,
+            quotas={} if settings is None else {wallets(home.did): settings.blocks_wallets_quota_bytes},
         )
         self.indexes = IndexKeeper(home.vault)
         self.inbox = Inbox(home.vault, clock)
@@ -81,7 +87,7 @@ class Member:
             folder=home.folder / "holdings",
             did=home.did,
             key=home.node_key,
-            blocks=home.blocks if home.profile.holds_blocks else None,
+            blocks=self.holder.of(home.did) if home.profile.holds_blocks else None,
             index=SourceIndex(home.vault),
             ledger=ledger.copy,
             clock=clock,

@@ -32,6 +32,7 @@ from caremesh.errors import Refused
 from caremesh.ledger.past import StateAt
 from caremesh.ledger.store import Store
 from caremesh.node import doors, founding, joining
+from caremesh.node.block_reads import read_here
 from caremesh.node.errors import NOT_JOINED
 from caremesh.node.founding import Clock
 from caremesh.node.logs import Log, about, of_requests
@@ -84,7 +85,15 @@ class _Worker:
         try:
             guard = SignatureGuard(did=self._did, reader=self._reader, nonces=nonces, clock=self._clock)
             limits = doors.limits(self._settings)
-            routes = forwarded(doors.outer(None, self._did, {}, custodian=self._custodian), inside)
+            routes = read_here(
+                forwarded(doors.outer(None, self._did, {}, custodian=self._custodian), inside),
+                home=self._home,
+                settings=self._settings,
+                did=self._did,
+                key=self._key,
+                reader=self._reader,
+                clock=self._clock,
+            )
             outside = make_app(routes, guard, limits=limits, observe=of_requests(self._log))
             admin = make_app([route for route in routes if route.name.startswith("health.")], guard, limits=limits)
             sockets = [socket.socket(fileno=fd) for fd in fds]

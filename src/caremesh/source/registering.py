@@ -39,6 +39,7 @@ from caremesh.sealing.custody import Acknowledgement, SealDeposit, Signed
 from caremesh.sealing.descriptor import read_descriptor
 from caremesh.sealing.segment import seal_anew
 from caremesh.source import errors
+from caremesh.source.claims import claimed
 from caremesh.source.index import SourceIndex
 from caremesh.types import Code, Count, Did, Digest, Multikey, ReencryptionKey, Seconds, StreamId
 
@@ -152,8 +153,9 @@ class Registrar:
         objects |= {_journal(batch): codec.encode(_Journal(batch.segments)) for batch in later}
         for batch in batches:
             objects |= batch.index
-        self._vault.put(objects)
-        self._submit(journals)
+        with claimed(journals):
+            self._vault.put(objects)
+            self._submit(journals)
         progress("registering", total, total)
 
     def settle(self, patient: str, profile: SealingProfile) -> Count:
@@ -163,34 +165,37 @@ class Registrar:
         """
         done = 0
         for name in self._vault.names(f"{_PREFIX}{patient}/"):
-            stored = self._vault.get(name)
-            if stored is None:
-                continue
-            reader = self._ledger.reader()
-            begun = [
-                segment
-                for segment in codec.decode_as(stored, _Journal).segments
-                if records.index_of(reader, _entry(profile, segment).stream, segment.descriptor_cid) is None
-            ]
-            left = [self._for_epoch(patient, profile, segment) for segment in begun]
-            if left != begun:
-                self._vault.put({name: codec.encode(_Journal(left))})
-                kept = {segment.descriptor_cid for segment in left}
-                for segment in begun:
-                    if segment.descriptor_cid not in kept:
-                        self._index.forget(patient, _entry(profile, segment).stream, segment.descriptor_cid)
-            ready = [segment for segment in left if self._is_stored(_entry(profile, segment).stream, segment)]
-            later = [segment for segment in left if segment not in ready]
-            ours = Batch(patient, profile, ready, {})
-            if later and ready:  # a journal is of what goes together
-                moved = _journal(ours)
-                self._vault.put({name: codec.encode(_Journal(later)), moved: codec.encode(_Journal(ready))})
-                name = moved  # noqa: PLW2901
-            if ready or not later:
-                self._deposit([(_entry(profile, segment), segment) for segment in ready])
-                self._submit({name: ours})
-            done += len(ready)
+            with claimed([name]) as mine:
+                stored = self._vault.get(name) if mine else None
+                if stored is not None:
+                    done += self._settle(name, codec.decode_as(stored, _Journal).segments, patient, profile)
         return done
+
+    def _settle(self, name: str, segments: list[Ready], patient: str, profile: SealingProfile) -> Count:
+        """Finish one journal."""
+        reader = self._ledger.reader()
+        begun = [
+            segment
+            for segment in segments
+            if records.index_of(reader, _entry(profile, segment).stream, segment.descriptor_cid) is None
+        ]
+        left = [self._for_epoch(patient, profile, segment) for segment in begun]
+        if left != begun:
+            self._vault.put({name: codec.encode(_Journal(left))})
+            kept = {segment.descriptor_cid for segment in left}
+            for segment in begun:
+                if segment.descriptor_cid not in kept:
+                    self._index.forget(patient, _entry(profile, segment).stream, segment.descriptor_cid)
+        ready = [segment for segment in left if self._is_stored(_entry(profile, segment).stream, segment)]
+        later = [segment for segment in left if segment not in ready]
+        if later and not ready:
+            return 0
+        ours = Batch(patient, profile, ready, {})
+        if later:  # a journal is of what goes together
+            self._vault.put({name: codec.encode(_Journal(ready)), _journal(ours): codec.encode(_Journal(later))})
+        self._deposit([(_entry(profile, segment), segment) for segment in ready])
+        self._submit({name: ours})
+        return len(ready)
 
     def _is_stored(self, stream: StreamId, segment: Ready) -> bool:
         """Whether enough members have its blocks, now that they were brought to them again."""

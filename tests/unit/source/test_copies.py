@@ -209,6 +209,50 @@ def test_what_is_stored_is_registered_though_another_segment_waits(case: Case) -
     assert source._registrar.patients() == []
 
 
+@pytest.mark.promise("P5")
+def test_what_waits_on_is_not_lost_when_the_rest_of_its_journal_is_registered(case: Case) -> None:
+    source = case.mesh.member("hospital").source(case.mesh)
+    lines = b"\n".join([json.dumps({"resourceType": "Patient", "id": case.name}).encode(), document(case, 1)])
+    real = source._copies.put_many
+    short = {"conditions", "others"}
+
+    def put_many(held: Any, pool: Any) -> dict[bytes, Short]:
+        real(held, pool)
+        kinds = {stream: "conditions" if stream == case.stream else "others" for stream in held}
+        return {stream: Short(2, ["away"]) for stream, kind in kinds.items() if kind in short}
+
+    source._copies.put_many = put_many  # type: ignore[method-assign]
+    assert source.import_lines(iter([lines])).waiting == 2
+    short.remove("others")
+    assert source.finish() == ImportReport(settled=1, waiting=1)
+    assert registered(case) == 0
+    short.clear()
+    assert source.finish() == ImportReport(settled=1)
+    assert registered(case) == 1
+
+
+@pytest.mark.promise("P5")
+def test_what_is_being_registered_is_not_finished_by_another_at_the_same_time(case: Case) -> None:
+    """Both would send the same segment, and the ledger refuses the second."""
+    source = case.mesh.member("hospital").source(case.mesh)
+    other = case.mesh.member("hospital").source(case.mesh)
+    finished: list[ImportReport] = []
+    real = source._registrar._ledger.submit_batches
+
+    class Watched:
+        def submit_batches(self, batches: Any) -> Any:
+            finished.append(other.finish())
+            return real(batches)
+
+        def reader(self) -> Any:
+            return other._registrar._ledger.reader()
+
+    source._registrar._ledger = Watched()
+    assert source.import_bundle(document(case, 1)).waiting == 0
+    assert [(one.settled, one.waiting) for one in finished] == [(0, 1)]
+    assert (registered(case), other.finish()) == (1, ImportReport())
+
+
 def test_a_correction_needs_as_many_copies(case: Case) -> None:
     source = source_with(case)
     source.import_bundle(document(case, 1))
