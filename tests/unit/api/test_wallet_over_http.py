@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.client import wire
 from caremesh.client.node import Node
 from caremesh.client.wallet import WalletClient
 from caremesh.contracts.consent import queries as consents
@@ -230,3 +231,24 @@ def test_reading_goes_on_when_the_relay_is_away(far: Far, served: RelayedMesh) -
         reader = lonely.subject_ledger().reader()
         assert consents.of_stream(reader, far.stream) == []
         assert lonely.proven.faults[0].code == "client.02"
+
+
+@pytest.mark.promise("P1")
+def test_what_a_relay_logs_and_keeps_says_nothing_of_anyone(far: Far, served: RelayedMesh) -> None:
+    far.add(1)
+    shared = far.share()
+    far.read(shared)
+    far.person.requests()
+    far.person.audit()
+    far.person.revoke(shared.record.id)
+    for each in (replace(far.mesh.invite("hospital", far.name, again=True), code="y" * 16),):
+        code(far.person.join, each, 3, ["conditions"])
+    streams = [stream.id for entry in far.wallet.state.relationships for stream in entry.streams]
+    keys = [
+        states.keys_of(far.wallet.state, far.did(name)).channel().signing.public for name in ("hospital", "practice")
+    ]
+    said = "".join(door.said.getvalue() for door in served.doors.values())
+    assert "wallet.letter" in said, "it is logged that something was carried"
+    forbidden = [far.name, "conditions", "Fever", far.check, *(item.hex() for item in (*streams, *keys))]
+    forbidden += [wire.text_of(item) for item in (*streams, *keys)]
+    assert [word for word in forbidden if word in said] == []
