@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
@@ -252,3 +253,24 @@ def test_what_a_relay_logs_and_keeps_says_nothing_of_anyone(far: Far, served: Re
     forbidden = [far.name, "conditions", "Fever", far.check, *(item.hex() for item in (*streams, *keys))]
     forbidden += [wire.text_of(item) for item in (*streams, *keys)]
     assert [word for word in forbidden if word in said] == []
+
+
+def test_notices_resume_where_they_were(far: Far, served: RelayedMesh) -> None:
+    channel = states.keys_of(far.wallet.state, far.did("hospital")).channel().signing
+    inbox, relay = served.mesh.member("hospital").inbox, far.mesh.relay
+    inbox.leave(channel.public, b"one", far.did("practice"))
+    first = far.network.notices(relay, channel)
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(far.network.notices, relay, channel, first)
+        inbox.leave(SigningKey.generate().public, b"for another", far.did("practice"))
+        inbox.leave(channel.public, b"two", far.did("practice"))
+        assert second.result(30) == inbox.newest(channel.public) > first
+    assert code(far.network.notices, relay, channel, "not a cursor") == "api.17"
+
+
+def test_a_person_without_a_relay_is_served_by_each_member_itself(far: Far, served: RelayedMesh) -> None:
+    channel = states.keys_of(far.wallet.state, far.did("practice")).channel().signing
+    practice = served.mesh.member("practice")
+    tell(practice, served.doors["practice"], channel.public, b"sealed", None)
+    [left] = practice.inbox.waiting(channel.public).messages
+    assert left.sealed == b"sealed"
