@@ -7,14 +7,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from caremesh import codec
-from caremesh.api import wallet
 from caremesh.api.limits import Limits
-from caremesh.api.routes import Route
 from caremesh.client.blocking import Portal
 from caremesh.client.node import Node
 from caremesh.client.wallet import WalletClient
-from caremesh.node.mesh import LocalMesh, Member
-from caremesh.node.serving_wallets import WalletService
+from caremesh.node.mesh import LocalMesh
 from caremesh.types import Did, Multikey
 from caremesh.wallet.network import Network
 from tests.support.serving import Served
@@ -23,14 +20,10 @@ LIMITS = Limits(per_second_address=10_000, burst_address=100_000)
 
 
 class Relayed(Served):
-    """One member, with ``/wallet/v1``."""
+    """One member, whose node reaches the others by their doors."""
 
     doors_of_all: Mapping[str, Relayed]
     portal: Portal
-
-    def _routes(self, member: Member) -> list[Route]:
-        self.service = WalletService(member, self.mesh, self, codec.encode(self.mesh.founding))
-        return [*super()._routes(member), *wallet.routes(self.service)]
 
     def letter(self, member: Did, sealed: bytes) -> bytes:
         """See ``Carries``."""

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from caremesh.api import custody, health, ledger
+from caremesh import codec
+from caremesh.api import custody, health, ledger, wallet
 from caremesh.api.app import make_app
 from caremesh.api.limits import Limits
 from caremesh.api.nonces import NonceStore
@@ -28,6 +29,8 @@ from caremesh.crypto import pins
 from caremesh.crypto.keys import SigningKey
 from caremesh.node import logs
 from caremesh.node.mesh import LocalMesh, Member
+from caremesh.node.serving_wallets import WalletService
+from caremesh.types import Did, Multikey
 
 
 class OneAtATime:
@@ -71,7 +74,17 @@ class Served:
         if member.is_custodian:
             mine += custody.routes(member.custodian)
         mine += custody.erasure_routes(lambda stream, segment: self.mesh.confirm_erased(self.home.did, stream, segment))
+        self.service = WalletService(member, self.mesh, self, codec.encode(self.mesh.founding))
+        mine += wallet.routes(self.service)
         return [*mine, *health.routes({"ledger": lambda: self.mesh.engine.status().running}, mine, "0")]
+
+    def letter(self, member: Did, sealed: bytes) -> bytes:
+        """See ``Carries``: here, within the process."""
+        return self.mesh.send_letter(member, sealed)
+
+    def leave(self, relay: Did, channel_key: Multikey, sealed: bytes) -> None:
+        """See ``Carries``: here, within the process."""
+        self.mesh.leave_message(channel_key, sealed, relay, self.home.did)
 
     def _context(self) -> pins.ssl.SSLContext:
         leaf = pins.make_leaf(self.home.did, self.home.node_key, int(time.time()))

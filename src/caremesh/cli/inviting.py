@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +16,10 @@ from caremesh.cli.output import AsJson, Home, console, existing_mesh, passphrase
 from caremesh.cli.wallet import WalletPath, opened_mesh, show_phrase, wallet_path
 
 if TYPE_CHECKING:
+    from caremesh.node.desk import Desk
+    from caremesh.node.mesh import LocalMesh
     from caremesh.sealing.invitation import Invitation
+    from caremesh.source.invitations import Invited
     from caremesh.wallet.kept_network import KeptNetwork
 
 HELP = """Invite one patient: a code that their wallet enrols with, once. Shows a link and a QR code.
@@ -28,7 +33,7 @@ Example: [bold]caremesh invite P-1001[/bold]
 def invite(
     home: Home,
     patient: Annotated[str, typer.Argument(help="Your own id of the patient; not part of the link.")] = "",
-    member: Annotated[str, typer.Option("--as", help="The member that invites.")] = "hospital",
+    member: Annotated[str, typer.Option("--as", help="The member that invites, on a mesh of your own.")] = "hospital",
     days: Annotated[int, typer.Option(min=1, max=90, help="For how many days the code counts.")] = 14,
     again: Annotated[
         bool, typer.Option("--again", help="The patient has a wallet here already: let the new one take its place.")
@@ -41,18 +46,17 @@ def invite(
     from caremesh.cli.output import identity
     from caremesh.sealing.invitation import link
 
-    existing_mesh(home)
-    with opened_mesh(home, quiet=as_json) as mesh:
-        desk = mesh.member(member).invitations
+    now = int(time.time())
+    with _desk(home, member, quiet=as_json) as desk:
         if end:
-            desk.end(identity(end, "invitation"))
+            desk.end_invitation(identity(end, "invitation"))
         if listed or end:
-            _list([_row(known, mesh.clock()) for known in desk.listed(patient)], as_json=as_json)
+            _list([_row(known, now) for known in desk.invitations(patient)], as_json=as_json)
             return
         if not patient:
             raise typer.BadParameter("name the patient by your own id")
-        made = mesh.invite(member, patient, again=again, life_s=days * 86_400)
-        until = _day(mesh.clock() + days * 86_400)
+        made = desk.invite(patient, days * 86_400, again=again)
+        until = _day(now + days * 86_400)
     if as_json:
         print_json({"patient": patient, "invitation": made.id.hex(), "link": link(made), "counts_until": until})
         return
@@ -109,6 +113,38 @@ def join(
     console().print(f"\nYou have joined {name}. Tell the front desk these digits: [bold]{check}[/bold]")
     console().print("They have to be the ones that it sees beside your name; if not, say so at once.")
     console().print(f"The network's hash, to restore from any node: {invitation.network.hex()}", soft_wrap=True)
+
+
+class _Here:
+    """The front desk of a member of the mesh on this machine; see ``node.desk.Desk``."""
+
+    def __init__(self, mesh: LocalMesh, member: str) -> None:
+        self._mesh = mesh
+        self._member = member
+
+    def invite(self, patient: str, life_s: int, *, again: bool) -> Invitation:
+        return self._mesh.invite(self._member, patient, again=again, life_s=life_s)
+
+    def invitations(self, patient: str) -> list[Invited]:
+        return self._mesh.member(self._member).invitations.listed(patient)
+
+    def end_invitation(self, identity: bytes) -> Invited:
+        return self._mesh.member(self._member).invitations.end(identity)
+
+
+@contextmanager
+def _desk(home: Path, member: str, *, quiet: bool) -> Iterator[Desk | _Here]:
+    """The desk of the node of this home; else of a member of the mesh on this machine."""
+    from caremesh.node.desk import Desk
+    from caremesh.node.doors import RUN, SOCKET
+
+    if (home / RUN / SOCKET).exists():
+        with closing(Desk(home / RUN / SOCKET)) as there:
+            yield there
+        return
+    existing_mesh(home)
+    with opened_mesh(home, quiet=quiet) as mesh:
+        yield _Here(mesh, member)
 
 
 def _network(path: Path, invitation: Invitation) -> KeptNetwork | None:

@@ -37,6 +37,7 @@ from caremesh.sealing.evidence import Claim
 from caremesh.sealing.invitation import Invitation, network_digest
 from caremesh.sealing.segment import OpenedRecord
 from caremesh.source.importer import ImportReport
+from caremesh.source.invitations import LIFE_S, Invited
 from caremesh.types import DAY_S, Code, Count, Did, Height, Seconds
 
 PREFIX: Final = "/desk/v1"
@@ -94,6 +95,7 @@ class Invite(Struct, frozen=True):
 
     patient: str
     again: bool
+    life_s: Seconds
 
 
 def routes(node: Node) -> list[Route]:
@@ -119,6 +121,8 @@ def routes(node: Node) -> list[Route]:
         route("where", "Where this node stands", desk.where),
         route("import", "Import a file of FHIR", desk.import_file, MAX_FILE_BYTES),
         route("invite", "Invite a patient", desk.invite),
+        route("invitations", "What became of invitations", desk.invitations),
+        route("end-invitation", "Let an invitation count no more", desk.end_invitation),
         route("appoint", "Register and appoint the practitioner of this home", desk.appoint),
         route("shared", "What is shared with this member in a category", desk.shared),
         route("ask", "Ask for access", desk.ask),
@@ -140,7 +144,7 @@ class _Desk:
 
     def invite(self, data: bytes) -> Invitation:
         asked, node = codec.decode_as(data, Invite), self._node
-        made, code = node.member.invitations.invite(asked.patient, again=asked.again)
+        made, code = node.member.invitations.invite(asked.patient, asked.life_s, again=asked.again)
         return Invitation(
             node=node.endpoint,
             member=node.home.did,
@@ -148,6 +152,12 @@ class _Desk:
             id=made.id,
             code=code,
         )
+
+    def invitations(self, data: bytes) -> list[Invited]:
+        return self._node.member.invitations.listed(codec.decode_as(data, str))
+
+    def end_invitation(self, data: bytes) -> Invited:
+        return self._node.member.invitations.end(data)
 
     def appoint(self, data: bytes) -> None:
         node, said = self._node, codec.decode_as(data, Appoint)
@@ -206,9 +216,17 @@ class Desk:
         """See ``Source.import_bundle``."""
         return self._call("import", data, ImportReport)
 
-    def invite(self, patient: str, *, again: bool) -> Invitation:
+    def invite(self, patient: str, life_s: Seconds = LIFE_S, *, again: bool = False) -> Invitation:
         """See ``Invitations.invite``."""
-        return self._call("invite", codec.encode(Invite(patient, again)), Invitation)
+        return self._call("invite", codec.encode(Invite(patient, again, life_s)), Invitation)
+
+    def invitations(self, patient: str = "") -> list[Invited]:
+        """See ``Invitations.listed``."""
+        return self._call("invitations", codec.encode(patient), list[Invited])
+
+    def end_invitation(self, identity: bytes) -> Invited:
+        """See ``Invitations.end``."""
+        return self._call("end-invitation", identity, Invited)
 
     def appoint(self, practitioner: Did, roles: list[Code], licensed_until: Seconds) -> None:
         """The practitioner whose key is in the node's home. Raises Refused with the ledger's code."""

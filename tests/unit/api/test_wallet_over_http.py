@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.client import wire
 from caremesh.client.node import Node
 from caremesh.client.wallet import WalletClient
 from caremesh.contracts.consent import queries as consents
@@ -230,3 +232,45 @@ def test_reading_goes_on_when_the_relay_is_away(far: Far, served: RelayedMesh) -
         reader = lonely.subject_ledger().reader()
         assert consents.of_stream(reader, far.stream) == []
         assert lonely.proven.faults[0].code == "client.02"
+
+
+@pytest.mark.promise("P1")
+def test_what_a_relay_logs_and_keeps_says_nothing_of_anyone(far: Far, served: RelayedMesh) -> None:
+    far.add(1)
+    shared = far.share()
+    far.read(shared)
+    far.person.requests()
+    far.person.audit()
+    far.person.revoke(shared.record.id)
+    for each in (replace(far.mesh.invite("hospital", far.name, again=True), code="y" * 16),):
+        code(far.person.join, each, 3, ["conditions"])
+    streams = [stream.id for entry in far.wallet.state.relationships for stream in entry.streams]
+    keys = [
+        states.keys_of(far.wallet.state, far.did(name)).channel().signing.public for name in ("hospital", "practice")
+    ]
+    said = "".join(door.said.getvalue() for door in served.doors.values())
+    assert "wallet.letter" in said, "it is logged that something was carried"
+    forbidden = [far.name, "conditions", "Fever", far.check, *(item.hex() for item in (*streams, *keys))]
+    forbidden += [wire.text_of(item) for item in (*streams, *keys)]
+    assert [word for word in forbidden if word in said] == []
+
+
+def test_notices_resume_where_they_were(far: Far, served: RelayedMesh) -> None:
+    channel = states.keys_of(far.wallet.state, far.did("hospital")).channel().signing
+    inbox, relay = served.mesh.member("hospital").inbox, far.mesh.relay
+    inbox.leave(channel.public, b"one", far.did("practice"))
+    first = far.network.notices(relay, channel)
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(far.network.notices, relay, channel, first)
+        inbox.leave(SigningKey.generate().public, b"for another", far.did("practice"))
+        inbox.leave(channel.public, b"two", far.did("practice"))
+        assert second.result(30) == inbox.newest(channel.public) > first
+    assert code(far.network.notices, relay, channel, "not a cursor") == "api.17"
+
+
+def test_a_person_without_a_relay_is_served_by_each_member_itself(far: Far, served: RelayedMesh) -> None:
+    channel = states.keys_of(far.wallet.state, far.did("practice")).channel().signing
+    practice = served.mesh.member("practice")
+    tell(practice, served.doors["practice"], channel.public, b"sealed", None)
+    [left] = practice.inbox.waiting(channel.public).messages
+    assert left.sealed == b"sealed"
