@@ -154,11 +154,12 @@ class Network:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Start all, and wait until each is ready. Raises NotReady."""
-        for node in self.nodes.values():
+    def start(self, names: Sequence[str] = ()) -> None:
+        """Start these, or all, and wait until each is ready. Raises NotReady."""
+        meant = [self.nodes[name] for name in names or self.nodes]
+        for node in meant:
             node.start()
-        for node in self.nodes.values():
+        for node in meant:
             node.wait(node.ready)
 
     def close(self) -> None:
