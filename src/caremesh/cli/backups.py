@@ -42,7 +42,7 @@ def backup(
     if as_json:
         print_json({"backup": str(out), "member": made.member, "files": len(made.files), "size_bytes": size})
     else:
-        console().print(f"{out} holds {len(made.files)} files of {made.member} ({size / 1e6:.1f} MB), all verified.")
+        console().print(f"{out}: {len(made.files)} files, {size / 1e6:.1f} MB, all verified.")
 
 
 def restore(
@@ -60,5 +60,5 @@ def restore(
     if as_json:
         print_json({"home": str(home), "member": made.member, "files": len(made.files), "taken": made.at})
     else:
-        console().print(f"{home} is {made.member} as it was when the backup was taken, all verified.")
+        console().print(f"{home} is as it was when the backup was taken: {len(made.files)} files, all verified.")
         console().print("Releases of streams that were open are left to the other custodians: see docs/adr/0091.")

@@ -66,3 +66,4 @@ LOG_CLOSED = ErrorCode(
     "This custodian was restored from a backup and does not continue the release log of this stream.",
     "Ask another custodian; the patient can choose custodians anew.",
 )
+NOT_READY = ErrorCode("node.28", "The node is not ready.", "Look at its log, and at `caremesh doctor`.")
