@@ -6,7 +6,7 @@ import typer
 
 from caremesh.cli.output import AsJson, Home, ProfilesFolder, console, print_json, print_table
 
-HELP = """Look for the likeliest faults of this installation and its mesh, and say what to do about each.
+HELP = """Look for the likeliest faults of this installation and its mesh or node, and say what to do about each.
 
 Leaves with 1 if something is wrong.
 
@@ -16,9 +16,14 @@ Example: [bold]caremesh doctor[/bold]
 
 def doctor(home: Home, profiles: ProfilesFolder = None, as_json: AsJson = False) -> None:
     """Run all checks."""
-    from caremesh.node.diagnosis import diagnose
+    from caremesh.node.diagnosis import common, diagnose
+    from caremesh.node.joining import ADMISSION_FILE
+    from caremesh.node.node_diagnosis import diagnose_node
 
-    findings = diagnose(home, profiles)
+    if (home / ADMISSION_FILE).exists():
+        findings = [*common(home, profiles), *diagnose_node(home)]
+    else:
+        findings = diagnose(home, profiles)
     if as_json:
         print_json([{"check": f.check, "ok": f.ok, "found": f.found, "cure": f.cure} for f in findings])
     else:

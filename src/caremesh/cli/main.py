@@ -10,6 +10,7 @@ import typer
 from caremesh import __version__
 from caremesh.cli import (
     auditing,
+    backups,
     blocks,
     correcting,
     demo,
@@ -63,6 +64,9 @@ app.command("join", help=node.JOIN)(node.join)
 app.command("node", help=node.NODE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     node.node
 )
+app.command("ready", help=node.READY)(node.ready)
+app.command("backup", help=backups.BACKUP)(backups.backup)
+app.command("restore", help=backups.RESTORE)(backups.restore)
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
 
 

@@ -31,6 +31,12 @@ Every setting is a flag too: [bold]--listen-port 8443[/bold]. They are in docs/r
 
 Example: [bold]caremesh node --home ./node[/bold]
 """
+READY = """Whether this home's node does its work: its copy of the ledger is fresh, and there is room on its disk.
+
+Leaves with 9 when it is not. For scripts and for health checks of containers.
+
+Example: [bold]caremesh ready --home ./node --within 60[/bold]
+"""
 network = typer.Typer(no_args_is_help=True, help="Found a network of organisations.")
 
 
@@ -88,7 +94,7 @@ def found(
     read = [joining.read_admission(_bytes(path), str(path)) for path in admissions]
     made = joining.found(home, read, int(time.time()))
     write_durably(out, codec.encode(made), mode=0o644)
-    _tell(made, f"Founded. {out} is for every member; ", as_json=as_json, extra={"file": str(out)})
+    _tell(made, f"Founded. {out} is for every member.", as_json=as_json, extra={"file": str(out)})
 
 
 def join(
@@ -99,7 +105,7 @@ def join(
     """Take up the network of a file."""
     from caremesh.node import joining
 
-    _tell(joining.join(home, _bytes(file)), "Joined. ", as_json=as_json, extra={})
+    _tell(joining.join(home, _bytes(file)), "Joined.", as_json=as_json, extra={})
 
 
 def node(context: typer.Context, home: NodeHome) -> None:
@@ -110,6 +116,17 @@ def node(context: typer.Context, home: NodeHome) -> None:
     code = run(home.absolute(), flags_of(context.args))
     if code:
         raise typer.Exit(code)
+
+
+def ready(
+    home: NodeHome,
+    within: Annotated[float, typer.Option(help="Wait for so many seconds.")] = 0.0,
+) -> None:
+    """Wait until ready."""
+    from caremesh.node.readiness import wait_ready
+
+    wait_ready(home, within)
+    console().print("The node is ready.")
 
 
 def _tell(made: object, said: str, *, as_json: bool, extra: dict[str, str]) -> None:
@@ -124,7 +141,8 @@ def _tell(made: object, said: str, *, as_json: bool, extra: dict[str, str]) -> N
         return
     rows = [[each.name, ", ".join(each.roles), each.jurisdiction, each.endpoints[0]] for each in members]
     print_table(f"The network {made.chain}", ["member", "roles", "country", "address"], rows)
-    console().print(f"{said}its fingerprint is [bold]{joining.fingerprint(made)}[/bold]: compare it by voice.")
+    console().print(said)
+    console().print(f"Fingerprint [bold]{joining.fingerprint(made)}[/bold]: compare it by voice.")
 
 
 def _bytes(path: Path) -> bytes:

@@ -6,6 +6,7 @@ the portal take its place for people who sit elsewhere. Nothing of this is offer
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -199,9 +200,10 @@ class _Desk:
 class Desk:
     """A node's desk, from another process of this machine. Any thread; close it."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://node", timeout=_ANSWER_S, trust_env=False
+            transport=httpx.HTTPTransport(uds=str(path)), base_url="http://node", timeout=_ANSWER_S, trust_env=False
         )
 
     def close(self) -> None:
@@ -255,6 +257,7 @@ class Desk:
         )
 
     def _call(self, name: str, body: bytes, kind: type[T]) -> T:
+        self._knock()
         try:
             answer = self._http.post(f"{PREFIX}/{name}", content=body, headers={CALLER: spell(NOBODY)})
         except httpx.TransportError as error:
@@ -262,6 +265,14 @@ class Desk:
         if answer.status_code >= 400:
             raise wire.error_of(answer.content)
         return codec.decode_as(answer.content, kind)
+
+    def _knock(self) -> None:
+        """Whether somebody is there. The library leaves a socket open when nobody is."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+                knock.connect(str(self._path))
+        except OSError as error:
+            raise Unavailable(NO_NODE) from error
 
 
 def _spell(error: CareMeshError) -> bytes:

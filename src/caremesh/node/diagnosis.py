@@ -35,7 +35,7 @@ class Finding(NamedTuple):
 
 def diagnose(home: Path, profiles: Path | None = None) -> list[Finding]:
     """All checks, in order; those of the mesh only when there is one. ``profiles``: the folder of their packages."""
-    findings = [_python(), _libraries(), _clock(), _writable(home), _free(home), _profiles(profiles or home / FOLDER)]
+    findings = common(home, profiles)
     if not (home / "mesh" / "founding.cbor").exists():
         return [*findings, Finding("mesh", ok=True, found="none yet", cure="")]
     try:
@@ -45,6 +45,11 @@ def diagnose(home: Path, profiles: Path | None = None) -> list[Finding]:
     except CareMeshError as error:
         findings.append(Finding("mesh", ok=False, found=error.code, cure=f"{error.error.sentence} {error.error.cure}"))
     return findings
+
+
+def common(home: Path, profiles: Path | None = None) -> list[Finding]:
+    """What any installation needs, with a mesh or a node or neither."""
+    return [_python(), _libraries(), _clock(), _writable(home), _free(home), _profiles(profiles or home / FOLDER)]
 
 
 def _python() -> Finding:

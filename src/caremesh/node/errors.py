@@ -49,3 +49,21 @@ NO_NODE = ErrorCode("node.21", "No node runs in this home.", "Start it with `car
 NO_ADDRESS = ErrorCode(
     "node.22", "The ledger names no address at which this member is reached.", "Ask that member's operator."
 )
+BACKUP_THERE = ErrorCode(
+    "node.23", "There is something in the place of the backup.", "Name a folder that is not there."
+)
+BACKUP_BROKEN = ErrorCode(
+    "node.24", "This backup is damaged, was changed, or is not complete.", "Use another one; nothing was restored."
+)
+NOT_THE_OPERATOR = ErrorCode(
+    "node.25",
+    "This node orders the network's blocks: made anew from a backup it could order a height a second time.",
+    "Move its home as it is, with the node stopped; its followers hold every block.",
+)
+NO_KEY_FILE = ErrorCode("node.26", "The key file is not there.", "Bring secrets.key from where you keep its copy.")
+LOG_CLOSED = ErrorCode(
+    "node.27",
+    "This custodian was restored from a backup and does not continue the release log of this stream.",
+    "Ask another custodian; the patient can choose custodians anew.",
+)
+NOT_READY = ErrorCode("node.28", "The node is not ready.", "Look at its log, and at `caremesh doctor`.")

@@ -69,11 +69,15 @@ class Follower:
         """Begin."""
         self._thread.start()
 
-    def close(self, within_s: float = 5.0) -> None:
-        """Ask no more; who waits for a height is told so."""
+    def end(self) -> None:
+        """Ask no more; who waits for a height is told so. A question that was asked is answered yet."""
         self._ending.set()
         with self._changed:
             self._changed.notify_all()
+
+    def close(self, within_s: float = 5.0) -> None:
+        """End, and wait for what is being executed."""
+        self.end()
         if self._thread.is_alive():
             self._thread.join(within_s)
 

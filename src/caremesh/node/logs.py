@@ -10,13 +10,12 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from caremesh.api.app import Seen
 from caremesh.errors import CareMeshError
 
 FIELDS: Final = frozenset(
@@ -57,21 +56,6 @@ def about(error: BaseException) -> dict[str, Any]:
         "fault": type(error).__name__,
         "trace": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
-
-
-def of_requests(log: Log) -> Callable[[Seen], None]:
-    """Tells a log of requests: faults as errors, refusals as notes, what went well only to who wants to know all."""
-
-    def observe(seen: Seen) -> None:
-        said = {"route": seen.route, "method": seen.method, "status": seen.status, "seconds": round(seen.seconds, 4)}
-        if seen.fault is not None:
-            log.error("request failed", **said, **about(seen.fault))
-        elif seen.code:
-            log.info("request refused", code=seen.code, **said)
-        else:
-            log.debug("request", **said)
-
-    return observe
 
 
 def _known(_: Any, __: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

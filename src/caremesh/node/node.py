@@ -27,7 +27,7 @@ from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Block
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.state import Reader
-from caremesh.node import founding, joining
+from caremesh.node import founding, joining, restored
 from caremesh.node.block_keeper import BlockKeeper
 from caremesh.node.block_stores import open_blocks
 from caremesh.node.duties import Duties
@@ -117,6 +117,9 @@ class Node:
             self._begin()
             if self.follower is not None:
                 opened.callback(self.follower.close)
+                opened.callback(self.ways.close)  # what the follower waits for comes no more
+                opened.callback(self.duties.close)
+                opened.callback(self.follower.end)
             self._opened: Final = opened.pop_all()
         log.info("open", member=self.home.did, chain=known.chain, height=self.copy.machine.head.height)
 
@@ -246,7 +249,15 @@ class Node:
             self.member.upkeep()
         except CareMeshError as error:
             self.log.error("upkeep failed", **about(error))
+        self._came_back()
         self.duties.wake()
+
+    def _came_back(self) -> None:
+        """A home made of a backup goes on from the first block that was made after that."""
+        try:
+            restored.came_back(self.folder, self.copy.machine.head.height, self.copy.machine.head.time)
+        except CareMeshError as error:
+            self.log.error("restored, and not back", **about(error))
 
     def _arrived(self, height: Height) -> None:
         if height > self.copy.machine.head.height:

@@ -17,16 +17,18 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 
 from caremesh.api.app import make_app
 from caremesh.api.handover import HandedOver
+from caremesh.api.observing import Log as RequestLog
+from caremesh.api.observing import to_log
 from caremesh.api.serving import Doors
 from caremesh.errors import BadInput, CareMeshError
 from caremesh.node import desk, doors, worker
 from caremesh.node.errors import PATH_TOO_LONG
 from caremesh.node.founding import Clock
-from caremesh.node.logs import Log, about, begin, of_requests
+from caremesh.node.logs import Log, about, begin
 from caremesh.node.node import Connect, Node
 from caremesh.node.process import spare_the_collector
 from caremesh.node.reaching import Reaching
@@ -73,7 +75,7 @@ def run_ledger(home: Path, settings: Settings, log: Log, make: Make, clock: Cloc
     try:
         theirs = doors.outer(node, node.home.did, node.checks(), custodian=node.member.is_custodian)
         routes = [*theirs, *doors.inner(node), *desk.routes(node)]
-        app = make_app(routes, HandedOver(), limits=doors.limits(settings), observe=of_requests(log))
+        app = make_app(routes, HandedOver(), limits=doors.limits(settings), observe=to_log(cast("RequestLog", log)))
         listener = listen_unix(home / doors.RUN / doors.SOCKET)
         asyncio.run(Doors(app, [(listener, None)], doors.limits(settings)).serve())
     finally:

@@ -23,7 +23,7 @@ from caremesh.client.node import Node as Way
 from caremesh.client.node import Patience, Target
 from caremesh.client.signing import Identity
 from caremesh.client.wallet import WalletClient
-from caremesh.consensus.interface import Committed
+from caremesh.consensus.interface import STOPPED, Committed
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.state import Member
 from caremesh.crypto import pins
@@ -60,10 +60,14 @@ class Reaching:
         self._lock: Final = threading.Lock()
         self._ways: Final[dict[Did, _Way]] = {}
         self._leaf = node.leaf()
+        self._closed = False
 
     def close(self) -> None:
-        """Let go of every connection; who waits is told so."""
-        self._portal.close()
+        """Let go of every connection; who waits is told so. Again does nothing."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if not closed:
+            self._portal.close()
 
     def clock(self) -> Seconds:
         """Now, UTC."""
@@ -139,6 +143,8 @@ class Reaching:
         if member is None or member.status != "active" or not member.endpoints:
             raise Unavailable(NO_ADDRESS, did)
         with self._lock:
+            if self._closed:
+                raise Unavailable(STOPPED)
             if self._leaf.until - time.time() < RENEW_BEFORE_S:
                 self._leaf = self._node.leaf()
             wanted = (member.keys.node, member.endpoints[0], self._leaf)

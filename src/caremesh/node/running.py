@@ -25,6 +25,7 @@ from caremesh.node.index_keeper import IndexKeeper
 from caremesh.node.letters import Letters
 from caremesh.node.member import MemberHome
 from caremesh.node.relay import MemberLedger, signed_tx
+from caremesh.node.restored import RestoredLog
 from caremesh.node.sponsoring import Sponsoring
 from caremesh.node.upkeep import Upkeep
 from caremesh.node.ways import Ways
@@ -59,7 +60,7 @@ class Member:
         """How many there have been since it began."""
         self._gateways: WeakSet[Gateway] = WeakSet()
         self._upkeep = Upkeep(ledger.copy, home.folder / LEDGER, home.folder / SNAPSHOTS)
-        self.log = ReleaseLog(home.folder / "releases")
+        self.log: ReleaseLog = RestoredLog(home.folder, ledger.reader)
         self.directory = Directory(home.folder / "directory", home.did, home.node_key.public)
         self.custodian = Custodian(
             did=home.did,

@@ -12,10 +12,11 @@ import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from caremesh.api import observing
 from caremesh.api.app import make_app
 from caremesh.api.handover import CALLER, forwarded, spell
 from caremesh.api.nonces import NonceStore
@@ -35,7 +36,7 @@ from caremesh.node import doors, founding, joining
 from caremesh.node.block_reads import read_here
 from caremesh.node.errors import NOT_JOINED
 from caremesh.node.founding import Clock
-from caremesh.node.logs import Log, about, of_requests
+from caremesh.node.logs import Log, about
 from caremesh.node.running import LEDGER
 from caremesh.settings import Settings
 from caremesh.types import Did, Multikey
@@ -94,8 +95,11 @@ class _Worker:
                 reader=self._reader,
                 clock=self._clock,
             )
-            outside = make_app(routes, guard, limits=limits, observe=of_requests(self._log))
-            admin = make_app([route for route in routes if route.name.startswith("health.")], guard, limits=limits)
+            metrics = observing.Metrics()
+            observe = observing.all_of([metrics.observe, observing.to_log(cast("observing.Log", self._log))])
+            outside = make_app(routes, guard, limits=limits, observe=observe)
+            health = [route for route in routes if route.name.startswith("health.")]
+            admin = make_app([*health, *observing.routes(metrics.page)], guard, limits=limits)
             sockets = [socket.socket(fileno=fd) for fd in fds]
             ways = [(sockets[0], self._tls), *((listener, None) for listener in sockets[1:])]
             await Doors(_by_scheme(outside, admin), ways, limits).serve()

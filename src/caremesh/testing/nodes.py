@@ -13,15 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import httpx
-
 from caremesh.contracts.network.messages import Params
 from caremesh.node import doors, joining
 from caremesh.node.desk import Desk
 from caremesh.node.founding import FILE, Founding
 from caremesh.node.member import FOUNDERS, MemberHome
 from caremesh.node.mesh import OPERATOR, PARAMS
-from caremesh.node.start import ADDRESSES
+from caremesh.node.readiness import is_ready
 from caremesh.node.supervisor import STATE
 from caremesh.types import Seconds
 
@@ -71,11 +69,7 @@ class NodeProcess:
 
     def ready(self) -> bool:
         """What ``/readyz`` says at the admin address."""
-        try:
-            admin = (self.home / doors.RUN / ADDRESSES).read_text("utf-8").split()[1]
-            return httpx.get(f"http://{admin}/readyz", timeout=5.0, trust_env=False).status_code == 200
-        except (OSError, IndexError, httpx.TransportError):
-            return False
+        return is_ready(self.home)
 
     def wait(self, holds: Callable[[], T], within_s: float = READY_WITHIN_S) -> T:
         """What ``holds`` gives, once that is true of something. Raises NotReady."""
@@ -154,11 +148,12 @@ class Network:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Start all, and wait until each is ready. Raises NotReady."""
-        for node in self.nodes.values():
+    def start(self, names: Sequence[str] = ()) -> None:
+        """Start these, or all, and wait until each is ready. Raises NotReady."""
+        meant = [self.nodes[name] for name in names or self.nodes]
+        for node in meant:
             node.start()
-        for node in self.nodes.values():
+        for node in meant:
             node.wait(node.ready)
 
     def close(self) -> None:
