@@ -11,6 +11,7 @@ from caremesh import codec
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Accept, Extend, Grant, Narrow, Redelegate, Revoke, Scope
 from caremesh.contracts.consent.queries import fragment_commitment
+from caremesh.contracts.members.queries import Member
 from caremesh.crypto.reencryption import ReadingKey, check_fragment
 from caremesh.errors import BadInput, Refused
 from caremesh.node.mesh import LocalMesh
@@ -22,7 +23,7 @@ from caremesh.wallet import state as states
 from caremesh.wallet.change import Narrower
 from caremesh.wallet.share import Terms
 from caremesh.wallet.standing import standing
-from caremesh.wallet.state import PendingDeposit
+from caremesh.wallet.state import Located, PendingDeposit
 from tests.support.known import Known
 
 
@@ -211,3 +212,22 @@ def test_terms_name_something_and_nothing_twice(changes: dict[str, Any]) -> None
     for days in ({"from_": 1}, {"until": DAY_S + 1}, {"until": 0}, {"from_": DAY_S}, {"from_": 2 * DAY_S}):
         with pytest.raises(BadInput, match=r"wallet\.17"):
             share.check_terms(replace(good, **days))
+
+
+def test_the_law_is_asked_about_the_day_on_which_it_is_granted(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Any, dict[str, object]]] = []
+
+    def listening(_: object, located: Located, grantee: Member, *codes: object, **about: object) -> None:
+        asked.append((located.stream.category, (grantee.did, *codes), about))
+
+    for module in (change, share):
+        monkeypatch.setattr(module, "check_kind", listening)
+    practice, about = known.did("practice"), {"explicit": True, "now": known.at}
+    change.extensions(known.wallet.state, known.record, known.reader, known.at, known.today + 40 * DAY_S)
+    assert asked == [
+        (category, (practice, ["read"], ["COC", "TREAT"]), about) for category in ("conditions", "laboratory")
+    ]
+    asked.clear()
+    terms = known.person.terms("practice", ["imaging"], days=5, purposes=["HPAYMT"])
+    share.prepare(known.wallet.state, terms, known.reader, 77, known.at)
+    assert asked == [("imaging", (practice, ["read"], ["HPAYMT"]), about)]
