@@ -67,8 +67,8 @@ class Lies(LedgerClient):
         super().__init__(node, http.mesh.light_client())
         self.bend = bend
 
-    async def _answer(self, key: bytes, height: int | None) -> Answer:
-        return self.bend(await super()._answer(key, height))
+    async def answer(self, key: bytes, height: int | None = None) -> Answer:
+        return self.bend(await super().answer(key, height))
 
 
 @pytest.mark.promise("P4")
