@@ -171,22 +171,26 @@ class _App:
     async def _watched(self, stream: AsyncIterator[bytes], request: Request) -> AsyncIterator[bytes]:
         """A stream, until its time is over or the process ends."""
         ending: asyncio.Event = request.scope.get("state", {}).get(ENDING) or asyncio.Event()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._limits.stream_s
         self._streams += 1
         ended = asyncio.ensure_future(ending.wait())
+        chunk: asyncio.Future[bytes] | None = None
         try:
-            async with asyncio.timeout(self._limits.stream_s):
-                while not ending.is_set():
-                    chunk = asyncio.ensure_future(anext(stream))
-                    await asyncio.wait({chunk, ended}, return_when=asyncio.FIRST_COMPLETED)
-                    if not chunk.done():
-                        chunk.cancel()
-                        return
-                    yield chunk.result()
-        except (TimeoutError, StopAsyncIteration):
+            while not ending.is_set() and loop.time() < until:
+                chunk = asyncio.ensure_future(anext(stream))
+                await asyncio.wait({chunk, ended}, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED)
+                if not chunk.done():
+                    return
+                yield chunk.result()
+        except StopAsyncIteration:
             return
         finally:
-            ended.cancel()
             self._streams -= 1
+            ended.cancel()
+            if chunk is not None and not chunk.done():
+                chunk.cancel()
+                await asyncio.wait({chunk})
 
     def _find(self, scope: Scope) -> tuple[Route, Mapping[str, str]]:
         partial = False

@@ -67,8 +67,8 @@ class Lies(LedgerClient):
         super().__init__(node, http.mesh.light_client())
         self.bend = bend
 
-    async def _answer(self, key: bytes, height: int | None) -> Answer:
-        return self.bend(await super()._answer(key, height))
+    async def answer(self, key: bytes, height: int | None = None) -> Answer:
+        return self.bend(await super().answer(key, height))
 
 
 @pytest.mark.promise("P4")
@@ -107,6 +107,37 @@ def test_what_was_not_asked_for_is_no_answer(http: OverHttp) -> None:
     node._http = plain._http
     with pytest.raises(Tampered):
         run(node, lambda client: client.query(b"members/member/this", verify=False), http)
+
+
+def test_a_header_of_another_height_than_was_asked_for_is_none(http: OverHttp) -> None:
+    class Older(LedgerClient):
+        async def light_block(self, height: int | None = None) -> LightBlock:
+            return await super().light_block(None if height is None else height - 1)
+
+    async def inside() -> None:
+        async with http.doors["regulator"].as_key() as node:
+            await Older(node, http.mesh.light_client()).header(http.mesh.engine.status().height)
+
+    with pytest.raises(Tampered) as caught:
+        asyncio.run(inside())
+    assert caught.value.code == "light.08"
+
+
+def test_a_value_of_another_height_than_was_asked_for_is_no_answer(http: OverHttp, send: Sending) -> None:
+    send.one()
+    now = http.mesh.engine.status().height
+
+    class Newest(Node):
+        async def call(self, method: str, path: str, *args: Any, **named: Any) -> Any:
+            return await super().call(method, path, *args, **(named | {"query": None}))
+
+    door = http.doors["regulator"]
+    plain = door.as_key()
+    node = Newest(plain.target, None)
+    node._http = plain._http
+    with pytest.raises(Tampered) as caught:
+        run(node, lambda client: client.query(b"members/all", now - 1, verify=False), http)
+    assert caught.value.code == "light.08"
 
 
 def test_an_old_head_is_not_taken_for_the_newest(http: OverHttp, send: Sending) -> None:
