@@ -58,14 +58,13 @@ class RelayedMesh:
 @contextmanager
 def relayed(mesh: LocalMesh, folder: Path, limits: Limits = LIMITS) -> Iterator[RelayedMesh]:
     """Served while the block runs."""
+    doors = {name: Relayed(mesh, name, folder, limits) for name in mesh.members}
     with ExitStack() as stack:
-        portal = stack.enter_context(Portal())
-        doors: dict[str, Relayed] = {}
-        for name in mesh.members:
-            door = Relayed(mesh, name, folder, limits)
-            door.portal, door.doors_of_all = portal, doors
-            doors[name] = door
         for door in doors.values():
+            door.doors_of_all = doors
             door.start()
             stack.callback(door.stop)
+        portal = stack.enter_context(Portal())  # who calls lets go before who is called
+        for door in doors.values():
+            door.portal = portal
         yield RelayedMesh(mesh, doors)

@@ -145,7 +145,11 @@ class LocalMesh:
 
     def sponsor(self, name: str = "") -> Sponsor:
         """The member that sponsors a wallet. Raises BadInput node.04."""
-        return self.member(name or RELAY).sponsoring
+        return self._by_did(self.did(name or RELAY)).sponsoring
+
+    def sponsors(self) -> list[Did]:
+        """Every member, the relay first: any of them sponsors any subject."""
+        return sorted((member.home.did for member in self.members.values()), key=lambda did: did != self.relay)
 
     def invite(self, member: str, patient: str, *, again: bool = False, life_s: Seconds = LIFE_S) -> Invitation:
         """An invitation by a member's front desk. Raises BadInput node.04, and what ``Invitations.invite`` raises."""

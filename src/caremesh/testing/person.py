@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from caremesh import codec
-from caremesh.errors import Refused, Tampered
+from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
 from caremesh.fhir.categories import ALL
 from caremesh.ledger.state import Reader
 from caremesh.node import erasures
@@ -33,6 +33,7 @@ from caremesh.wallet.members import active_member
 from caremesh.wallet.overview import Standing, look_at
 from caremesh.wallet.phrase import seed_of
 from caremesh.wallet.preview import Preview
+from caremesh.wallet.proven import NOBODY
 from caremesh.wallet.records import open_own, own_seals
 from caremesh.wallet.requests import Request
 from caremesh.wallet.requests import terms as terms_of
@@ -279,8 +280,20 @@ class Person:
             after, more = page.cursor, page.more
 
     def revoke(self, share: bytes) -> None:
-        """Take a share back."""
-        self.wallet.revoke(share, self.ledger, self.sponsor)
+        """Take a share back: the first member that answers, and does not refuse to, relays it. Raises the ledger's
+        refusal, and what the last member that was asked said when none does.
+        """
+        met: CareMeshError = Unavailable(NOBODY)
+        for did in self._mesh.sponsors():
+            try:
+                self.wallet.revoke(share, self.ledger, self._mesh.sponsor(did))
+            except CareMeshError as error:
+                if not isinstance(error, Unavailable) and not error.code.startswith(("relay.", "api.")):
+                    raise
+                met = error
+            else:
+                return
+        raise met
 
     def destroyed(self, share: bytes, within_s: float = 10.0) -> Destroyed:
         """How many fragments of a share that was taken back are gone, as custodians say by signature. Those whose

@@ -130,6 +130,19 @@ class Network:
         self.requests += 1
         return self._portal.call(lambda: work(WalletClient(node)))
 
+    def first(self, work: Callable[[WalletClient], Awaitable[T]]) -> T:
+        """What the first node answers that does: the relay's, then the others'. For what may be asked twice.
+
+        Raises what a node refuses it with; Unavailable when none answers.
+        """
+        met: CareMeshError = Unavailable(NOBODY)
+        for did in self.sponsors():
+            try:
+                return self.ask(did, work)
+            except Unavailable as error:
+                met = error
+        raise met
+
     def did(self, name: str) -> Did:
         """See ``Ways``: a DID, a name as the network knows it, or a part of one name only. Raises Refused wallet.13."""
         if name in self._names:
@@ -152,6 +165,10 @@ class Network:
         """See ``Ways``."""
         return RemoteSponsor(self, self.did(name) if name else self.relay)
 
+    def sponsors(self) -> list[Did]:
+        """See ``Ways``: the relay, then the others in random order."""
+        return [node.did for node in self._proofs()]
+
     def light_block(self) -> LightBlock:
         """See ``Ways``."""
         self.proven.reader()
@@ -160,7 +177,7 @@ class Network:
 
     def query(self, key: bytes, height: Height) -> Answer:
         """See ``Ways``."""
-        return self._first(lambda did: self.ask(did, lambda client: client.proofs([key], height)))[0]
+        return self.first(lambda client: client.proofs([key], height))[0]
 
     def send_letter(self, member: Did, sealed: bytes) -> bytes:
         """By way of the relay. See ``Ways``."""
@@ -261,15 +278,6 @@ class Network:
         SystemRandom().shuffle(others)
         return [_NodeProofs(self, did) for did in (self.relay, *others)]
 
-    def _first(self, work: Callable[[Did], T]) -> T:
-        met: CareMeshError = Unavailable(NOBODY)
-        for node in self._proofs():
-            try:
-                return work(node.did)
-            except CareMeshError as error:
-                met = error
-        raise met
-
 
 class RemoteSponsor:
     """A member's node as sponsor. See ``ports.Sponsor``."""
@@ -308,8 +316,6 @@ class WalletLedger:
     ) -> list[Committed]:
         network = self._network
         with ThreadPoolExecutor(max(1, len(transactions))) as pool:
-            done = list(
-                pool.map(lambda raw: network.ask(network.relay, lambda client: work(client, raw)), transactions)
-            )
+            done = list(pool.map(lambda raw: network.first(lambda client: work(client, raw)), transactions))
         self._least = max([self._least, *(each.height for each in done)])
         return done

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol
 
 from caremesh.errors import CareMeshError, ErrorCode, Refused, Tampered, Unavailable
 from caremesh.ledger.blocks import Header
-from caremesh.ledger.light import FORKED, OTHER_HEIGHT, Answer, LightBlock, LightClient, check_answer
+from caremesh.ledger.light import FORKED, Answer, LightBlock, LightClient, check_answer
 from caremesh.ledger.state import read_value
 from caremesh.types import Did, Height, Seconds
 
@@ -191,8 +191,6 @@ class ProvenReader:
         answers = node.answers(keys, self.height)
         if [answer.key for answer in answers] != list(keys):
             raise Tampered(OTHER_KEYS, node.did)
-        if any(answer.height != self.height for answer in answers):
-            raise Tampered(OTHER_HEIGHT, f"height {self.height}")
         return {answer.key: check_answer(self._header, answer) for answer in answers}
 
     def _beside(self, key: bytes) -> list[bytes]:

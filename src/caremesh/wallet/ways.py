@@ -54,6 +54,9 @@ class Ways(
     def sponsor(self, name: str = "") -> Sponsor:
         """The member that sponsors: the relay, or the one with this name."""
 
+    def sponsors(self) -> Sequence[Did]:
+        """Whom to ask to sponsor what must get through, the relay first."""
+
     def light_block(self) -> LightBlock:
         """The newest signed header."""
 

@@ -16,11 +16,12 @@ from caremesh.client.node import Node
 from caremesh.client.wallet import WalletClient
 from caremesh.contracts.consent import queries as consents
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import CareMeshError, Tampered
+from caremesh.errors import CareMeshError, Refused, Tampered
 from caremesh.gateway.inquiring import Wish, inquire
 from caremesh.node.founding import CHAIN
 from caremesh.node.mesh import LocalMesh
 from caremesh.node.serving_wallets import tell
+from caremesh.node.sponsoring import QUOTA_OF_ALL
 from caremesh.sealing import letter as letters
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import Person
@@ -220,6 +221,41 @@ def test_a_wallet_believes_the_network_that_its_invitation_names(served: Relayed
     for given, digest in ((file + b"\0", invitation.network), (file, bytes(32)), (b"", None)):
         with pytest.raises(Tampered, match=r"wallet\.63"):
             read_network(given, digest)
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.promise("P10")
+def test_a_share_is_taken_back_by_way_of_any_member_when_the_relay_is_away(far: Far, served: RelayedMesh) -> None:
+    far.add(1)
+    shared = far.share()
+    addresses = {door.home.did: door.url for door in served.doors.values()}
+    addresses[far.mesh.relay] = "https://127.0.0.1:9"
+    file = codec.encode(served.mesh.founding)
+    with Network(file, far.mesh.relay, far.clock, addresses=addresses) as lonely:
+        person = Person.open(lonely, far.path, PASSPHRASE)
+        person.revoke(shared.record.id)
+        assert person.destroyed(shared.record.id).confirmed == 3
+    assert far.consent(shared).status == "revoked"
+
+
+@pytest.mark.promise("P3")
+def test_a_relay_that_does_not_want_to_holds_up_no_revocation(far: Far, served: RelayedMesh) -> None:
+    far.add(1)
+    shared = far.share()
+    service = served.doors["hospital"].service
+
+    def unwilling(*_: object) -> bytes:
+        raise Refused(QUOTA_OF_ALL)
+
+    service.sponsor = unwilling  # type: ignore[method-assign]
+    try:
+        far.person.revoke(shared.record.id)
+        assert code(lambda: far.person.share("practice", ["laboratory"], days=3)) == "relay.33", (
+            "nothing else goes round it"
+        )
+    finally:
+        del service.sponsor
+    assert far.consent(shared).status == "revoked"
 
 
 @pytest.mark.promise("P10")

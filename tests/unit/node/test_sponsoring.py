@@ -68,7 +68,7 @@ def test_signers_are_the_callers_key_and_this_member() -> None:
     assert refusal(tx(DISPUTE, signers=[sponsor])) == "relay.31"
     assert refusal(tx(DISPUTE, signers=[sponsor, subject])) == "relay.31"
     assert refusal(tx(DISPUTE, signers=[subject, Signer(key=KEY.public)])) == "relay.31"
-    named = Signer(key=OTHER.public, did=signatures.did_of("test", OTHER.public))
+    named = Signer(key=SUBJECT.public, did=signatures.did_of("test", SUBJECT.public))
     assert refusal(tx(DISPUTE, signers=[named, sponsor])) == "relay.31"
     assert refusal(tx(DISPUTE, signers=[subject, Signer(key=OTHER.public, did=DID)])) == "relay.31"
     assert refusal(tx(DISPUTE, signers=[subject, Signer(key=OTHER.public), sponsor])) == "relay.31"
