@@ -40,7 +40,7 @@ def begin(part: str, level: str, to: TextIO | None = None) -> Log:
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(to or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(to or sys.stderr),  # a line in one write: processes share a log
         cache_logger_on_first_use=False,
     )
     log: Log = structlog.get_logger().bind(part=part)
