@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from pickle import PickleBuffer
 
 import msgspec
 import pytest
@@ -64,7 +65,8 @@ def is_gone(record: HeldRecord, view: memoryview) -> bool:
         _ = record.data
     with pytest.raises(ValueError, match="released"):
         view.tobytes()
-    return not any(record._bytes) and not record.id
+    names = (record.media_type, record.resource_type, record.id, record.version, record.last_updated)
+    return not any(record._bytes) and names == ("",) * 5
 
 
 def codes(visit: Visit) -> list[tuple[str, str]]:
@@ -288,6 +290,16 @@ def test_leaving_closes_the_receipts_and_leaves_nothing(clinic: Clinic, visit: V
     for use in (visit.open, lambda: visit.records("laboratory")):
         with pytest.raises(Refused, match=r"gateway\.09"):
             use()
+
+
+def test_who_reads_at_the_very_moment_of_wiping_reads_zeros() -> None:
+    record = HeldRecord("laboratory", ("m", "r", "i", "v", "l"), b"secret")
+    reading = PickleBuffer(record.data)  # holds on to the view
+    record.wipe()
+    assert memoryview(reading).tobytes() == bytes(6)
+    with pytest.raises(Refused, match=r"gateway\.09"):
+        _ = record.data
+    reading.release()
 
 
 @pytest.mark.promise("P3")
