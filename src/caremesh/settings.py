@@ -222,7 +222,7 @@ def load(home: Path, flags: Mapping[str, str] | None = None, environment: Sequen
     try:
         return Here(**values)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)[0]
+        found = error.errors(include_url=False)[0]  # name and rule of it are told, not the value
         name = ".".join(map(str, found["loc"]))
         if found["type"] == "extra_forbidden":
             raise BadInput(UNKNOWN, name) from None

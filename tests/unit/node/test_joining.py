@@ -95,7 +95,9 @@ def test_an_admission_needs_both_keys(tmp_path: Path) -> None:
     file = codec.decode_as(made, AdmissionFile)
     admission = joining.read_admission(made, "file")
     taken = replace(admission, admit=replace(admission.admit, keys=other.admission().keys))
+    renamed = replace(admission, admit=replace(admission.admit, name="another"))
     for forged in (
+        replace(file, by_node=custody.sign_payload("caremesh/v1/admission-node", renamed, home.node_key)),
         replace(file, by_node=custody.sign_payload("caremesh/v1/admission-node", admission, other.node_key)),
         replace(file, by_member=custody.sign_payload("caremesh/v1/admission", admission, other.key)),
         AdmissionFile(  # another's node key, which this one does not have
