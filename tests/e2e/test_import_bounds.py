@@ -104,9 +104,11 @@ def test_a_bomb_of_a_thousandfold(home: Home) -> None:
     assert ran.most_bytes < MOST_BYTES
 
 
-def test_attached_data_that_unpacks_without_end_is_not_unpacked(home: Home) -> None:
+def test_attached_data_that_unpacks_without_end_is_not_unpacked(tmp_path: Path) -> None:
     """What is attached stays as it is: a bomb in ``data`` is so many bytes, and no more."""
     import base64
+
+    home = Home(tmp_path)  # one wallet is one patient's
 
     bomb = base64.b64encode(gzip.compress(bytes(64 << 20))).decode()
     patient = {"resourceType": "Patient", "id": "bomb"}

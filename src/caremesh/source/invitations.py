@@ -63,9 +63,13 @@ TOO_MANY_INVITATIONS = ErrorCode("relay.28", "This member has as many invitation
 
 
 class Invited(Struct, frozen=True, kw_only=True):
-    """One invitation, as the member keeps it. ``digest``: of its code; ``channel_key``: who has claimed it."""
+    """One invitation, as the member keeps it.
+
+    ``number``: in the order in which they were made; ``digest``: of its code; ``channel_key``: who has claimed it.
+    """
 
     id: Bytes8
+    number: Count
     patient: str
     digest: Digest
     made: Seconds
@@ -121,24 +125,25 @@ class Invitations:
             if len(names) >= MAX_INVITATIONS:
                 raise Refused(TOO_MANY_INVITATIONS)
             now, identity, code = self._clock(), os.urandom(8), new_code()
+            every = self._all()
             made = Invited(
                 id=identity,
+                number=1 + max((known.number for known in every), default=0),
                 patient=patient,
                 digest=code_digest(identity, code),
                 made=now,
                 expires=now + life_s,
                 again=again,
             )
-            older = [replace(known, ended=True) for known in self._all() if known.patient == patient and not known.used]
+            older = [replace(known, ended=True) for known in every if known.patient == patient and not known.used]
             self._vault.put({_name(each.id): codec.encode(each) for each in [*older, made]})
         return made, code
 
     def listed(self, patient: str = "") -> list[Invited]:
         """All invitations, or one patient's, the oldest first."""
         with self._lock:
-            return sorted(
-                (known for known in self._all() if patient in ("", known.patient)), key=lambda known: known.made
-            )
+            mine = [known for known in self._all() if patient in ("", known.patient)]
+            return sorted(mine, key=lambda known: known.number)
 
     def end(self, identity: bytes) -> Invited:
         """Let an invitation count no more. Raises Refused relay.20, relay.21 when it was used."""
