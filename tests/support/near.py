@@ -8,14 +8,13 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from caremesh.blobs.interface import BlockStore
-from caremesh.consensus.interface import Committed
+from caremesh.consensus.interface import NOT_YET, Committed
 from caremesh.contracts.network.messages import Params
 from caremesh.custodian.custodian import Custodian
 from caremesh.errors import Unavailable
 from caremesh.ledger.blocks import Block
 from caremesh.node import joining
 from caremesh.node.errors import NO_SOURCE
-from caremesh.node.follower import EngineSource
 from caremesh.node.logs import begin
 from caremesh.node.mesh import PARAMS
 from caremesh.node.node import Node
@@ -126,17 +125,12 @@ class _Source:
 
     def blocks(self, start: Height, wait_s: float) -> Sequence[Block]:
         node = self._near.way(self._mine, self.name)
-        found = EngineSource(self.name, _Copy(node)).blocks(start, wait_s)
+        found: list[Block] = []
+        try:
+            node.wait(start, wait_s)
+            found = list(node.blocks(start))
+        except Unavailable as error:
+            if error.error is not NOT_YET:
+                raise
         self._near.way(self._mine, self.name)
         return found
-
-
-class _Copy:
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def wait(self, height: Height, timeout_s: float) -> Height:
-        return self._node.wait(height, timeout_s)
-
-    def blocks(self, start: Height) -> list[Block]:
-        return list(self._node.copy.blocks(start))

@@ -8,8 +8,7 @@ a source is back; until then the copy gets older, and custodians refuse by it (`
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Final, NamedTuple, Protocol
 
@@ -126,34 +125,3 @@ class Follower:
         self.trouble = error
         longest = min(self._pace.retry_first_s * 2 ** min(failures - 1, 20), self._pace.retry_most_s)
         self._ending.wait(_RANDOM.uniform(longest / 2, longest))
-
-
-class Waits(Protocol):
-    """What has blocks, and can be waited for."""
-
-    def wait(self, height: Height, timeout_s: float) -> Height:
-        """See ``Engine.wait``."""
-        ...
-
-    def blocks(self, start: Height) -> Iterable[Block]:
-        """See ``Engine.blocks``."""
-        ...
-
-
-class EngineSource:
-    """The blocks of an engine, or of a copy, in this process."""
-
-    def __init__(self, name: str, engine: Waits) -> None:
-        self.name = name
-        self._engine = engine
-
-    def blocks(self, start: Height, wait_s: float) -> Sequence[Block]:
-        """See ``BlockSource``."""
-        end = time.monotonic() + wait_s
-        try:
-            self._engine.wait(start, max(0.0, end - time.monotonic()))
-        except Unavailable as error:
-            if error.error is NOT_YET:
-                return []
-            raise
-        return list(self._engine.blocks(start))
