@@ -58,7 +58,7 @@ class Watched:
                 Identity.of_did(mine.did, mine.node_key),
                 leaf=leaf,
                 clock=self.clock,
-                patience=Patience(answer_s=5.0, tries=1),
+                patience=Patience(answer_s=30.0, tries=1),
             )
         )
         return RemoteLedger(self.portal, LedgerClient(way, self.network.founding.light_client()))
@@ -221,9 +221,12 @@ def refused(home: Path, *words: str) -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_doctor_finds_nothing_wrong_with_a_node_that_runs(watched: Watched) -> None:
-    home = watched.node("hospital").home
-    (home / "caremesh.toml").write_text("")
-    found = looked_at(home)
+    node = watched.node("hospital")
+    node.stop()  # who had to be started often, as others here make it, has something wrong with it
+    node.start()
+    node.wait(node.ready)
+    (node.home / "caremesh.toml").write_text("")
+    found = looked_at(node.home)
     assert {name for name, each in found.items() if not each.ok} - {"ledger"} == {
         f"member {label}" for label in ("Elm Street Practice", "Harbor Laboratory", "Commonwealth Health Plan")
     }  # which do not run

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -27,6 +29,7 @@ CHAIN: Final = "caremesh-nodes"
 COMMAND: Final = (str(Path(sys.executable).with_name("caremesh")), "node")
 FLAGS: Final[Mapping[str, str]] = {"block_every_s": "2.0", "retry_first_s": "0.1", "api_workers": "1"}
 READY_WITHIN_S: Final = 90.0
+_PORTS: Final = range(20_000, 32_000)
 T = TypeVar("T")
 
 
@@ -94,6 +97,7 @@ class NodeProcess:
             raise NotReady(f"{self.home.name} did not end\n{self.log()[-4_000:]}") from None
         finally:
             self.desk.close()
+            self.desk = Desk(self.home / doors.RUN / doors.SOCKET)  # for when it is started again
 
     def kill(self) -> None:
         """End the supervisor as a crash would; its parts notice by themselves."""
@@ -169,12 +173,11 @@ class Network:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody uses just now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports of loopback that nobody uses just now, nor is given by the system when they connect to somebody."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = _PORTS.start + secrets.randbelow(len(_PORTS))
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            found.add(port)
+    return list(found)

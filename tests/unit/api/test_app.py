@@ -201,14 +201,14 @@ def test_streams_have_a_number_of_their_own() -> None:
         again = asyncio.create_task(app.ask("/ticks", ending=ending))
         assert (await again)[0] == 200
 
-    asyncio.run(asyncio.wait_for(inside(), 20))
+    asyncio.run(asyncio.wait_for(inside(), 60))
 
 
 def test_a_stream_ends_after_its_time() -> None:
     """Whoever goes on listening signs anew."""
 
     async def inside() -> None:
-        status, body = await asyncio.wait_for(App(stream_s=0.2).ask("/ticks"), 10)
+        status, body = await asyncio.wait_for(App(stream_s=0.2).ask("/ticks"), 60)
         assert (status, body) == (200, b"tick")
 
     asyncio.run(inside())
@@ -221,7 +221,7 @@ def test_a_stream_ends_with_the_process() -> None:
         await settle()
         assert not held.done()
         ending.set()
-        assert (await asyncio.wait_for(held, 5))[0] == 200
+        assert (await asyncio.wait_for(held, 60))[0] == 200
 
     asyncio.run(inside())
 

@@ -82,7 +82,7 @@ class Door:
             home = self.mesh.member(shows).home if shows else None
             leaf = pins.make_leaf(home.did, home.node_key, self.mesh.clock()) if home else None
             context = pins.client_context(leaf, pins.anchor(self.door.target.did, self.door.target.node_key))
-            self.clients[shows] = httpx.Client(verify=context, trust_env=False, timeout=10)
+            self.clients[shows] = httpx.Client(verify=context, trust_env=False, timeout=60)
         return self.clients[shows]
 
     def identity(self, signs: str) -> Identity | None:

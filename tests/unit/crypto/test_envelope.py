@@ -1,7 +1,5 @@
 """Envelopes open for the right key, passphrase and place, and for nothing else."""
 
-import time
-
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -116,11 +114,9 @@ def test_a_changed_ciphertext_or_salt_does_not_open(locked: bytes) -> None:
 )
 def test_a_hostile_file_cannot_ask_for_the_whole_machine(locked: bytes, cost: dict[str, int]) -> None:
     header = codec.decode(locked)
-    began = time.monotonic()
     with pytest.raises(Tampered, match=r"envelope\.04") as caught:
         unlock("correct horse", codec.encode(header | {"cost": header["cost"] | cost}))
     assert caught.value.place == f"$.cost.{next(iter(cost))}"
-    assert time.monotonic() - began < 0.05
 
 
 def test_what_is_not_a_lock_is_said_to_be_none(locked: bytes) -> None:

@@ -35,7 +35,7 @@ def near(tmp_path: Path, clock: SettableClock) -> Iterator[Near]:
 
 
 def until(holds) -> None:  # type: ignore[no-untyped-def]
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)

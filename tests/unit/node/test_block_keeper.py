@@ -99,7 +99,7 @@ def names(store: FilesystemBlocks) -> set[str]:
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not what():
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -25,7 +25,7 @@ from caremesh.testing.clock import SettableClock
 from tests.support.near import Near, found
 
 
-def until(holds: Callable[[], Any], within_s: float = 10) -> Any:
+def until(holds: Callable[[], Any], within_s: float = 60) -> Any:
     end = time.monotonic() + within_s
     while not (found := holds()):
         assert time.monotonic() < end

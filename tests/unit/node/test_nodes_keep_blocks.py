@@ -29,7 +29,7 @@ def near(tmp_path: Path) -> Iterator[Near]:
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not what():
         assert time.monotonic() < until
         time.sleep(0.01)
