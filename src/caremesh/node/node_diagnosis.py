@@ -183,7 +183,7 @@ async def _ask(other: Member) -> tuple[str, int | None]:
     if not other.endpoints:
         return "node.22", None
     target = Target(did=other.did, node_key=other.keys.node, url=other.endpoints[0])
-    patience = Patience(connect_s=3.0, answer_s=5.0, tries=1)
+    patience = Patience(connect_s=10.0, answer_s=20.0, tries=1)
     async with Way(target, None, patience=patience) as way:
         try:
             answer = await way.call("GET", "/healthz")
