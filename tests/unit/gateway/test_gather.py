@@ -19,6 +19,7 @@ from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.gateway.opening import Opened
 from caremesh.sealing import custody
 from caremesh.sealing.custody import Release
+from caremesh.sealing.evidence import Claim
 from caremesh.testing.faults import LyingCustodian
 from caremesh.types import Did
 from tests.support.clinic import BASIS, Clinic
@@ -184,12 +185,14 @@ def test_what_is_not_what_was_asked_for_names_the_custodian(
         said = custody.sign_payload(custody.RELEASE, replace(release, **changed), key_of(clinic, liar))
         return [codec.encode(said)]
 
-    clinic.ways[liar] = Way(clinic.ways[liar], lie)
+    said: list[bytes] = []
+    clinic.ways[liar] = Way(clinic.ways[liar], lambda answers: said.extend(lie(answers)) or said)
     found = opened(clinic)
     assert sorted(found.released_by) == honest[1:]
     [fault] = found.faults
     assert (fault.custodian, fault.error.code, fault.error.place) == (liar, code, liar)
-    assert (fault.claim is not None) == evidence
+    claim = Claim(kind="false-release", custodian=liar, signed=[custody.read_signed(said[0])])
+    assert fault.claim == (claim if evidence else None), "what it signed, for others to see"
 
 
 @pytest.mark.promise("P6")
@@ -202,6 +205,15 @@ def test_an_answer_under_another_key_counts_for_nothing(clinic: Clinic, honest: 
     clinic.ways[honest[0]] = Way(clinic.ways[honest[0]], forged)
     [fault] = opened(clinic).faults
     assert (fault.custodian, fault.error.code, fault.claim) == (honest[0], "custody.02", None)
+    assert fault.error.place == honest[0]
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("times", [0, 2])
+def test_as_many_answers_as_were_asked_for_or_none_counts(clinic: Clinic, honest: list[Did], times: int) -> None:
+    clinic.ways[honest[0]] = Way(clinic.ways[honest[0]], lambda answers: answers * times)
+    [fault] = opened(clinic).faults
+    assert (fault.custodian, fault.error.code, fault.error.place) == (honest[0], "gateway.04", honest[0])
 
 
 @pytest.mark.promise("P6")

@@ -128,8 +128,19 @@ def test_what_came_between_the_receipt_and_the_opening_is_there_too(case: Case) 
     seen = Open(case, open_now=False)
     case.add(3)
     assert seen.read() == [], "nothing is opened that nobody has opened"
+    height = case.mesh.engine.status().height
     seen.visit.open()
+    assert case.mesh.engine.status().height == height, "who opens what there was does not wait for a block"
     assert seen.read() == [1, 2, 3]
+    seen.visit.close()
+
+
+def test_a_visit_that_nobody_has_opened_reads_nothing_and_is_not_behind(case: Case) -> None:
+    case.share()
+    seen = Open(case, open_now=False)
+    assert (seen.read(), seen.ways.asked, seen.behind()) == ([], [], [])
+    seen.visit.open()
+    assert (seen.read(), seen.behind()) == ([1, 2], [])
     seen.visit.close()
 
 
