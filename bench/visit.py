@@ -75,7 +75,8 @@ def _kinds(subject: dict[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def _bundle() -> bytes:
+def bundle() -> bytes:
+    """A patient with as many records, of twelve kinds, as a transaction bundle."""
     subject = {"reference": "urn:uuid:00000000-0000-4000-8000-000000000000"}
     kinds = _kinds(subject)
     patient = {"resourceType": "Patient", "id": "00000000-0000-4000-8000-000000000000", "gender": "other"}
@@ -180,7 +181,7 @@ def run() -> list[dict[str, Any]]:
         with mesh:
             person, _ = Person.create(mesh, Path(folder) / "wallet", "passphrase")
             person.enrol("hospital", "00000000-0000-4000-8000-000000000000")
-            report = mesh.member("hospital").source(mesh).import_bundle(_bundle())
+            report = mesh.member("hospital").source(mesh).import_bundle(bundle())
             categories = sorted(report.records)
             grants = _grants(person, categories)
             person.share("practice", categories, days=30)

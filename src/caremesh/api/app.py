@@ -25,6 +25,7 @@ from caremesh.api.once import Once
 from caremesh.api.problems import response_of
 from caremesh.api.routes import CERTIFICATE, ENDING, Answer, Call, Caller, Route
 from caremesh.api.signatures import Guard, Head
+from caremesh.api.threads import in_threads
 from caremesh.errors import BadInput, CareMeshError, Refused, Unavailable
 
 
@@ -44,6 +45,10 @@ class Seen(Struct):
     """What nobody foresaw."""
 
 
+LARGE_BYTES: Final = 128 * 1024
+"""From this size on, a body's digest takes longer than to wait for a thread."""
+HASHING: Final = 8
+"""Bodies that are hashed at a time."""
 GONE: Final = 499
 """What logs and metrics say of a caller that left before it had an answer."""
 
@@ -73,6 +78,7 @@ class _App:
         self._at_work = 0
         self._streams = 0
         self._once: Final = Once()
+        self._run: Final = in_threads(HASHING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -119,7 +125,7 @@ class _App:
         try:
             body = await self._body(request, route)
             seen.read = True
-            self._guard.check_body(head, body)
+            await self._check_body(head, body)
             call = Call(caller, path, _query(request), head.headers, body)
             answer = await (self._once.answer(route.name, route.handler, call) if route.once else route.handler(call))
             if answer.stream is not None and route.streams:
@@ -222,6 +228,13 @@ class _App:
         except TimeoutError as error:
             raise Refused(errors.TOO_SLOW) from error
         return bytes(body)
+
+    async def _check_body(self, head: Head, body: bytes) -> None:
+        """See ``Guard``. A large one is hashed beside the event loop: the hash function lets go of the interpreter."""
+        if len(body) < LARGE_BYTES:
+            self._guard.check_body(head, body)
+        else:
+            await self._run(lambda: self._guard.check_body(head, body))
 
 
 def _head(request: Request) -> Head:

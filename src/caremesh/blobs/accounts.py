@@ -10,9 +10,9 @@ a row is found by collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import lmdb
 from msgspec import Struct
@@ -42,6 +42,14 @@ class Account(Struct, frozen=True):
     since: Seconds
 
 
+class Bringing(NamedTuple):
+    """What one member brings at one time, in bytes by place, and how much it may have here in all."""
+
+    member: Did
+    sizes: Mapping[Place, Count]
+    quota_bytes: Count
+
+
 class Accounts:
     """The table of one block store. One process writes; any number of threads may use it."""
 
@@ -58,29 +66,20 @@ class Accounts:
         self._env.close()
 
     def enter(self, member: Did, sizes: Mapping[Place, Count], now: Seconds, quota_bytes: Count) -> list[Place]:
-        """Note what a member brings; those that are new. What is there already costs nothing and counts from now again.
+        """As ``enter_all`` for one. Raises Refused blobs.05 with nothing noted; StorageFailed."""
+        [entered] = self.enter_all([Bringing(member, sizes, quota_bytes)], now)
+        if isinstance(entered, Refused):
+            raise entered
+        return entered
 
-        Raises Refused blobs.05 with nothing noted when it would be more than the quota; StorageFailed.
+    def enter_all(self, brought: Sequence[Bringing], now: Seconds) -> list[list[Place] | Refused]:
+        """Note what is brought, in one durable step; for each those places that are new, or why it is not noted.
+
+        What is there already costs nothing and counts from now again. Refused blobs.05: it would be more than the
+        quota. Raises StorageFailed; then nothing is noted.
         """
-        added = []
         with self._writing() as txn:
-            used = _number(txn.get(_USED + member.encode()))
-            for place, size in sizes.items():
-                key = _key(place)
-                stored = txn.get(_ROW + key)
-                account = Account(member, size, now)
-                if stored is None:
-                    added.append(place)
-                    used += size
-                    txn.put(_NEW + key, b"")
-                else:
-                    known = codec.decode_as(bytes(stored), Account)
-                    account = Account(known.member, known.size_bytes, now)
-                txn.put(_ROW + key, codec.encode(account))
-            if added and used > quota_bytes:
-                raise Refused(OVER_QUOTA, f"{used} of {quota_bytes} bytes")
-            txn.put(_USED + member.encode(), codec.encode(used))
-        return added
+            return [_enter(txn, each, now) for each in brought]
 
     def leave(self, places: list[Place]) -> None:
         """Forget these; one that is not there is no error. Raises StorageFailed."""
@@ -152,6 +151,30 @@ class _Transaction:
             self._txn.commit()
         except lmdb.Error as failed:
             raise StorageFailed(STORAGE_FAILED, "accounts") from failed
+
+
+def _enter(txn: lmdb.Transaction, brought: Bringing, now: Seconds) -> list[Place] | Refused:
+    """Writes nothing when it is refused."""
+    rows: dict[Place, Account] = {}
+    added: list[Place] = []
+    used = _number(txn.get(_USED + brought.member.encode()))
+    for place, size in brought.sizes.items():
+        stored = txn.get(_ROW + _key(place))
+        if stored is None:
+            added.append(place)
+            used += size
+            rows[place] = Account(brought.member, size, now)
+        else:
+            known = codec.decode_as(bytes(stored), Account)
+            rows[place] = Account(known.member, known.size_bytes, now)
+    if added and used > brought.quota_bytes:
+        return Refused(OVER_QUOTA, f"{used} of {brought.quota_bytes} bytes")
+    for place in added:
+        txn.put(_NEW + _key(place), b"")
+    for place, account in rows.items():
+        txn.put(_ROW + _key(place), codec.encode(account))
+    txn.put(_USED + brought.member.encode(), codec.encode(used))
+    return added
 
 
 def _keys(txn: lmdb.Transaction, prefix: bytes) -> Iterator[bytes]:

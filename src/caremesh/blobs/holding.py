@@ -8,16 +8,17 @@ says so (``node/forgetting.py``), through the same door.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
-from caremesh.blobs.accounts import Accounts, Place
+from caremesh.blobs.accounts import Accounts, Bringing, Place
 from caremesh.blobs.errors import NAMED, NOT_YOURS
 from caremesh.blobs.interface import TOO_LARGE, BlockStore, check_block
 from caremesh.blobs.named import named
+from caremesh.blobs.together import Together
 from caremesh.codec import CID
 from caremesh.contracts.network import queries as network
-from caremesh.errors import BadInput, Refused
+from caremesh.errors import BadInput, CareMeshError, Refused
 from caremesh.ledger.blocks import Header
 from caremesh.ledger.state import Reader
 from caremesh.sealing.descriptor import MAX_BLOCK_BYTES
@@ -42,6 +43,13 @@ class OwnCopy(Protocol):
     def reader(self) -> Reader:
         """Committed state."""
         ...
+
+
+class _Put(NamedTuple):
+    """What one member brings at one time."""
+
+    brought: Bringing
+    held: Mapping[StreamId, Mapping[CID, bytes]]
 
 
 class Holder:
@@ -70,6 +78,7 @@ class Holder:
         self._quota_bytes = quota_bytes
         self._quotas = {**(quotas or {}), did: 2**62}
         self._lock = threading.Lock()  # between finding that nobody needs a block and dropping it, nobody may bring it
+        self._puts: Together[_Put, list[Place]] = Together(self._lock, self._put_all)
 
     def of(self, member: Did) -> HeldFor:
         """The store as a member may use it; this member's own for ``did``."""
@@ -77,6 +86,9 @@ class Holder:
 
     def put_many(self, member: Did, held: Mapping[StreamId, Mapping[CID, bytes]]) -> list[Place]:
         """Hold blocks that a member brings, all or on an error none. Returns those that were not here before.
+
+        Those who come while others' blocks are being synced are synced together after that; each is answered when its
+        own blocks are durable, and gets its own error.
 
         Raises Tampered blobs.01, BadInput blobs.03, Refused blobs.05, StorageFailed.
         """
@@ -87,14 +99,8 @@ class Holder:
                     raise BadInput(TOO_LARGE, cid.encode())
                 check_block(cid, data)
                 sizes[stream, cid] = len(data)
-        with self._lock:
-            added = self.accounts.enter(member, sizes, self._clock(), self._quotas.get(member, self._quota_bytes))
-            try:
-                self.store.put_many(held)
-            except BaseException:
-                self.accounts.leave(added)
-                raise
-        return added
+        quota_bytes = self._quotas.get(member, self._quota_bytes)
+        return self._puts.do(_Put(Bringing(member, sizes, quota_bytes), held))
 
     def drop(self, stream: StreamId, cid: CID) -> None:
         """Let go of a block, whatever the ledger says: for what is erased. Raises StorageFailed."""
@@ -135,6 +141,20 @@ class Holder:
             gone += [(stream, cid) for cid in left if self._drop_if_old(stream, cid, until)]
         return gone
 
+    def _put_all(self, puts: Sequence[_Put]) -> list[list[Place] | CareMeshError]:
+        """All at once. When the store does not take that, one after the other, to tell who it is that it fails for."""
+        entered = self.accounts.enter_all([put.brought for put in puts], self._clock())
+        taken = [put.held for put, added in zip(puts, entered, strict=True) if not isinstance(added, Refused)]
+        try:
+            if taken:
+                self.store.put_many(_merged(taken))
+        except BaseException as error:
+            self.accounts.leave([place for added in entered if not isinstance(added, Refused) for place in added])
+            if not isinstance(error, CareMeshError):
+                raise
+            return [error] if len(puts) == 1 else [self._put_all([put])[0] for put in puts]
+        return list(entered)
+
     def _drop_if_old(self, stream: StreamId, cid: CID, until: Seconds) -> bool:
         """Someone may have brought it again since it was looked at."""
         with self._lock:
@@ -147,6 +167,16 @@ class Holder:
     def _drop(self, stream: StreamId, cid: CID) -> None:
         self.store.delete(stream, cid)
         self.accounts.leave([(stream, cid)])
+
+
+def _merged(every: Sequence[Mapping[StreamId, Mapping[CID, bytes]]]) -> Mapping[StreamId, Mapping[CID, bytes]]:
+    if len(every) == 1:
+        return every[0]
+    found: dict[StreamId, dict[CID, bytes]] = {}
+    for held in every:
+        for stream, blocks in held.items():
+            found.setdefault(stream, {}).update(blocks)
+    return found
 
 
 class HeldFor:

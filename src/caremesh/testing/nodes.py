@@ -122,7 +122,9 @@ class Network:
         flags: Mapping[str, str] = FLAGS,
         command: Sequence[str] = COMMAND,
         now: Callable[[], Seconds] = lambda: int(time.time()),
+        way: Callable[[int], int] | None = None,
     ) -> None:
+        """``way``: by which port others reach the node that listens on this one, where that is another."""
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
         ports = dict(zip((each.name for each in FOUNDERS), free_ports(len(FOUNDERS)), strict=True))
@@ -134,7 +136,7 @@ class Network:
                 name=profile.label,
                 roles=profile.roles,
                 country=profile.jurisdiction,
-                address=f"https://127.0.0.1:{ports[profile.name]}",
+                address=f"https://127.0.0.1:{(way or int)(ports[profile.name])}",
             )
             home.practitioner(CHAIN)  # their key is made here, before another process owns the home
             admissions[profile.name] = joining.read_admission(made, profile.name)
