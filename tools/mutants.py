@@ -1,6 +1,6 @@
 """Mutation testing: which changes of the code would no test notice?
 
-    python -m tools.mutants [--only src/caremesh/codec.py …] [--budget MINUTES] [--resume] [--quick] [--jobs N]
+    python -m tools.mutants [--only src/caremesh/codec.py …] [--budget MINUTES] [--resume] [--quick] [--slow] [--jobs N]
 
 mutmut changes one thing at a time in a copy of the tree (build/mutants/tree) and runs the room's own fast unit and
 property tests that reach it: a room whose faults only another room's tests notice is not tested. A surviving mutant is
@@ -11,6 +11,7 @@ when an explanation of a module that was tried whole is of no survivor; 2 when n
 
 ``--resume`` tries again what the last run did not kill, and what has changed since; ``--quick`` leaves out the second
 trial of survivors that a test reaches after everything was imported. Both are for work on the tests, not for a figure.
+``--slow`` runs the room's slow tests too: for what only real servers reach.
 """
 
 from __future__ import annotations
@@ -49,8 +50,6 @@ NICENESS: Final = 10
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
 """Where the tests' folders are when it is there: nothing that they sync has to outlive them."""
 PYTEST: Final = (
-    "-m",
-    "not slow and not long",
     "-p",
     "no:xdist",
     "--ignore=tests/unit/house",
@@ -293,6 +292,7 @@ def main() -> int:
     parser.add_argument("--budget", type=int, help="minutes, after which the rest stays untried")
     parser.add_argument("--resume", action="store_true", help="keep what the last run killed")
     parser.add_argument("--quick", action="store_true", help="no second trial where only an import could matter")
+    parser.add_argument("--slow", action="store_true", help="the room's slow tests too")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
     arguments = parser.parse_args()
     chosen = [Path(path) for path in arguments.only or [f"src/caremesh/{room}" for room in ROOMS]]
@@ -302,6 +302,7 @@ def main() -> int:
         console.print(f"There is no {missing[0]}.")
         return 2
     os.nice(NICENESS)
+    os.environ["PYTEST_ADDOPTS"] = f"-m '{'not long' if arguments.slow else 'not slow and not long'}'"
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
         scratch = tempfile.mkdtemp(prefix="mutants-", dir=MEMORY)
         atexit.register(shutil.rmtree, scratch, ignore_errors=True)
