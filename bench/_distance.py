@@ -1,4 +1,4 @@
-"""A host far away, on this machine: a TCP proxy before a listening port that keeps every byte for a while."""
+"""A host far away, on this machine: a TCP proxy that keeps every byte for a while, both ways."""
 
 from __future__ import annotations
 

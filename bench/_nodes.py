@@ -16,6 +16,9 @@ from caremesh.types import DAY_S, Code
 
 PATIENT: Final = "00000000-0000-4000-8000-000000000000"
 BASIS: Final = ["HIPAA:164.506.c.2"]
+INTERVAL_S: Final = 1.0
+"""One block interval under load, in seconds: what goals that are in block intervals count with. The embedded engine
+makes a block as soon as there is something to put into it, so that it takes less (``network.block``)."""
 _RATES: Final = ("http_per_second", "http_burst", "http_per_second_address", "http_burst_address")
 MANY: Final[dict[str, str]] = dict.fromkeys(_RATES, "100000")
 """All callers of a bench have one address, and ask more often than people do."""

@@ -27,7 +27,9 @@ from caremesh.errors import CareMeshError, ErrorCode, Refused, Unavailable
 from caremesh.gateway.ask import Asked, Requester
 from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import Fault
+from caremesh.gateway.holding import HeldRecord
 from caremesh.gateway.opening import Opened, Part
+from caremesh.gateway.visit import Purpose
 from caremesh.ledger.transactions import Message
 from caremesh.node.errors import NO_NODE
 from caremesh.node.node import Node
@@ -39,7 +41,7 @@ from caremesh.sealing.invitation import Invitation, network_digest
 from caremesh.sealing.segment import OpenedRecord
 from caremesh.source.importer import ImportReport
 from caremesh.source.invitations import LIFE_S, Invited
-from caremesh.types import DAY_S, Code, Count, Did, Height, Seconds
+from caremesh.types import DAY_S, Code, Count, Did, Height, Multikey, Seconds
 
 PREFIX: Final = "/desk/v1"
 MAX_FILE_BYTES: Final = 256 * MIB
@@ -91,6 +93,21 @@ class OpenedAnswer(Struct, frozen=True):
     signed: list[Signed]
 
 
+class Visit(Struct, frozen=True):
+    """What the practitioner of this member opens with one click. ``patient``: the channel key of their shares."""
+
+    patient: Multikey
+    purpose: Code
+    legal_basis: list[Code]
+
+
+class Visited(Struct, frozen=True):
+    """All records by category, and what of it was refused or did not open."""
+
+    records: dict[Code, list[OpenedRecord]]
+    ended: list[Said]
+
+
 class Invite(Struct, frozen=True):
     """Whom to invite, by the member's own id; ``again``: whatever wallet they had before."""
 
@@ -128,6 +145,7 @@ def routes(node: Node) -> list[Route]:
         route("shared", "What is shared with this member in a category", desk.shared),
         route("ask", "Ask for access", desk.ask),
         route("open", "Open what a receipt is for", desk.open),
+        route("visit", "Open all that a patient shares for a purpose, and let go of it", desk.visit),
     ]
 
 
@@ -189,6 +207,16 @@ class _Desk:
             damaged=[Said(_spell(error)) for error in opened.damaged],
             signed=opened.signed,
         )
+
+    def visit(self, data: bytes) -> Visited:
+        said, gateway = codec.decode_as(data, Visit), self._gateway()
+        with gateway.visit(said.patient, Purpose(said.purpose, said.legal_basis), self._practitioner()) as visit:
+            visit.open()
+            categories = dict.fromkeys(grounds.category for grounds in visit.grounds)
+            return Visited(
+                records={category: list(map(_copy, visit.records(category))) for category in categories},
+                ended=[Said(_spell(each.error)) for each in visit.ended],
+            )
 
     def _gateway(self) -> Gateway:
         return self._node.member.gateway(self._node.ways, patience_s=self._node.settings.hedge_after_s)
@@ -256,6 +284,10 @@ class Desk:
             signed=said.signed,
         )
 
+    def visit(self, patient: Multikey, purpose: Code, legal_basis: Sequence[Code]) -> Visited:
+        """See ``Gateway.visit``: opened, copied, left."""
+        return self._call("visit", codec.encode(Visit(patient, purpose, list(legal_basis))), Visited)
+
     def _call(self, name: str, body: bytes, kind: type[T]) -> T:
         self._knock()
         try:
@@ -273,6 +305,11 @@ class Desk:
                 knock.connect(str(self._path))
         except OSError as error:
             raise Unavailable(NO_NODE) from error
+
+
+def _copy(record: HeldRecord) -> OpenedRecord:
+    names = (record.media_type, record.resource_type, record.id, record.version, record.last_updated)
+    return OpenedRecord(0, *names, bytes(record.data))
 
 
 def _spell(error: CareMeshError) -> bytes:

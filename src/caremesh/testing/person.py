@@ -44,7 +44,8 @@ from caremesh.wallet.templates import period, template
 from caremesh.wallet.wallet import Shared, Wallet
 from caremesh.wallet.ways import Ways
 
-_PAUSE_S: Final = 0.5
+_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 0.8
 
 
 class Person:
@@ -56,6 +57,8 @@ class Person:
         self.index_missing: list[tuple[Did, str]] = []
         """Keepers that have not taken the newest index, and why."""
         self._kept = -1
+        self._just_read: dict[bytes, Reader] = {}
+        """The ledger as it was when a share was taken back: who its custodians are has not changed since."""
         self.ledger = ways.subject_ledger()
         self.sponsor = ways.sponsor(sponsor)
         if wallet.state.relay is None:
@@ -286,12 +289,14 @@ class Person:
         met: CareMeshError = Unavailable(NOBODY)
         for did in self._mesh.sponsors():
             try:
-                self.wallet.revoke(share, self.ledger, self._mesh.sponsor(did))
+                reader = self.ledger.reader()
+                self.wallet.revoke(share, self.ledger, self._mesh.sponsor(did), reader)
             except CareMeshError as error:
                 if not isinstance(error, Unavailable) and not error.code.startswith(("relay.", "api.")):
                     raise
                 met = error
             else:
+                self._just_read = {share: reader}
                 return
         raise met
 
@@ -300,11 +305,13 @@ class Person:
         copies of the ledger do not have the revocation yet are asked again for a while.
         """
         record, end = states.share_record(self.wallet.state, share), time.monotonic() + within_s
+        reader, pause = self._just_read.pop(share, None), _PAUSE_S
         while True:
-            found = destroyed(record, self._reader([item.stream for item in record.items]), self._mesh)
+            found = destroyed(record, reader or self._reader([item.stream for item in record.items]), self._mesh)
             if not found.missing or time.monotonic() > end:
                 return found
-            time.sleep(_PAUSE_S)
+            time.sleep(pause)
+            reader, pause = None, min(2 * pause, _LONGEST_PAUSE_S)
 
     def audit(self) -> Audit:
         """Who looked, from the ledger and all custodians' logs."""

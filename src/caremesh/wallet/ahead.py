@@ -11,7 +11,9 @@ from typing import Final
 
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.consent import queries as consents
+from caremesh.contracts.identity import queries as identity
 from caremesh.contracts.members import queries as members
+from caremesh.contracts.network import queries as network
 from caremesh.contracts.records import queries as records
 from caremesh.contracts.streams import queries as streams
 from caremesh.ledger.state import Reader, read_value
@@ -19,7 +21,7 @@ from caremesh.types import Bytes32, Code, Did, StreamId
 from caremesh.wallet import state as states
 from caremesh.wallet.derive import relationship
 from caremesh.wallet.proven import ProvenReader, bounds, elements
-from caremesh.wallet.state import WalletState
+from caremesh.wallet.state import ShareRecord, WalletState
 
 GAP: Final = 4
 """One more than ``restore.GAP``: what is there is followed by so many that are not."""
@@ -44,6 +46,22 @@ def streams_of(reader: Reader, state: WalletState, chosen: Iterable[StreamId] | 
     for source, ids in by_source.items():
         for wave in (_begin, _elements, _named):
             reader.together(source, [wave(reader, stream) for stream in ids])
+
+
+def revoking(reader: Reader, state: WalletState, record: ShareRecord, sponsor: Did) -> None:
+    """What taking back a share needs, in one request a source, and the custodians' keys: it must not wait for more."""
+    if not isinstance(reader, ProvenReader):
+        return
+    always = [network.params_key(), identity.identity_key(sponsor)]
+    by_source: dict[Did, list[list[bytes]]] = {}
+    for item in record.items:
+        keys = [*always, streams.stream_key(item.stream), consents.consent_key(item.consent)]
+        by_source.setdefault(states.locate(state, item.stream).member, []).append(keys)
+    for source, groups in by_source.items():
+        reader.together(source, groups)
+    known = [consents.consent(reader, item.consent) for item in record.items]
+    custodians = {fragment.custodian for consent in known if consent is not None for fragment in consent.fragments}
+    reader.fetch([members.member_key(did) for did in sorted(custodians)])
 
 
 def members_of(reader: Reader) -> None:

@@ -179,10 +179,13 @@ class Wallet:
         """What a grantee would see under these terms, before anything is granted. See ``preview.preview``."""
         return preview(self.state, terms, reader, self._clock())
 
-    def revoke(self, share: bytes, ledger: Ledger, sponsor: Sponsor) -> ShareRecord:
-        """Take back a share, whole. Raises Refused wallet.12, and the ledger's refusal."""
+    def revoke(self, share: bytes, ledger: Ledger, sponsor: Sponsor, reader: Reader | None = None) -> ShareRecord:
+        """Take back a share, whole. ``reader``: of the ledger as it is now. Raises Refused wallet.12, and the ledger's
+        refusal.
+        """
         record = states.share_record(self.state, share)
-        reader = self._reading(ledger, [item.stream for item in record.items])
+        reader = ledger.reader() if reader is None else reader
+        ahead.revoking(reader, self.state, record, sponsor.did)
         txs = revocation.revocations(self.state, record, reader, sponsor, self._clock())
         transact.accepted(transact.submit(ledger, txs, urgent=True))
         return record

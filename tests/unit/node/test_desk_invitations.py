@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from caremesh.api.app import make_app
-from caremesh.api.handover import HandedOver
-from caremesh.api.limits import Limits
-from caremesh.api.serving import Doors
 from caremesh.cli.main import app
 from caremesh.errors import Refused
 from caremesh.node import desk
@@ -28,6 +19,7 @@ from caremesh.node.mesh import LocalMesh
 from caremesh.sealing.invitation import read_link
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import Person
+from tests.support.desks import desk_of
 
 pytestmark = pytest.mark.slow
 ADDRESS = "https://clinic.example:8443"
@@ -42,21 +34,8 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalMesh]:
 @pytest.fixture(scope="module")
 def home(mesh: LocalMesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home whose socket answers for the hospital."""
-    folder = tmp_path_factory.mktemp("d")
-    (folder / RUN).mkdir()
-    member = mesh.member("hospital")
-    node = SimpleNamespace(member=member, home=member.home, endpoint=ADDRESS, founding=mesh.founding)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(folder / RUN / SOCKET))
-    listener.listen()
-    doors = Doors(make_app(desk.routes(cast("Any", node)), HandedOver()), [(listener, None)], Limits())
-    thread = threading.Thread(target=lambda: asyncio.run(doors.serve()), name="desk")
-    thread.start()
-    while not doors.started:
-        time.sleep(0.005)
-    yield folder
-    doors.should_exit = True
-    thread.join()
+    with desk_of(mesh, "hospital", tmp_path_factory.mktemp("d") / "h", ADDRESS) as folder:
+        yield folder
 
 
 def run(home: Path, *arguments: str) -> Any:

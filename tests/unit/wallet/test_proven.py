@@ -26,6 +26,7 @@ from caremesh.wallet.logs import own_logs
 from caremesh.wallet.phrase import seed_of
 from caremesh.wallet.proven import MAX_AGE_S, Fault, ProvenLedger, ProvenReader
 from caremesh.wallet.restore import restore
+from caremesh.wallet.revoke import destroyed, revocations
 from tests.support.case import Case
 
 pytestmark = [pytest.mark.slow, pytest.mark.promise("P4")]
@@ -266,6 +267,14 @@ def test_streams_are_named_together_only_to_their_source(busy: Case) -> None:
     relay = Honest(busy, "relay")
     ahead.streams_of(ledger(busy, relay, Away(busy, source)).reader(), busy.wallet.state)
     assert together(relay) == 1, "each in requests of its own"
+    share = busy.wallet.state.shares[0]
+    assert len(share.items) == 2
+    relay, hospital = Honest(busy, "relay"), Honest(busy, source)
+    ahead.revoking(ledger(busy, relay, hospital).reader(), busy.wallet.state, share, source)
+    assert (together(relay), together(hospital)) == (0, 2)
+    relay = Honest(busy, "relay")
+    ahead.revoking(ledger(busy, relay, Away(busy, source)).reader(), busy.wallet.state, share, source)
+    assert together(relay) == 1
 
 
 def test_reading_ahead_changes_what_it_costs_and_not_what_is_read(busy: Case) -> None:
@@ -281,6 +290,22 @@ def test_reading_ahead_changes_what_it_costs_and_not_what_is_read(busy: Case) ->
     assert audit(busy.wallet.state, slow, logs) == audit(busy.wallet.state, fast, logs)
     assert audit(busy.wallet.state, fast, logs) == audit(busy.wallet.state, copy, logs)
     assert slow.requests > 3 * fast.requests, f"{slow.requests} and {fast.requests}"
+
+
+def test_taking_back_waits_for_two_requests_whatever_the_share_is_about(busy: Case) -> None:
+    source, share = busy.mesh.did("hospital"), busy.wallet.state.shares[0]
+    reader = ledger(busy, Honest(busy, "relay"), Honest(busy, source)).reader()
+    ahead.revoking(reader, busy.wallet.state, share, source)
+    assert reader.requests == 2
+    sponsor = busy.mesh.sponsor("hospital")
+    txs = revocations(busy.wallet.state, share, reader, sponsor, busy.clock())
+    assert len(txs) == 2
+    missing = destroyed(share, reader, busy.mesh).missing
+    assert {code for _, code in missing} == {"custodian.24"}
+    assert len(missing) == 6
+    busy.person.revoke(share.id)
+    assert destroyed(share, reader, busy.mesh) == (6, []), "by what the ledger said before"
+    assert reader.requests == 2
 
 
 def test_a_restore_asks_each_member_for_its_own_streams(busy: Case) -> None:

@@ -111,6 +111,8 @@ def test_how_many_requests_an_act_takes(far: Far, tmp_path: Path) -> None:
         far.read(shared)
     assert requests(far.person.audit) <= few + 2, "elements of lists, and what they name"
     assert requests(lambda: far.share(categories=("laboratory",))) <= 36
+    assert requests(lambda: far.person.revoke(shared.record.id)) <= 6, "two headers, two of proofs, sponsor, ledger"
+    assert requests(lambda: far.person.destroyed(shared.record.id)) == 3
     assert requests(lambda: Person.restore(far.network, tmp_path / "r", PASSPHRASE, far.phrase)) <= 40
 
 

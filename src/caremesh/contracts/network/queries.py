@@ -13,6 +13,11 @@ def params(reader: Reader) -> Params:
     return PARAMS.get(reader) or Params()
 
 
+def params_key() -> bytes:
+    """The state key of the parameters, for proofs."""
+    return PARAMS.key()
+
+
 def authorities(reader: Reader) -> Authorities | None:
     """Who decides."""
     return AUTHORITIES.get(reader)
