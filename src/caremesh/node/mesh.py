@@ -35,15 +35,16 @@ from caremesh.ledger.blocks import Block, Validator
 from caremesh.ledger.light import Answer, LightBlock, LightClient
 from caremesh.ledger.transactions import Message, Signs
 from caremesh.node import errors
+from caremesh.node.at_desk import MemberDesk
 from caremesh.node.founding import CHAIN, FILE, Clock, Founding, load
 from caremesh.node.joining import REGULATIONS
 from caremesh.node.member import FOUNDERS, MemberHome
 from caremesh.node.relay import MemberLedger, SubjectLedger, signed_tx
 from caremesh.node.running import LEDGER, SNAPSHOTS, Member
-from caremesh.sealing.invitation import NO_NODE, Invitation, network_digest
+from caremesh.sealing.invitation import NO_NODE, Invitation
 from caremesh.source.directory import Directory
 from caremesh.source.invitations import LIFE_S
-from caremesh.types import DAY_S, ConsentId, Count, Did, Height, Seconds, StreamId
+from caremesh.types import DAY_S, ConsentId, Count, Did, Height, Multikey, Seconds, StreamId
 from caremesh.wallet.ports import Sponsor
 from caremesh.wallet.proven import Fault
 
@@ -154,17 +155,20 @@ class LocalMesh:
         """Every member, the relay first: any of them sponsors any subject."""
         return sorted((member.home.did for member in self.members.values()), key=lambda did: did != self.relay)
 
+    def desk(self, member: str) -> MemberDesk:
+        """What the people of a member do, by its short name or DID. Raises BadInput node.04."""
+        at = self._by_did(self.did(member))
+
+        def leave(relay: Did, channel_key: Multikey, sealed: bytes) -> None:
+            self.leave_message(channel_key, sealed, relay, at.home.did)
+
+        return MemberDesk(
+            at, self, founding=self.founding, submit=self.engine.submit, leave=leave, endpoint=lambda: NO_NODE
+        )
+
     def invite(self, member: str, patient: str, *, again: bool = False, life_s: Seconds = LIFE_S) -> Invitation:
         """An invitation by a member's front desk. Raises BadInput node.04, and what ``Invitations.invite`` raises."""
-        inviting = self._by_did(self.did(member))
-        made, code = inviting.invitations.invite(patient, life_s, again=again)
-        return Invitation(
-            node=NO_NODE,
-            member=inviting.home.did,
-            network=network_digest(codec.encode(self.founding)),
-            id=made.id,
-            code=code,
-        )
+        return self.desk(member).invite(patient, life_s, again=again)
 
     def send_letter(self, member: Did, sealed: bytes) -> bytes:
         """The way of a wallet to a member by letter. Raises Unavailable node.04, Tampered relay.02, StorageFailed."""

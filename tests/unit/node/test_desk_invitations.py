@@ -22,7 +22,7 @@ from caremesh.api.limits import Limits
 from caremesh.api.serving import Doors
 from caremesh.cli.main import app
 from caremesh.errors import Refused
-from caremesh.node import desk
+from caremesh.node import desk, desk_routes
 from caremesh.node.doors import RUN, SOCKET
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing.invitation import read_link
@@ -45,11 +45,18 @@ def home(mesh: LocalMesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("d")
     (folder / RUN).mkdir()
     member = mesh.member("hospital")
-    node = SimpleNamespace(member=member, home=member.home, endpoint=ADDRESS, founding=mesh.founding)
+    node = SimpleNamespace(
+        member=member,
+        ways=SimpleNamespace(clock=mesh.clock, leave=None),
+        submit=mesh.engine.submit,
+        endpoint=ADDRESS,
+        founding=mesh.founding,
+        settings=SimpleNamespace(hedge_after_s=1.0),
+    )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(folder / RUN / SOCKET))
     listener.listen()
-    doors = Doors(make_app(desk.routes(cast("Any", node)), HandedOver()), [(listener, None)], Limits())
+    doors = Doors(make_app(desk_routes.routes(cast("Any", node)), HandedOver()), [(listener, None)], Limits())
     thread = threading.Thread(target=lambda: asyncio.run(doors.serve()), name="desk")
     thread.start()
     while not doors.started:
