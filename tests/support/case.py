@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from caremesh.codec import CID
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.state import Consent
@@ -103,6 +104,10 @@ class Case:
         found = consents.consent(self.reader, shared.record.items[0].consent)
         assert found is not None
         return found
+
+    def block(self, cid: CID) -> bytes:
+        """A block from a store that has it whole."""
+        return self.mesh.blocks_of(b"", "", self.doctor.key, []).get(cid)
 
     def segments(self) -> list[Segment]:
         return records.segments(self.reader, self.stream)

@@ -16,10 +16,22 @@ from caremesh.api.app import make_app
 from caremesh.api.handover import HandedOver
 from caremesh.api.limits import Limits
 from caremesh.api.serving import Doors
-from caremesh.node import desk
+from caremesh.node import desk_routes
 from caremesh.node.doors import RUN, SOCKET
 from caremesh.node.mesh import LocalMesh
 from caremesh.settings import Settings
+
+
+class _Ways:
+    """Those of a mesh; nobody's inbox is reached."""
+
+    leave = None
+
+    def __init__(self, mesh: LocalMesh) -> None:
+        self._mesh = mesh
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._mesh, name)
 
 
 @contextmanager
@@ -28,12 +40,18 @@ def desk_of(mesh: LocalMesh, name: str, folder: Path, address: str) -> Iterator[
     (folder / RUN).mkdir(parents=True)
     member = mesh.member(name)
     node = SimpleNamespace(
-        member=member, home=member.home, endpoint=address, founding=mesh.founding, ways=mesh, settings=Settings()
+        member=member,
+        ways=_Ways(mesh),
+        submit=mesh.engine.submit,
+        endpoint=address,
+        founding=mesh.founding,
+        settings=Settings(),
     )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(folder / RUN / SOCKET))
     listener.listen()
-    doors = Doors(make_app(desk.routes(cast("Any", node)), HandedOver()), [(listener, None)], Limits())
+    routes = desk_routes.routes(cast("Any", node))
+    doors = Doors(make_app(routes, HandedOver()), [(listener, None)], Limits())
     thread = threading.Thread(target=lambda: asyncio.run(doors.serve()), name="desk")
     thread.start()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from caremesh.client.custody import CustodyClient
 from caremesh.client.ledger import LedgerClient
 from caremesh.codec import CID
 from caremesh.crypto.keys import SigningKey
+from caremesh.ledger.transactions import Signs
 from caremesh.node.mesh import LocalMesh
 from caremesh.types import Did
+from caremesh.wallet.reseal import Blocks
 from tests.support.serving import Served, served
 
 
@@ -76,11 +78,8 @@ class WalletWay:
     def confirm_erased(self, member: Did, stream: bytes, segment: int) -> list[bytes]:
         return self._ways[member].confirm_erased(stream, segment)
 
-    def put_blocks(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
-        self._mesh.put_blocks(stream, blocks)
-
-    def get_block(self, cid: CID) -> bytes:
-        return self._mesh.get_block(cid)
+    def blocks_of(self, stream: bytes, source: Did, key: Signs, cids: Sequence[CID]) -> Blocks:
+        return self._mesh.blocks_of(stream, source, key, cids)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from caremesh.crypto.reencryption import Seal
 from caremesh.errors import ErrorCode, Unavailable
 from caremesh.fhir import samples
 from caremesh.fhir.bundle import read_bundle
+from caremesh.ledger.transactions import Signs
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import custody
 from caremesh.sealing.custody import HeldSeal, SealAnswer
@@ -21,6 +22,7 @@ from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import Person
 from caremesh.types import DAY_S, Code, Did
 from caremesh.wallet import state as states
+from caremesh.wallet.reseal import Blocks
 from caremesh.wallet.share import Terms
 
 PASSPHRASE = "correct horse battery staple"
@@ -108,11 +110,8 @@ class Way:
     def deposit_reseal(self, custodian: Did, sealed: bytes) -> bytes:
         return self.mesh.deposit_reseal(custodian, sealed)
 
-    def put_blocks(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
-        self.mesh.put_blocks(stream, blocks)
-
-    def get_block(self, cid: CID) -> bytes:
-        return self.mesh.get_block(cid)
+    def blocks_of(self, stream: bytes, source: Did, key: Signs, cids: Sequence[CID]) -> Blocks:
+        return self.mesh.blocks_of(stream, source, key, cids)
 
     def own_seals(self, custodian: Did, request: bytes) -> bytes:
         fault = self.faults.get(custodian, "")

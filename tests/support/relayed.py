@@ -7,11 +7,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from caremesh import codec
+from caremesh.api import blocks
+from caremesh.api.capabilities import Capabilities
 from caremesh.api.limits import Limits
+from caremesh.api.routes import Route
 from caremesh.client.blocking import Portal
 from caremesh.client.node import Node
 from caremesh.client.wallet import WalletClient
-from caremesh.node.mesh import LocalMesh
+from caremesh.node.mesh import LocalMesh, Member
 from caremesh.types import Did, Multikey
 from caremesh.wallet.network import Network
 from tests.support.serving import Served
@@ -20,10 +23,27 @@ LIMITS = Limits(per_second_address=10_000, burst_address=100_000)
 
 
 class Relayed(Served):
-    """One member, whose node reaches the others by their doors."""
+    """One member, whose node reaches the others by their doors. Who holds blocks gives them out by links."""
 
     doors_of_all: Mapping[str, Relayed]
     portal: Portal
+
+    def _routes(self, member: Member) -> list[Route]:
+        mine = super()._routes(member)
+        if not member.home.profile.holds_blocks:
+            return mine
+        key = member.home.node_key
+        self.may = Capabilities(
+            did=member.home.did, key=key.public, signer=key, blocks=member.home.blocks, clock=self.mesh.clock
+        )
+        ports = blocks.Ports(
+            holder=member.holder,
+            may=self.may,
+            reader=self.mesh.engine.reader,
+            clock=self.mesh.clock,
+            suspect=lambda _: None,
+        )
+        return [*mine, *blocks.routes(ports)]
 
     def letter(self, member: Did, sealed: bytes) -> bytes:
         """See ``Carries``."""
@@ -48,9 +68,11 @@ class RelayedMesh:
         self.mesh = mesh
         self.doors = doors
 
-    def network(self, relay: str = "hospital", **others: object) -> Network:
-        """The network as a wallet reaches it."""
+    def network(self, relay: str = "hospital", *, away: str = "", **others: object) -> Network:
+        """The network as a wallet reaches it. ``away``: a member at whose address nobody answers."""
         addresses = {door.home.did: door.url for door in self.doors.values()}
+        if away:
+            addresses[self.mesh.did(away)] = "https://127.0.0.1:9"
         file = codec.encode(self.mesh.founding)
         return Network(file, self.mesh.did(relay), self.mesh.clock, addresses=addresses, **others)  # type: ignore[arg-type]
 

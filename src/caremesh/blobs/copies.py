@@ -12,7 +12,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from msgspec import Struct
 
 from caremesh.blobs.errors import TOO_FEW_COPIES
-from caremesh.blobs.interface import BlockStore
+from caremesh.blobs.interface import Way
 from caremesh.blobs.placement import placed
 from caremesh.codec import CID
 from caremesh.errors import CareMeshError, Unavailable
@@ -31,7 +31,7 @@ class Short(Struct, frozen=True):
 class Copies:
     """The way to all members that hold blocks."""
 
-    def __init__(self, source: Did, ways: Mapping[Did, BlockStore], replicas: Callable[[], Count]) -> None:
+    def __init__(self, source: Did, ways: Mapping[Did, Way], replicas: Callable[[], Count]) -> None:
         """``ways``: to each member that holds blocks, the source's own store with them; ``replicas``: how many must."""
         self._source = source
         self._ways = ways
@@ -87,7 +87,7 @@ class Copies:
     def _bring(self, did: Did, held: Mapping[StreamId, Blocks]) -> None:
         self._way(did).put_many(held)
 
-    def _way(self, did: Did) -> BlockStore:
+    def _way(self, did: Did) -> Way:
         way = self._ways.get(did)
         if way is None:  # it has left meanwhile
             raise Unavailable(TOO_FEW_COPIES, did)

@@ -74,6 +74,22 @@ class BlockStore(Protocol):
         ...
 
 
+class Gives(Protocol):
+    """As much of a ``BlockStore`` as reading takes."""
+
+    def get(self, cid: CID) -> bytes:
+        """See ``BlockStore``."""
+        ...
+
+
+class Way(Gives, Protocol):
+    """As much of a ``BlockStore`` as reading and bringing take: the way to another member's blocks."""
+
+    def put_many(self, held: Mapping[bytes, Mapping[CID, bytes]]) -> None:
+        """See ``BlockStore``."""
+        ...
+
+
 def check_block(cid: CID, data: bytes) -> None:
     """Return when the bytes are those that the CID (raw or dag-cbor, SHA-256) names. Raises Tampered blobs.01."""
     named = codec.cid_of_cbor(data) if cid.is_cidv1_dag_cbor_sha256_32() else codec.cid_of_raw(data)

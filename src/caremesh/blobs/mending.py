@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from caremesh.blobs.errors import NOWHERE
-from caremesh.blobs.interface import BlockStore, check_block
+from caremesh.blobs.interface import BlockStore, Gives, check_block
 from caremesh.blobs.noticed import Notice, Noticed, silently
 from caremesh.blobs.placement import preferred
 from caremesh.codec import CID
@@ -30,7 +30,7 @@ class Others(Protocol):
 class OtherHolders:
     """Other members, asked one after the other, those first that a stream's blocks are placed at."""
 
-    def __init__(self, ways: Mapping[Did, BlockStore], notice: Notice = silently) -> None:
+    def __init__(self, ways: Mapping[Did, Gives], notice: Notice = silently) -> None:
         """``ways``: to each of them; who joins later may be added to it."""
         self._ways = ways
         self._notice = notice

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from caremesh.cli.output import AsJson, Home, console, existing_mesh, identity, passphrase, print_json, print_table
+from caremesh.cli.output import AsJson, Home, console, identity, passphrase, print_json, print_table
+from caremesh.cli.trusting import founders
 from caremesh.cli.wallet import WalletPath, open_person, opened_ways, wallet_path
 
 if TYPE_CHECKING:
@@ -128,17 +129,11 @@ def _verify(home: Path, wallet: Path | None, file: Path, *, by_day: bool, as_jso
     """Raises BadInput cli.NN, Tampered, Locked: from the file, the wallet and the founding validators alone."""
     import time
 
-    from caremesh.cli.errors import NO_MESH
-    from caremesh.errors import BadInput
-    from caremesh.node.founding import CHAIN, load
     from caremesh.wallet.audit_proof import check, read
     from caremesh.wallet.wallet import Wallet
 
-    data = _bytes(file)
-    founding = load(existing_mesh(home))
-    if founding is None:
-        raise BadInput(NO_MESH, str(home))
-    state = Wallet.open(wallet_path(home, wallet), passphrase(), CHAIN, lambda: int(time.time())).state
+    data, founding = _bytes(file), founders(home, wallet)
+    state = Wallet.open(wallet_path(home, wallet), passphrase(), founding.chain, lambda: int(time.time())).state
     checked = check(read(data), state, founding.light_client(), int(time.time()))
     header = checked.header
     _tell(checked.audit, str, header.time, by_day=by_day, as_json=as_json, verified={"height": header.height})

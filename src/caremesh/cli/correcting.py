@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from caremesh.cli.desks import opened_desk
 from caremesh.cli.output import AsJson, Home, console, print_json
-from caremesh.cli.wallet import opened_mesh
 
 CORRECT = """Import one corrected FHIR resource in the place of its earlier version.
 
@@ -41,8 +41,8 @@ def correct(
         data = file.read_bytes()
     except OSError as error:
         raise BadInput(UNREADABLE, file.name) from error
-    with opened_mesh(home, quiet=as_json) as mesh:
-        number = mesh.member(member).source(mesh).correct(data)
+    with opened_desk(home, member, quiet=as_json) as desk:
+        number = desk.correct(data)
     if as_json:
         print_json({"segment": number})
     else:
@@ -59,12 +59,8 @@ def retract(
     as_json: AsJson = False,
 ) -> None:
     """Retract or erase."""
-    with opened_mesh(home, quiet=as_json) as mesh:
-        corrections = mesh.member(member).source(mesh).corrections
-        if duty:
-            corrections.erase(patient, category, segment, duty)
-        else:
-            corrections.retract(patient, category, segment)
+    with opened_desk(home, member, quiet=as_json) as desk:
+        desk.retract(patient, category, segment, duty or None)
     done = "erased" if duty else "retracted"
     if as_json:
         print_json({"category": category, "segment": segment, "status": done})
@@ -78,11 +74,8 @@ def rotate_key(
     as_json: AsJson = False,
 ) -> None:
     """Change the key of a member that grants are made to."""
-    from caremesh.node.rotating import rotate_receiving_key
-
-    with opened_mesh(home, quiet=as_json) as mesh:
-        rotate_receiving_key(mesh, member)
-        name = mesh.member(member).home.profile.label
+    with opened_desk(home, member, quiet=as_json) as desk:
+        name = desk.rotate_key()
     if as_json:
         print_json({"member": name})
     else:

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from caremesh.cli import streams
-from caremesh.cli.output import AsJson, Home, console, existing_mesh, print_json
+from caremesh.cli.output import AsJson, Home, console, print_json
+from caremesh.cli.trusting import founders
+from caremesh.cli.wallet import WalletPath
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +34,7 @@ def verify(
         Path,
         typer.Argument(help="A file of `read`, `wallet audit` or `wallet erase`."),
     ],
+    wallet: WalletPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Check what a file shows, against the founding validators alone: no node is asked.
@@ -40,26 +43,23 @@ def verify(
     """
     import time
 
-    from caremesh.cli.errors import NO_MESH, NOT_READABLE
+    from caremesh.cli.errors import NOT_READABLE
     from caremesh.errors import BadInput
-    from caremesh.node.founding import load
     from caremesh.sealing import evidence
 
     try:
         data = file.read_bytes()
     except OSError as error:
         raise BadInput(NOT_READABLE, file.name) from error
+    trusted = founders(home, wallet).light_client()
     if file.suffix == CERTIFICATE:
-        found = streams.shown(file, data, home)
+        found = streams.shown(data, trusted)
         if as_json:
             print_json(found)
         else:
             streams.tell_shown(found)
         return
-    founding = load(existing_mesh(home))
-    if founding is None:
-        raise BadInput(NO_MESH, str(home))
-    shown = evidence.verify(evidence.read(data), founding.light_client(), int(time.time()))
+    shown = evidence.verify(evidence.read(data), trusted, int(time.time()))
     if as_json:
         print_json(
             {

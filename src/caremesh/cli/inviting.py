@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from caremesh.cli.desks import opened_desk
 from caremesh.cli.output import AsJson, Home, console, existing_mesh, passphrase, print_json, print_table
 from caremesh.cli.wallet import WalletPath, opened_mesh, show_phrase, wallet_path
 
 if TYPE_CHECKING:
-    from caremesh.node.desk import Desk
-    from caremesh.node.mesh import LocalMesh
     from caremesh.sealing.invitation import Invitation
-    from caremesh.source.invitations import Invited
     from caremesh.wallet.kept_network import KeptNetwork
 
 HELP = """Invite one patient: a code that their wallet enrols with, once. Shows a link and a QR code.
@@ -47,7 +43,7 @@ def invite(
     from caremesh.sealing.invitation import link
 
     now = int(time.time())
-    with _desk(home, member, quiet=as_json) as desk:
+    with opened_desk(home, member, quiet=as_json) as desk:
         if end:
             desk.end_invitation(identity(end, "invitation"))
         if listed or end:
@@ -113,38 +109,6 @@ def join(
     console().print(f"\nYou have joined {name}. Tell the front desk these digits: [bold]{check}[/bold]")
     console().print("They have to be the ones that it sees beside your name; if not, say so at once.")
     console().print(f"The network's hash, to restore from any node: {invitation.network.hex()}", soft_wrap=True)
-
-
-class _Here:
-    """The front desk of a member of the mesh on this machine; see ``node.desk.Desk``."""
-
-    def __init__(self, mesh: LocalMesh, member: str) -> None:
-        self._mesh = mesh
-        self._member = member
-
-    def invite(self, patient: str, life_s: int, *, again: bool) -> Invitation:
-        return self._mesh.invite(self._member, patient, again=again, life_s=life_s)
-
-    def invitations(self, patient: str) -> list[Invited]:
-        return self._mesh.member(self._member).invitations.listed(patient)
-
-    def end_invitation(self, identity: bytes) -> Invited:
-        return self._mesh.member(self._member).invitations.end(identity)
-
-
-@contextmanager
-def _desk(home: Path, member: str, *, quiet: bool) -> Iterator[Desk | _Here]:
-    """The desk of the node of this home; else of a member of the mesh on this machine."""
-    from caremesh.node.desk import Desk
-    from caremesh.node.doors import RUN, SOCKET
-
-    if (home / RUN / SOCKET).exists():
-        with closing(Desk(home / RUN / SOCKET)) as there:
-            yield there
-        return
-    existing_mesh(home)
-    with opened_mesh(home, quiet=quiet) as mesh:
-        yield _Here(mesh, member)
 
 
 def _network(path: Path, invitation: Invitation) -> KeptNetwork | None:

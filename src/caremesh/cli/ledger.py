@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import typer
 
 from caremesh.cli.output import AsJson, Home, console, existing_mesh, print_json, print_table, progress
+from caremesh.cli.trusting import founders
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -192,10 +193,9 @@ def _verify_file(home: Path, file: Path, *, as_json: bool) -> None:
     import time
 
     from caremesh import codec
-    from caremesh.cli.errors import NO_MESH, NOT_A_PROOF, NOT_READABLE
+    from caremesh.cli.errors import NOT_A_PROOF, NOT_READABLE
     from caremesh.errors import BadInput
     from caremesh.ledger.light import check_answer
-    from caremesh.node.founding import load
     from caremesh.node.proof_file import ProofFile
 
     try:
@@ -204,10 +204,7 @@ def _verify_file(home: Path, file: Path, *, as_json: bool) -> None:
         raise BadInput(NOT_READABLE, file.name) from error
     except BadInput as error:
         raise BadInput(NOT_A_PROOF, file.name) from error
-    founding = load(existing_mesh(home))
-    if founding is None:
-        raise BadInput(NO_MESH, str(home))
-    header = founding.light_client().verify(proof.block, int(time.time()))
+    header = founders(home).light_client().verify(proof.block, int(time.time()))
     value = check_answer(header, proof.answer)
     at = datetime.fromtimestamp(header.time, UTC).isoformat(sep=" ")
     if as_json:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from caremesh.cli.output import AsJson, Home, console, print_json
+from caremesh.cli.desks import opened_desk
+from caremesh.cli.output import AsJson, Home, console, identity, print_json
 from caremesh.cli.sharing import Days, Existing, share_bytes
-from caremesh.cli.wallet import WalletPath, open_person, opened_mesh
+from caremesh.cli.wallet import WalletPath, open_person, opened_ways
 
 HELP = """Ask a patient for more than they shared: another purpose, or longer. Only the patient gets the words.
 
@@ -25,30 +26,14 @@ def ask(
     member: Annotated[str, typer.Option("--as", help="The member that asks.")] = "practice",
     purpose: Annotated[list[str], typer.Option(help="What for: TREAT, HPAYMT, …")] = ["TREAT"],  # noqa: B006
     days: Annotated[int, typer.Option(min=1, max=3650, help="For how many days, today the first.")] = 30,
+    share: Annotated[
+        str, typer.Option(help="Whom to ask, by a share of theirs, when several patients shared this.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Ask a patient."""
-    from caremesh.errors import Refused
-    from caremesh.gateway.errors import NO_SHARE
-    from caremesh.gateway.inquiring import Wish, inquire
-    from caremesh.node.founding import CHAIN
-    from caremesh.wallet.templates import period
-
-    with opened_mesh(home, quiet=as_json) as mesh:
-        asking = mesh.member(member)
-        known = [
-            share for share in asking.gateway(mesh).shares() if {i.category for i in share.streams} & {*categories}
-        ]
-        if not known:
-            raise Refused(NO_SHARE, ", ".join(categories))
-        streams = {item.stream: item for item in known[-1].streams if item.category in categories}
-        until, expires = period(mesh.clock(), days)[1], period(mesh.clock(), 30)[1]
-        wish = Wish(purpose, ["read"], until, expires, why)
-        offers, sealed = inquire(
-            CHAIN, asking.home.requester, asking.home.node_key, known[-1], [*streams.values()], wish, asking.ledger,
-            mesh.clock(),
-        )  # fmt: skip
-        mesh.leave_message(known[-1].channel_key, sealed, known[-1].relay, asking.home.did)
+    with opened_desk(home, member, quiet=as_json) as desk:
+        offers = desk.inquire(categories, purpose, days, why, identity(share, "share") if share else None)
     if as_json:
         print_json({"requests": [offer.hex() for offer in offers]})
     else:
@@ -60,7 +45,7 @@ def requests(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> 
 
     Example: caremesh wallet requests
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         rows = [
             {
                 "request": request.offer.hex(),
@@ -97,7 +82,7 @@ def accept(
 
     Example: caremesh wallet accept 3f0c… --days 7
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         person.requests()
         terms = person.accepting(share_bytes(offer), days=days, future=not existing)
@@ -117,7 +102,7 @@ def decline(home: Home, offer: Offer, wallet: WalletPath = None, as_json: AsJson
 
     Example: caremesh wallet decline 3f0c…
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         person.requests()
         person.decline(share_bytes(offer))

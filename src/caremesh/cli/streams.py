@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from caremesh.cli.output import AsJson, Home, console, print_json, print_table
-from caremesh.cli.wallet import WalletPath, open_person, opened_mesh
+from caremesh.cli.wallet import WalletPath, open_person, opened_ways
 
 if TYPE_CHECKING:
-    from caremesh.node.mesh import LocalMesh
+    from caremesh.ledger.light import LightClient
     from caremesh.sealing.certificate import Certificate
     from caremesh.wallet.erase import Confirmations
+    from caremesh.wallet.ways import Ways
 
 Category = Annotated[str, typer.Argument(help="laboratory, medications, conditions, …")]
 Segment = Annotated[int, typer.Argument(min=0, help="The segment's number, as `wallet records` prints it.")]
@@ -25,7 +26,7 @@ def records(home: Home, category: Category, wallet: WalletPath = None, as_json: 
 
     Example: caremesh wallet records conditions
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         rows = [
             {"segment": index, "type": record.resource_type, "id": record.id, "version": record.version}
@@ -44,7 +45,7 @@ def new_epoch(home: Home, category: Category, wallet: WalletPath = None, as_json
 
     Example: caremesh wallet new-epoch laboratory
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         person.new_epoch(category)
         due = [held for entry in person.shares() for held in entry.consents if held.status == "to be delegated anew"]
@@ -71,7 +72,7 @@ def drop(
     named = [Record(*text.split("/", 1)) for text in record if "/" in text]
     if len(named) != len(record):
         raise typer.BadParameter("write TYPE/ID")
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         open_person(mesh, home, wallet).drop(category, segment, named)
     if as_json:
         print_json({"category": category, "segment": segment, "dropped": record})
@@ -84,7 +85,7 @@ def erase(home: Home, category: Category, segment: Segment, wallet: WalletPath =
 
     Example: caremesh wallet erase conditions 0
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         made, found = open_person(mesh, home, wallet).erase(category, segment)
         _tell(mesh, home, made, found, as_json=as_json)
 
@@ -96,7 +97,7 @@ def certificate(
 
     Example: caremesh wallet certificate conditions 0
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         made, found = open_person(mesh, home, wallet).certificate(category, segment)
         _tell(mesh, home, made, found, as_json=as_json)
 
@@ -108,7 +109,7 @@ def keep(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None
 
     Example: caremesh wallet keep
     """
-    with opened_mesh(home, quiet=as_json) as mesh:
+    with opened_ways(home, wallet, quiet=as_json) as mesh:
         person = open_person(mesh, home, wallet)
         fragments = [{"member": mesh.name_of(entry.custodian), "code": entry.code} for entry in person.deposit_again()]
         indexes = [{"member": mesh.name_of(did), "code": code} for did, code in person.keep()]
@@ -122,20 +123,13 @@ def keep(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None
         console().print("Three members keep your index; none of them can read it. The 24 words bring it back.")
 
 
-def shown(path: Path, data: bytes, home: Path) -> dict[str, Any]:
+def shown(data: bytes, trusted: LightClient) -> dict[str, Any]:
     """What a certificate file shows, checked against the founding validators alone. Raises Tampered."""
     import time
 
-    from caremesh.cli.errors import NO_MESH
-    from caremesh.cli.output import existing_mesh
-    from caremesh.errors import BadInput
-    from caremesh.node.founding import load
     from caremesh.sealing import certificate as certificates
 
-    founding = load(existing_mesh(home))
-    if founding is None:
-        raise BadInput(NO_MESH, path.name)
-    found = certificates.verify(certificates.read(data), founding.light_client(), int(time.time()))
+    found = certificates.verify(certificates.read(data), trusted, int(time.time()))
     return {
         "erased": f"segment {found.segment} of stream {found.stream.hex()}",
         "unreadable": found.unreadable,
@@ -170,7 +164,7 @@ def add_to(app: typer.Typer) -> None:
         app.command(command.__name__.replace("_", "-"))(command)
 
 
-def _tell(mesh: LocalMesh, home: Path, made: Certificate, found: Confirmations, *, as_json: bool) -> None:
+def _tell(mesh: Ways, home: Path, made: Certificate, found: Confirmations, *, as_json: bool) -> None:
     from caremesh.node import erasures
 
     path = erasures.write(made, home / "certificates")

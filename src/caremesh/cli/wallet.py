@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,12 +111,24 @@ def opened_mesh(home: Path, *, quiet: bool) -> LocalMesh:
         return LocalMesh(home / "mesh")
 
 
-def opened_ways(home: Path, wallet: Path | None, *, quiet: bool) -> LocalMesh | Network:
+@contextmanager
+def opened_ways(home: Path, wallet: Path | None, *, quiet: bool) -> Iterator[LocalMesh | Network]:
     """The network that this wallet has joined, else the mesh on this machine. Raises Tampered wallet.63."""
     from caremesh.wallet import kept_network
 
     kept = kept_network.load(wallet_path(home, wallet))
-    return opened_mesh(home, quiet=quiet) if kept is None else kept.open(lambda: int(time.time()))
+    with opened_mesh(home, quiet=quiet) if kept is None else kept.open(lambda: int(time.time())) as ways:
+        yield ways
+        _name_liars(ways)
+
+
+def _name_liars(ways: Ways) -> None:
+    """Who gave out what was damaged or untrue, and was done without, on standard error."""
+    from caremesh.wallet.proven import is_lie
+
+    for did, code in sorted({(fault.node, fault.code) for fault in ways.faults if is_lie(fault)}):
+        said = f"{ways.name_of(did)} answered what is damaged or untrue ({code}); others were asked instead."
+        typer.secho(said, fg=typer.colors.YELLOW, err=True)
 
 
 def _keep_network(path: Path, node: str, network: str) -> None:

@@ -13,8 +13,10 @@ from caremesh.client import wire
 from caremesh.client.blocking import Portal
 from caremesh.client.errors import TOO_MUCH
 from caremesh.client.node import Node
+from caremesh.client.signing import Identity
 from caremesh.codec import CID, parse_cid
 from caremesh.errors import BadInput, Unavailable
+from caremesh.ledger.transactions import Signs
 from caremesh.types import Seconds, StreamId
 
 PREFIX: Final = "/blocks"
@@ -82,16 +84,31 @@ class BlocksClient:
         return [parse_cid(name) for name in wire.from_json(answer.body, _Names).names]
 
     async def link(
-        self, stream: StreamId, action: Literal["get", "put"], cids: Sequence[CID], seconds: Seconds = 300
+        self,
+        stream: StreamId,
+        action: Literal["get", "put"],
+        cids: Sequence[CID],
+        seconds: Seconds = 300,
+        *,
+        key: Signs | None = None,
     ) -> str:
-        """A link for blocks of a stream; this client must sign with the stream's current key. Raises Refused api.05."""
+        """A link for at most 64 blocks of a stream. ``key``: the stream's current one, where this client signs with
+        another. Raises Refused api.05.
+        """
         asked = {
             "stream": wire.text_of(stream),
             "action": action,
             "cids": [cid.encode() for cid in cids],
             "seconds": seconds,
         }
-        answer = await self._node.call("POST", f"{PREFIX}/links", wire.to_json(asked), media=wire.JSON, safe=True)
+        answer = await self._node.call(
+            "POST",
+            f"{PREFIX}/links",
+            wire.to_json(asked),
+            media=wire.JSON,
+            safe=True,
+            identity=None if key is None else Identity.of_key(key),
+        )
         return wire.from_json(answer.body, _Link).link
 
 

@@ -1,4 +1,4 @@
-"""What a member's own people do at their node, over the socket in its home: import, enrol, ask, open.
+"""The way to a member's desk (``node/at_desk.py``) from its machine: over the socket in the node's home.
 
 Whoever can enter the folder of the socket is the node's own account: that is the authentication. The FHIR server and
 the portal take its place for people who sit elsewhere. Nothing of this is offered on the network.
@@ -7,37 +7,27 @@ the portal take its place for people who sit elsewhere. Nothing of this is offer
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import httpx
-import msgspec
 from msgspec import Struct
 
 from caremesh import codec
 from caremesh.api.handover import CALLER, spell
-from caremesh.api.routes import ANYONE, MIB, Answer, Call, Caller, Route
-from caremesh.api.threads import in_threads
+from caremesh.api.routes import MIB, Caller
 from caremesh.client import wire
 from caremesh.contracts.access.state import Receipt
-from caremesh.contracts.identity.messages import Register
 from caremesh.contracts.members.messages import Appoint
-from caremesh.errors import CareMeshError, ErrorCode, Refused, Unavailable
-from caremesh.gateway.ask import Asked, Requester
-from caremesh.gateway.gateway import Gateway
+from caremesh.errors import Unavailable
 from caremesh.gateway.gather import Fault
-from caremesh.gateway.holding import HeldRecord
 from caremesh.gateway.opening import Opened, Part
-from caremesh.gateway.visit import Purpose
-from caremesh.ledger.transactions import Message
 from caremesh.node.errors import NO_NODE
-from caremesh.node.node import Node
-from caremesh.node.relay import signed_tx
 from caremesh.sealing.channel import SharedStream
 from caremesh.sealing.custody import Signed
 from caremesh.sealing.evidence import Claim
-from caremesh.sealing.invitation import Invitation, network_digest
+from caremesh.sealing.invitation import Invitation
 from caremesh.sealing.segment import OpenedRecord
 from caremesh.source.importer import ImportReport
 from caremesh.source.invitations import LIFE_S, Invited
@@ -47,6 +37,7 @@ PREFIX: Final = "/desk/v1"
 MAX_FILE_BYTES: Final = 256 * MIB
 NOBODY: Final = Caller("anyone", "")
 _ANSWER_S: Final = 300.0
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -59,12 +50,39 @@ class Where(Struct, frozen=True):
     damaged: list[str]
 
 
+class Sought(Struct, frozen=True):
+    """What is looked for, of what is shared with this member, or in one share."""
+
+    category: Code
+    share: bytes | None
+
+
 class Question(Struct, frozen=True):
-    """What the practitioner of this member asks for, of what is shared with it."""
+    """What the practitioner of this member asks for, of what is shared with it, or in one share."""
 
     category: Code
     purpose: Code
     legal_basis: list[Code]
+    share: bytes | None
+
+
+class Wanted(Struct, frozen=True):
+    """What a person is asked for beyond what they shared. ``text``: why; ``share``: by which they are known."""
+
+    categories: list[Code]
+    purposes: list[Code]
+    days: Count
+    text: str
+    share: bytes | None
+
+
+class Retraction(Struct, frozen=True):
+    """A segment that was entered in error, or is erased under a legal duty. ``patient``: the member's own id."""
+
+    patient: str
+    category: Code
+    segment: Count
+    duty: Code | None
 
 
 class Said(Struct, frozen=True):
@@ -116,117 +134,34 @@ class Invite(Struct, frozen=True):
     life_s: Seconds
 
 
-def routes(node: Node) -> list[Route]:
-    """The desk of a node."""
-    run = in_threads(16)
+class Ask(NamedTuple, Generic[A, T]):
+    """One thing that can be asked for at a desk: its name, what with, and what is answered. ``bytes``: as they are."""
 
-    def route(name: str, summary: str, work: Callable[[bytes], object], max_bytes: int = MIB) -> Route:
-        async def handle(call: Call) -> Answer:
-            return Answer(codec.encode(await run(lambda: work(call.body))))
-
-        return Route(
-            name=f"desk.{name}",
-            method="POST",
-            path=f"{PREFIX}/{name}",
-            summary=summary,
-            handler=handle,
-            callers=ANYONE,
-            max_bytes=max_bytes,
-        )
-
-    desk = _Desk(node)
-    return [
-        route("where", "Where this node stands", desk.where),
-        route("import", "Import a file of FHIR", desk.import_file, MAX_FILE_BYTES),
-        route("invite", "Invite a patient", desk.invite),
-        route("invitations", "What became of invitations", desk.invitations),
-        route("end-invitation", "Let an invitation count no more", desk.end_invitation),
-        route("appoint", "Register and appoint the practitioner of this home", desk.appoint),
-        route("shared", "What is shared with this member in a category", desk.shared),
-        route("ask", "Ask for access", desk.ask),
-        route("open", "Open what a receipt is for", desk.open),
-        route("visit", "Open all that a patient shares for a purpose, and let go of it", desk.visit),
-    ]
+    name: str
+    summary: str
+    asked: type[A]
+    answer: type[T]
+    max_bytes: Count = MIB
 
 
-class _Desk:
-    def __init__(self, node: Node) -> None:
-        self._node: Final = node
-
-    def where(self, _: bytes) -> Where:
-        now = self._node.status()
-        damaged = sorted(cid.encode() for cid in self._node.damaged)
-        return Where(now.height, now.app_hash, self._node.member.confirmed, damaged)
-
-    def import_file(self, data: bytes) -> ImportReport:
-        return self._node.member.source(self._node.ways).import_bundle(data)
-
-    def invite(self, data: bytes) -> Invitation:
-        asked, node = codec.decode_as(data, Invite), self._node
-        made, code = node.member.invitations.invite(asked.patient, asked.life_s, again=asked.again)
-        return Invitation(
-            node=node.endpoint,
-            member=node.home.did,
-            network=network_digest(codec.encode(node.founding)),
-            id=made.id,
-            code=code,
-        )
-
-    def invitations(self, data: bytes) -> list[Invited]:
-        return self._node.member.invitations.listed(codec.decode_as(data, str))
-
-    def end_invitation(self, data: bytes) -> Invited:
-        return self._node.member.invitations.end(data)
-
-    def appoint(self, data: bytes) -> None:
-        node, said = self._node, codec.decode_as(data, Appoint)
-        doctor, member = node.home.practitioner(node.home.chain), node.home.requester
-        register = Register(did=doctor.did, key=doctor.key.public, kind="practitioner")
-        steps: Sequence[tuple[list[Requester], Message]] = (([doctor, member], register), ([member], said))
-        for signers, message in steps:
-            done = node.submit(signed_tx(node.home.chain, node.clock(), signers, message))
-            if done.code:
-                raise Refused(ErrorCode(done.code, done.result.sentence), done.result.place)
-
-    def shared(self, data: bytes) -> SharedStream:
-        return self._gateway().shared(codec.decode_as(data, str))
-
-    def ask(self, data: bytes) -> Receipt:
-        said = codec.decode_as(data, Question)
-        gateway = self._gateway()
-        consent = gateway.shared(said.category).consent
-        return gateway.ask(Asked(consent, "read", said.purpose, said.legal_basis), self._practitioner())
-
-    def open(self, data: bytes) -> OpenedAnswer:
-        opened = self._gateway().open(codec.decode_as(data, Receipt), self._practitioner())
-        return OpenedAnswer(
-            parts=[OpenedPart(part.segment, part.records) for part in opened.parts],
-            released_by=opened.released_by,
-            faults=[Said(_spell(fault.error), fault.custodian, fault.claim) for fault in opened.faults],
-            slow=opened.slow,
-            damaged=[Said(_spell(error)) for error in opened.damaged],
-            signed=opened.signed,
-        )
-
-    def visit(self, data: bytes) -> Visited:
-        said, gateway = codec.decode_as(data, Visit), self._gateway()
-        with gateway.visit(said.patient, Purpose(said.purpose, said.legal_basis), self._practitioner()) as visit:
-            visit.open()
-            categories = dict.fromkeys(grounds.category for grounds in visit.grounds)
-            return Visited(
-                records={category: list(map(_copy, visit.records(category))) for category in categories},
-                ended=[Said(_spell(each.error)) for each in visit.ended],
-            )
-
-    def _gateway(self) -> Gateway:
-        return self._node.member.gateway(self._node.ways, patience_s=self._node.settings.hedge_after_s)
-
-    def _practitioner(self) -> Requester:
-        return self._node.home.practitioner(self._node.home.chain)
+WHERE: Final = Ask("where", "Where this node stands", bytes, Where)
+IMPORT: Final = Ask("import", "Import a file of FHIR", bytes, ImportReport, MAX_FILE_BYTES)
+CORRECT: Final = Ask("correct", "Put a corrected record in the place of its earlier version", bytes, int)
+RETRACT: Final = Ask("retract", "Say that a segment was entered in error, or erase it", Retraction, type(None))
+INVITE: Final = Ask("invite", "Invite a patient", Invite, Invitation)
+INVITATIONS: Final = Ask("invitations", "What became of invitations", str, list[Invited])
+END_INVITATION: Final = Ask("end-invitation", "Let an invitation count no more", bytes, Invited)
+INQUIRE: Final = Ask("inquire", "Ask a person for more than they shared", Wanted, list[bytes])
+SHARED: Final = Ask("shared", "What is shared with this member in a category", Sought, SharedStream)
+ASK: Final = Ask("ask", "Ask for access", Question, Receipt)
+OPEN: Final = Ask("open", "Open what a receipt is for", Receipt, OpenedAnswer)
+VISIT: Final = Ask("visit", "Open all that a patient shares for a purpose, and let go of it", Visit, Visited)
+APPOINT: Final = Ask("appoint", "Register and appoint the practitioner of this home", Appoint, type(None))
+ROTATE: Final = Ask("rotate-key", "Change the key that grants are made to", bytes, str)
 
 
 class Desk:
-    """A node's desk, from another process of this machine. Any thread; close it."""
+    """A node's desk, from another process of this machine: see ``MemberDesk``. Any thread; close it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -240,41 +175,49 @@ class Desk:
 
     def where(self) -> Where:
         """Where the node stands. Raises Unavailable node.21 when it does not run."""
-        return self._call("where", b"", Where)
+        return self._call(WHERE, b"")
 
     def import_file(self, data: bytes) -> ImportReport:
-        """See ``Source.import_bundle``."""
-        return self._call("import", data, ImportReport)
+        """See ``MemberDesk``, as for all of these."""
+        return self._call(IMPORT, data)
+
+    def correct(self, data: bytes) -> Count:
+        """See ``MemberDesk``."""
+        return self._call(CORRECT, data)
+
+    def retract(self, patient: str, category: Code, segment: Count, duty: Code | None = None) -> None:
+        """See ``MemberDesk``."""
+        self._call(RETRACT, Retraction(patient, category, segment, duty))
 
     def invite(self, patient: str, life_s: Seconds = LIFE_S, *, again: bool = False) -> Invitation:
-        """See ``Invitations.invite``."""
-        return self._call("invite", codec.encode(Invite(patient, again, life_s)), Invitation)
+        """See ``MemberDesk``."""
+        return self._call(INVITE, Invite(patient, again, life_s))
 
     def invitations(self, patient: str = "") -> list[Invited]:
-        """See ``Invitations.listed``."""
-        return self._call("invitations", codec.encode(patient), list[Invited])
+        """See ``MemberDesk``."""
+        return self._call(INVITATIONS, patient)
 
     def end_invitation(self, identity: bytes) -> Invited:
-        """See ``Invitations.end``."""
-        return self._call("end-invitation", identity, Invited)
+        """See ``MemberDesk``."""
+        return self._call(END_INVITATION, identity)
 
-    def appoint(self, practitioner: Did, roles: list[Code], licensed_until: Seconds) -> None:
-        """The practitioner whose key is in the node's home. Raises Refused with the ledger's code."""
-        until = licensed_until // DAY_S * DAY_S
-        said = Appoint(practitioner=practitioner, roles=roles, licensed_until=until)
-        self._call("appoint", codec.encode(said), type(None))
+    def inquire(
+        self, categories: Sequence[Code], purposes: Sequence[Code], days: Count, text: str, share: bytes | None = None
+    ) -> list[bytes]:
+        """See ``MemberDesk``."""
+        return self._call(INQUIRE, Wanted(list(categories), list(purposes), days, text, share))
 
-    def shared(self, category: Code) -> SharedStream:
-        """See ``Gateway.shared``."""
-        return self._call("shared", codec.encode(category), SharedStream)
+    def shared(self, category: Code, share: bytes | None = None) -> SharedStream:
+        """See ``MemberDesk``."""
+        return self._call(SHARED, Sought(category, share))
 
-    def ask(self, category: Code, purpose: Code, legal_basis: Sequence[Code]) -> Receipt:
-        """See ``Gateway.ask``."""
-        return self._call("ask", codec.encode(Question(category, purpose, list(legal_basis))), Receipt)
+    def ask(self, category: Code, purpose: Code, legal_basis: Sequence[Code], share: bytes | None = None) -> Receipt:
+        """See ``MemberDesk``."""
+        return self._call(ASK, Question(category, purpose, list(legal_basis), share))
 
     def open(self, receipt: Receipt) -> Opened:
-        """See ``Gateway.open``."""
-        said = self._call("open", codec.encode(receipt), OpenedAnswer)
+        """See ``MemberDesk``."""
+        said = self._call(OPEN, receipt)
         return Opened(
             parts=[Part(part.segment, part.records) for part in said.parts],
             released_by=said.released_by,
@@ -285,18 +228,28 @@ class Desk:
         )
 
     def visit(self, patient: Multikey, purpose: Code, legal_basis: Sequence[Code]) -> Visited:
-        """See ``Gateway.visit``: opened, copied, left."""
-        return self._call("visit", codec.encode(Visit(patient, purpose, list(legal_basis))), Visited)
+        """See ``MemberDesk``."""
+        return self._call(VISIT, Visit(patient, purpose, list(legal_basis)))
 
-    def _call(self, name: str, body: bytes, kind: type[T]) -> T:
+    def appoint(self, practitioner: Did, roles: list[Code], licensed_until: Seconds) -> None:
+        """See ``MemberDesk``."""
+        until = licensed_until // DAY_S * DAY_S
+        self._call(APPOINT, Appoint(practitioner=practitioner, roles=roles, licensed_until=until))
+
+    def rotate_key(self) -> str:
+        """See ``MemberDesk``."""
+        return self._call(ROTATE, b"")
+
+    def _call(self, ask: Ask[A, T], given: A) -> T:
         self._knock()
+        body = given if isinstance(given, bytes) else codec.encode(given)
         try:
-            answer = self._http.post(f"{PREFIX}/{name}", content=body, headers={CALLER: spell(NOBODY)})
+            answer = self._http.post(f"{PREFIX}/{ask.name}", content=body, headers={CALLER: spell(NOBODY)})
         except httpx.TransportError as error:
             raise Unavailable(NO_NODE) from error
         if answer.status_code >= 400:
             raise wire.error_of(answer.content)
-        return codec.decode_as(answer.content, kind)
+        return codec.decode_as(answer.content, ask.answer)
 
     def _knock(self) -> None:
         """Whether somebody is there. The library leaves a socket open when nobody is."""
@@ -305,12 +258,3 @@ class Desk:
                 knock.connect(str(self._path))
         except OSError as error:
             raise Unavailable(NO_NODE) from error
-
-
-def _copy(record: HeldRecord) -> OpenedRecord:
-    names = (record.media_type, record.resource_type, record.id, record.version, record.last_updated)
-    return OpenedRecord(0, *names, bytes(record.data))
-
-
-def _spell(error: CareMeshError) -> bytes:
-    return msgspec.json.encode(wire.problem_of(error, 400))

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Final
 
 from caremesh import codec
-from caremesh.blobs.copies import Copies
 from caremesh.blobs.durable import write_durably
 from caremesh.blobs.interface import BlockStore
+from caremesh.blobs.placed import PlacedBlocks
 from caremesh.client.wallet import Page
 from caremesh.codec import CID
 from caremesh.consensus.embedded import Embedded
@@ -29,22 +29,24 @@ from caremesh.contracts.network import queries as network
 from caremesh.contracts.network.messages import Authorities, Params
 from caremesh.contracts.policy.library import shipped
 from caremesh.custodian.custodian import Custodian
-from caremesh.errors import BadInput, Refused, StorageFailed, Unavailable
+from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Unavailable
 from caremesh.gateway.ask import Requester
 from caremesh.ledger.blocks import Block, Validator
 from caremesh.ledger.light import Answer, LightBlock, LightClient
 from caremesh.ledger.transactions import Message, Signs
 from caremesh.node import errors
+from caremesh.node.at_desk import MemberDesk
 from caremesh.node.founding import CHAIN, FILE, Clock, Founding, load
 from caremesh.node.joining import REGULATIONS
 from caremesh.node.member import FOUNDERS, MemberHome
 from caremesh.node.relay import MemberLedger, SubjectLedger, signed_tx
 from caremesh.node.running import LEDGER, SNAPSHOTS, Member
-from caremesh.sealing.invitation import NO_NODE, Invitation, network_digest
+from caremesh.sealing.invitation import NO_NODE, Invitation
 from caremesh.source.directory import Directory
 from caremesh.source.invitations import LIFE_S
-from caremesh.types import DAY_S, ConsentId, Count, Did, Height, Seconds, StreamId
+from caremesh.types import DAY_S, ConsentId, Count, Did, Height, Multikey, Seconds, StreamId
 from caremesh.wallet.ports import Sponsor
+from caremesh.wallet.proven import Fault
 
 OPERATOR: Final = "regulator"
 RELAY: Final = "hospital"
@@ -63,6 +65,8 @@ class LocalMesh:
         self.clock = clock
         self.folder = folder
         self.confirmations: list[bytes] = []
+        self.faults: list[Fault] = []
+        """What wallets had to do without: see ``wallet.ways.Ways``."""
         self.members: dict[str, Member] = {}
         self.replicas: list[Replica] = []
         with ExitStack() as opened:
@@ -151,17 +155,20 @@ class LocalMesh:
         """Every member, the relay first: any of them sponsors any subject."""
         return sorted((member.home.did for member in self.members.values()), key=lambda did: did != self.relay)
 
+    def desk(self, member: str) -> MemberDesk:
+        """What the people of a member do, by its short name or DID. Raises BadInput node.04."""
+        at = self._by_did(self.did(member))
+
+        def leave(relay: Did, channel_key: Multikey, sealed: bytes) -> None:
+            self.leave_message(channel_key, sealed, relay, at.home.did)
+
+        return MemberDesk(
+            at, self, founding=self.founding, submit=self.engine.submit, leave=leave, endpoint=lambda: NO_NODE
+        )
+
     def invite(self, member: str, patient: str, *, again: bool = False, life_s: Seconds = LIFE_S) -> Invitation:
         """An invitation by a member's front desk. Raises BadInput node.04, and what ``Invitations.invite`` raises."""
-        inviting = self._by_did(self.did(member))
-        made, code = inviting.invitations.invite(patient, life_s, again=again)
-        return Invitation(
-            node=NO_NODE,
-            member=inviting.home.did,
-            network=network_digest(codec.encode(self.founding)),
-            id=made.id,
-            code=code,
-        )
+        return self.desk(member).invite(patient, life_s, again=again)
 
     def send_letter(self, member: Did, sealed: bytes) -> bytes:
         """The way of a wallet to a member by letter. Raises Unavailable node.04, Tampered relay.02, StorageFailed."""
@@ -186,13 +193,11 @@ class LocalMesh:
         """The way of a wallet to the custodians, with a seal made anew. Raises Unavailable node.04."""
         return self._custodian(custodian).deposit_reseal(sealed)
 
-    def put_blocks(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
-        """The way of a wallet to the block stores: as many as the network wants. Raises Unavailable blobs.08."""
-        self._copies().put(stream, blocks)
-
-    def get_block(self, cid: CID) -> bytes:
-        """A block from the first store that has it whole. Raises Unavailable blobs.02, Tampered blobs.01."""
-        return self._copies().get(b"", cid)
+    def blocks_of(self, stream: StreamId, source: Did, key: Signs, cids: Sequence[CID]) -> PlacedBlocks:
+        """The way of a wallet to the block stores; nobody is asked for a link to what is in this process."""
+        del key, cids
+        wanted = network.params(self.engine.reader()).replicas
+        return PlacedBlocks(stream, source, self.holders(), lambda: wanted, self._failed)
 
     def own_seals(self, custodian: Did, request: bytes) -> bytes:
         """The way of a wallet to the seals of its streams. Raises Unavailable node.04."""
@@ -275,8 +280,8 @@ class LocalMesh:
         self.replicas.append(copy)
         return copy
 
-    def _copies(self) -> Copies:
-        return Copies("", self.holders(), lambda: network.params(self.engine.reader()).replicas)
+    def _failed(self, did: Did, error: CareMeshError) -> None:
+        self.faults.append(Fault(did, error.code))
 
     def _by_did(self, did: Did) -> Member:
         for member in self.members.values():

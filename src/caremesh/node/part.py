@@ -25,7 +25,7 @@ from caremesh.api.observing import Log as RequestLog
 from caremesh.api.observing import to_log
 from caremesh.api.serving import Doors
 from caremesh.errors import BadInput, CareMeshError
-from caremesh.node import desk, doors, worker
+from caremesh.node import desk_routes, doors, worker
 from caremesh.node.errors import PATH_TOO_LONG
 from caremesh.node.founding import Clock
 from caremesh.node.logs import Log, about, begin
@@ -74,7 +74,7 @@ def run_ledger(home: Path, settings: Settings, log: Log, make: Make, clock: Cloc
     node = make(home, settings, Reaching, log, clock)
     try:
         theirs = doors.outer(node, node.home.did, node.checks(), custodian=node.member.is_custodian)
-        routes = [*theirs, *doors.inner(node), *desk.routes(node)]
+        routes = [*theirs, *doors.inner(node), *desk_routes.routes(node)]
         app = make_app(routes, HandedOver(), limits=doors.limits(settings), observe=to_log(cast("RequestLog", log)))
         listener = listen_unix(home / doors.RUN / doors.SOCKET)
         asyncio.run(Doors(app, [(listener, None)], doors.limits(settings)).serve())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from caremesh.client.wallet import Page
@@ -83,7 +83,11 @@ class WalletService:
         return self._member.indexes.get(locator)
 
 
-def tell(member: Member, carries: Carries, channel_key: Multikey, sealed: bytes, relay: Did | None) -> None:
+Leave = Callable[[Did, Multikey, bytes], None]
+"""See ``Carries.leave``."""
+
+
+def tell(member: Member, leave: Leave, channel_key: Multikey, sealed: bytes, relay: Did | None) -> None:
     """Leave a message for a person, at the relay that they named in a profile or a share, or else at this member.
 
     Raises Refused relay.10 to relay.13, and what the way raises.
@@ -91,4 +95,4 @@ def tell(member: Member, carries: Carries, channel_key: Multikey, sealed: bytes,
     if relay is None or relay == member.home.did:
         member.inbox.leave(channel_key, sealed, member.home.did)
     else:
-        carries.leave(relay, channel_key, sealed)
+        leave(relay, channel_key, sealed)

@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from caremesh import codec
-from caremesh.blobs.peers import PeerBlocks
 from caremesh.client.blocking import RemoteCustodian
-from caremesh.client.blocks import BlocksClient, RemoteBlocks
 from caremesh.client.custody import CustodyClient
 from caremesh.client.node import Node as Way
 from caremesh.client.node import Target
 from caremesh.client.signing import Identity
-from caremesh.codec import CID
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.members.messages import Admit
 from caremesh.crypto.pins import Leaf, make_leaf
-from caremesh.errors import CareMeshError, Unavailable
+from caremesh.errors import Unavailable
 from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.gateway.opening import Opened
 from caremesh.ledger.light import LightClient
@@ -41,7 +38,7 @@ from caremesh.source.importer import ImportReport
 from caremesh.testing.bent import CLOCK, LIE, MODULE, FileClock
 from caremesh.testing.nodes import CHAIN, Network
 from caremesh.testing.world import Seen
-from caremesh.types import DAY_S, Code, Count, Did, Digest, Height, Seconds, StreamId
+from caremesh.types import DAY_S, Code, Count, Did, Digest, Height, Seconds
 from caremesh.wallet.network import Network as WalletNetwork
 
 RELAY: Final = "hospital"
@@ -89,21 +86,6 @@ class FarWorld(WalletNetwork):
     def invite(self, member: str, patient: str, *, again: bool = False) -> Invitation:
         """See ``World``."""
         return self.network.nodes[member].desk.invite(patient, again=again)
-
-    def put_blocks(self, stream: StreamId, blocks: Mapping[CID, bytes]) -> None:
-        """By way of the member that relays."""
-        for did in self._admitted:
-            self._blocks(did).put_all(stream, blocks)
-
-    def get_block(self, cid: CID) -> bytes:
-        """By way of the member that relays; from the first that has it."""
-        found: CareMeshError = Unavailable(UNKNOWN_MEMBER)
-        for did in self._admitted:
-            try:
-                return self._blocks(did).get(cid)
-            except CareMeshError as error:
-                found = error
-        raise found
 
     # --- what the job asks of it besides --------------------------------------------------------------
 
@@ -205,9 +187,6 @@ class FarWorld(WalletNetwork):
             if node.keys.did == did:
                 return name
         raise Unavailable(UNKNOWN_MEMBER, did)
-
-    def _blocks(self, did: Did) -> PeerBlocks:
-        return PeerBlocks(did, lambda: RemoteBlocks(self._portal, BlocksClient(self._way(did, RELAY))))
 
     def _way(self, to: Did, member: str) -> Way:
         """The way to a member's node for another member's software."""

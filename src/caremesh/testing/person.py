@@ -37,9 +37,10 @@ from caremesh.wallet.proven import NOBODY
 from caremesh.wallet.records import open_own, own_seals
 from caremesh.wallet.requests import Request
 from caremesh.wallet.requests import terms as terms_of
-from caremesh.wallet.reseal import Record
+from caremesh.wallet.reseal import Record, fetching
 from caremesh.wallet.revoke import Destroyed, destroyed
 from caremesh.wallet.share import Terms
+from caremesh.wallet.standing import standing
 from caremesh.wallet.templates import period, template
 from caremesh.wallet.wallet import Shared, Wallet
 from caremesh.wallet.ways import Ways
@@ -237,9 +238,10 @@ class Person:
         """One's own records of a category, each with the number of its segment."""
         found: list[tuple[Count, OpenedRecord]] = []
         for stream in states.choose(self.wallet.state, [category]):
-            located = states.locate(self.wallet.state, stream)
-            for segment in own_seals(self.ledger.reader(), located, self._mesh, self._mesh.clock()).segments:
-                opened = open_own(located, segment, self._mesh.get_block)
+            located, reader = states.locate(self.wallet.state, stream), self._reader([stream])
+            where = standing(reader, located)
+            for segment in own_seals(reader, located, self._mesh, self._mesh.clock()).segments:
+                opened = open_own(located, segment, fetching(located, where, segment, self._mesh))
                 found += [(segment.index, record) for record in opened]
         return found
 

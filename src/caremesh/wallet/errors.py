@@ -81,9 +81,6 @@ NOT_THE_NETWORK = ErrorCode(
     "wallet.63", "This is not the network that the invitation names.", "Ask the front desk for a new invitation."
 )
 NO_FRONT_DESK = ErrorCode("wallet.64", "Members invite at their own front desks.", "Ask for an invitation.")
-NO_BLOCKS = ErrorCode(
-    "wallet.65", "Over the network this wallet does not fetch or store blocks.", "Read records at the member's portal."
-)
 NO_SUCH_NODE = ErrorCode(
     "wallet.66", "No founding member has its node at this address.", "Name the member, or use an invitation's link."
 )

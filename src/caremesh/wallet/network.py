@@ -12,13 +12,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from random import SystemRandom
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.blobs.placed import PlacedBlocks
 from caremesh.client.blocking import Portal, RemoteCustodian
+from caremesh.client.blocks import BlocksClient
 from caremesh.client.custody import CustodyClient
 from caremesh.client.node import Node, Patience, Target
 from caremesh.client.wallet import Page, WalletClient, nobody
@@ -26,6 +29,7 @@ from caremesh.codec import CID
 from caremesh.consensus.interface import Committed
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.messages import Admit
+from caremesh.contracts.network.queries import params
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
 from caremesh.ledger.blocks import Validator
 from caremesh.ledger.light import FOREVER_S, Answer, LightBlock, LightClient
@@ -34,8 +38,9 @@ from caremesh.ledger.transactions import Signs
 from caremesh.sealing.invitation import network_digest
 from caremesh.types import ConsentId, Count, Did, Digest, Height, Multikey, Seconds, StreamId
 from caremesh.wallet import ahead
-from caremesh.wallet.errors import NO_BLOCKS, NOT_THE_NETWORK, UNKNOWN_MEMBER
-from caremesh.wallet.proven import NOBODY, ProvenLedger, ProvenReader
+from caremesh.wallet.errors import NOT_THE_NETWORK, UNKNOWN_MEMBER
+from caremesh.wallet.linked import Ask, LinkedBlocks
+from caremesh.wallet.proven import MAX_AGE_S, NOBODY, Fault, ProvenLedger, ProvenReader
 
 T = TypeVar("T")
 
@@ -64,6 +69,14 @@ def read_network(data: bytes, digest: Digest | None = None) -> tuple[NetworkFile
         return file, msgspec.convert(codec.decode(file.genesis), _Founders, builtin_types=(bytes,))
     except (BadInput, msgspec.ValidationError) as error:
         raise Tampered(NOT_THE_NETWORK) from error
+
+
+class _Holders(NamedTuple):
+    """The members that hold blocks, how many must hold each, and when (seconds UTC) that was read."""
+
+    dids: list[Did]
+    replicas: Count
+    at: Seconds
 
 
 class _NodeProofs:
@@ -101,13 +114,14 @@ class Network:
         self.relay: Final = relay
         self.clock: Final = clock
         self._addresses: Final = dict(addresses or {})
-        self._patience: Final = patience
+        self._patience: Final = patience or Patience()
         self._names: Final = {admitted.member: admitted.name for admitted in founders.members}
         self._targets: Final[dict[Did, Target]] = {}
         for admitted in founders.members:
             self._know(admitted.member, admitted.keys.node, admitted.endpoints)
         self._portal: Final = Portal()
-        self._nodes: Final[dict[Did, tuple[Target, Node]]] = {}
+        self._nodes: Final[dict[tuple[Did, int], tuple[Target, Node]]] = {}
+        self._held: _Holders | None = None
         self._lock: Final = threading.RLock()
         light = LightClient(self.chain, file.validators, trusted_at=founders.time, trust_period_s=FOREVER_S)
         self.proven: Final = ProvenLedger(light, self._proofs, clock)
@@ -123,6 +137,11 @@ class Network:
     def close(self) -> None:
         """Let go of every connection."""
         self._portal.close()
+
+    @property
+    def faults(self) -> Sequence[Fault]:
+        """See ``Ways``."""
+        return self.proven.faults
 
     def ask(self, member: Did, work: Callable[[WalletClient], Awaitable[T]]) -> T:
         """What a member's node answers. Raises what it names, Unavailable client.NN, Refused wallet.13."""
@@ -234,13 +253,11 @@ class Network:
         """See ``Ways``."""
         return self.ask(member, lambda client: client.get_index(locator))
 
-    def put_blocks(self, stream: bytes, blocks: Mapping[CID, bytes]) -> None:
-        """Blocks go by links that a member gives out, which this wallet does not ask for yet. Raises Refused."""
-        raise Refused(NO_BLOCKS, f"{len(blocks)} blocks of {stream.hex()}")
-
-    def get_block(self, cid: CID) -> bytes:
-        """As ``put_blocks``. Raises Refused."""
-        raise Refused(NO_BLOCKS, cid.encode())
+    def blocks_of(self, stream: StreamId, source: Did, key: Signs, cids: Sequence[CID]) -> PlacedBlocks:
+        """See ``Ways``: by links (ADR 0086) of the members that hold the stream (ADR 0085)."""
+        known = self._holders()
+        ways = {did: LinkedBlocks(self._blocks(did), stream, key, cids) for did in known.dids}
+        return PlacedBlocks(stream, source, ways, lambda: known.replicas, self._failed)
 
     def meet(self, reader: Reader) -> None:
         """Learn of the members what the ledger says of them now: addresses, node keys, newcomers."""
@@ -254,18 +271,41 @@ class Network:
         if url:
             self._targets[did] = Target(did=did, node_key=node_key, url=url)
 
-    def _node(self, did: Did) -> Node:
+    def _node(self, did: Did, tries: int = 0) -> Node:
+        """``tries``: how often to try, where that is not as for everything else."""
         if did not in self._targets and did != self.relay:
             self.meet(self.proven.reader())
         with self._lock:
             target = self._targets.get(did)
             if target is None:
                 raise Refused(UNKNOWN_MEMBER, did)
-            known = self._nodes.get(did)
+            known = self._nodes.get((did, tries))
             if known is None or known[0] != target:
-                made = self._portal.node(lambda: Node(target, nobody, clock=self.clock, patience=self._patience))
-                known = self._nodes[did] = target, made
+                patience = replace(self._patience, tries=tries or self._patience.tries)
+                made = self._portal.node(lambda: Node(target, nobody, clock=self.clock, patience=patience))
+                known = self._nodes[did, tries] = target, made
             return known[1]
+
+    def _holders(self) -> _Holders:
+        """Who holds blocks, as the ledger said no longer ago than an act may rely on it."""
+        now = self.clock()
+        if self._held is None or now - self._held.at > MAX_AGE_S:
+            reader = self.proven.reader()
+            self.meet(reader)
+            active = [each.did for each in members.members(reader) if each.status == "active"]
+            self._held = _Holders([did for did in active if did in self._targets], params(reader).replicas, now)
+        return self._held
+
+    def _blocks(self, did: Did) -> Ask:
+        def ask(work: Callable[[BlocksClient], Awaitable[T]]) -> T:
+            client = BlocksClient(self._node(did, tries=1))  # there are others who hold the same
+            self.requests += 1
+            return self._portal.call(lambda: work(client))
+
+        return ask
+
+    def _failed(self, did: Did, error: CareMeshError) -> None:
+        self.proven.faults.append(Fault(did, error.code))
 
     def _custodian(self, did: Did) -> RemoteCustodian:
         node = self._node(did)

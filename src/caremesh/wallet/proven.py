@@ -17,9 +17,21 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol
 
+from caremesh.blobs.interface import WRONG_BLOCK
 from caremesh.errors import CareMeshError, ErrorCode, Refused, Tampered, Unavailable
 from caremesh.ledger.blocks import Header
-from caremesh.ledger.light import FORKED, Answer, LightBlock, LightClient, check_answer
+from caremesh.ledger.light import (
+    FORKED,
+    NOT_SIGNED,
+    OTHER_HEIGHT,
+    OTHER_SET,
+    UNKNOWN_SET,
+    Answer,
+    LightBlock,
+    LightClient,
+    check_answer,
+)
+from caremesh.ledger.proofs import BAD_PROOF
 from caremesh.ledger.state import read_value
 from caremesh.types import Did, Height, Seconds
 
@@ -34,6 +46,9 @@ STALE = ErrorCode(
     "wallet.60", "The newest block of this node is too old to act on.", "Ask another node, or wait until it follows."
 )
 OTHER_KEYS = ErrorCode("wallet.61", "A node answered for other keys than it was asked for.", "Ask another node.")
+_LIES: Final = frozenset(
+    lie.code for lie in (OTHER_KEYS, WRONG_BLOCK, BAD_PROOF, NOT_SIGNED, UNKNOWN_SET, FORKED, OTHER_HEIGHT, OTHER_SET)
+)
 NOBODY = ErrorCode("wallet.62", "No node answered.", "Look at the connection; give another node's address.")
 
 
@@ -54,6 +69,11 @@ class Fault(NamedTuple):
 
     node: Did
     code: str
+
+
+def is_lie(fault: Fault) -> bool:
+    """Whether the node answered something untrue, or damaged, and not only nothing."""
+    return fault.code in _LIES
 
 
 class ProvenLedger:

@@ -20,6 +20,7 @@ from caremesh.contracts.records.messages import Reseal
 from caremesh.crypto.reencryption import Seal, open_original, seal_hash
 from caremesh.errors import CareMeshError, Refused, Unavailable
 from caremesh.ledger.state import Reader
+from caremesh.ledger.transactions import Signs
 from caremesh.sealing import custody
 from caremesh.sealing.custody import ResealDeposit
 from caremesh.sealing.descriptor import read_descriptor
@@ -33,6 +34,16 @@ from caremesh.wallet.standing import Standing
 from caremesh.wallet.state import Located
 
 
+class Blocks(Protocol):
+    """Certain blocks of one stream, wherever blocks are held."""
+
+    def put(self, blocks: Mapping[CID, bytes]) -> None:
+        """Hold ciphertext, durably, at as many members as the network wants. Raises CareMeshError."""
+
+    def get(self, cid: CID) -> bytes:
+        """A block that is what its name says, from whoever has it. Raises Unavailable."""
+
+
 class SealKeepers(Protocol):
     """The way to the custodians, and to the members that hold blocks."""
 
@@ -42,11 +53,8 @@ class SealKeepers(Protocol):
     def own_seals(self, custodian: Did, request: bytes) -> bytes:
         """See ``asking.SealKeepers``."""
 
-    def put_blocks(self, stream: StreamId, blocks: Mapping[CID, bytes]) -> None:
-        """Store ciphertext wherever blocks are held. Raises StorageFailed, Tampered."""
-
-    def get_block(self, cid: CID) -> bytes:
-        """A block, from whoever has it. Raises Unavailable, Tampered."""
+    def blocks_of(self, stream: StreamId, source: Did, key: Signs, cids: Sequence[CID]) -> Blocks:
+        """The way to these blocks of a stream. ``key``: the stream's current one. Raises CareMeshError."""
 
 
 class SealedAnew(Struct, frozen=True, kw_only=True):
@@ -104,16 +112,27 @@ def deposit(
 ) -> list[tuple[Did, str]]:
     """Store blocks and leave the seals; custodians that did not acknowledge, and the code of what was wrong.
 
-    Raises Unavailable wallet.22 when fewer than *t* acknowledged all of them; what ``put_blocks`` raises.
+    Raises Unavailable wallet.22 when fewer than *t* acknowledged all of them; what ``Blocks.put`` raises.
     """
     for entry in sealed:
-        keepers.put_blocks(located.stream.id, entry.blocks)
+        blocks_of(located, where.rotation, list(entry.blocks), keepers).put(entry.blocks)
     with ThreadPoolExecutor(len(where.custodians)) as pool:
         answers = list(pool.map(lambda did: _leave(reader, located, where, sealed, did, keepers), where.custodians))
     missing = [(did, code) for did, code in zip(where.custodians, answers, strict=True) if code]
     if len(where.custodians) - len(missing) < where.threshold:
         raise Unavailable(NOT_ACKNOWLEDGED, "; ".join(f"{did} {code}" for did, code in missing))
     return missing
+
+
+def fetching(located: Located, where: Standing, segment: OwnSegment, keepers: SealKeepers) -> Callable[[CID], bytes]:
+    """The way to the manifest and the blocks of a segment. Raises Tampered sealing.01."""
+    table = read_descriptor(segment.held.descriptor)
+    return blocks_of(located, where.rotation, [table.manifest, *table.blocks], keepers).get
+
+
+def blocks_of(located: Located, rotation: Count, cids: Sequence[CID], keepers: SealKeepers) -> Blocks:
+    """The way to these blocks of one's own stream."""
+    return keepers.blocks_of(located.stream.id, located.member, located.keys.signing(rotation), cids)
 
 
 def _leave(

@@ -47,7 +47,8 @@ def restore(
             counter += 1
     if kept is None:
         return WalletState(chain=chain, seed=seed, relationships=relationships, shares=_shares(reader, relationships))
-    state = replace(kept, relationships=_merged(reader, kept.relationships, relationships))
+    merged = _merged(reader, kept.relationships, relationships)
+    state = replace(kept, relationships=merged, version=kept.version + 1)  # its keepers have the one before
     known = {item.consent for record in kept.shares for item in record.items}
     return replace(state, shares=[*kept.shares, *_shares(reader, state.relationships, known)])
 

@@ -290,7 +290,8 @@ class Wallet:
         own = [entry for entry in own_seals(reader, located, keepers, self._clock()).segments if entry.index == segment]
         if not own:
             raise Refused(NO_SUCH_SEGMENT, f"segment {segment}")
-        made = reseal.without(located, standing(reader, located), own[0], records, keepers.get_block)
+        where = standing(reader, located)
+        made = reseal.without(located, where, own[0], records, reseal.fetching(located, where, own[0], keepers))
         self._reseal(located, [made], ledger, sponsor, keepers)
 
     def erase(self, stream: StreamId, segment: Count, ledger: Ledger, sponsor: Sponsor) -> None:

@@ -11,6 +11,7 @@ from caremesh.ledger.transactions import Signs
 from caremesh.types import Count, Did, Height, Seconds
 from caremesh.wallet import asking, erase, index, reseal, revoke
 from caremesh.wallet.ports import Custodians, Ledger, Sponsor
+from caremesh.wallet.proven import Fault
 
 
 class Posts(Protocol):
@@ -47,6 +48,10 @@ class Ways(
 
     def name_of(self, did: Did) -> str:
         """What people call a member, or who works there."""
+
+    @property
+    def faults(self) -> Sequence[Fault]:
+        """Members that did not answer, or lied, and were done without, so far."""
 
     def subject_ledger(self) -> Ledger:
         """The ledger for a wallet, through the member that relays for it."""

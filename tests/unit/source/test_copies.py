@@ -134,7 +134,7 @@ def copies_of(case: Case) -> list[int]:
     found = []
     for segment in records.segments(case.reader, case.stream):
         assert segment.descriptor is not None
-        table = read_descriptor(case.mesh.get_block(segment.descriptor))
+        table = read_descriptor(case.block(segment.descriptor))
         cids: list[CID] = [segment.descriptor, table.manifest, *table.blocks]
         found += [sum(store.has(cid) for store in case.mesh.stores()) for cid in cids]
     return found
@@ -177,8 +177,8 @@ def test_what_waits_survives_a_restart_and_blocks_that_were_collected(case: Case
 def test_when_the_own_copy_is_lost_too_what_waits_waits_on(case: Case) -> None:
     source_with(case, "laboratory").import_bundle(document(case, 1))
     [cid] = case.mesh.member("hospital").source(case.mesh)._registrar.begun(case.name)
-    table = read_descriptor(case.mesh.get_block(cid))
-    kept = {block: case.mesh.get_block(block) for block in table.blocks}
+    table = read_descriptor(case.block(cid))
+    kept = {block: case.block(block) for block in table.blocks}
     for store in case.mesh.stores():
         for block in table.blocks:
             store.delete(case.stream, block)

@@ -7,7 +7,6 @@ import pytest
 from caremesh.contracts.members.messages import Reinstate, Suspend
 from caremesh.errors import BadInput, Refused, Unavailable
 from caremesh.node import keystore
-from caremesh.node.rotating import rotate_receiving_key
 from caremesh.types import DAY_S
 from caremesh.wallet.change import Narrower
 from caremesh.wallet.templates import TEMPLATES, period
@@ -139,9 +138,9 @@ def test_a_key_that_is_on_the_ledger_and_not_yet_in_use_is_put_in_use(
     with monkeypatch.context() as patch:
         patch.setattr(keystore, "promote_receiving_key", crash)
         with pytest.raises(KeyboardInterrupt):
-            rotate_receiving_key(case.mesh, "practice")
+            case.mesh.desk("practice").rotate_key()
     height = case.mesh.engine.status().height
-    rotate_receiving_key(case.mesh, "practice")
+    case.mesh.desk("practice").rotate_key()
     assert case.mesh.engine.status().height == height, "the ledger has it already"
     case.person.redelegate()
     assert case.read(shared) == [1, 2, 3]
@@ -154,7 +153,7 @@ def test_a_grantee_changes_its_key_in_the_middle_of_a_consent(case: Case) -> Non
     before = case.consent(shared)
     assert case.person.redelegate() == []
     assert case.consent(shared) == before, "what is current is left alone"
-    rotate_receiving_key(case.mesh, "practice")
+    case.mesh.desk("practice").rotate_key()
     assert case.person.shares()[0].consents[0].status == "to be delegated anew"
     assert case.refusal(shared) == "gateway.17", "and no custodian is blamed for it"
     assert case.person.redelegate() == []
@@ -169,7 +168,7 @@ def test_a_grantee_changes_its_key_in_the_middle_of_a_consent(case: Case) -> Non
 
 def test_extending_delegates_anew_where_that_is_due(case: Case) -> None:
     shared = case.share(days=2)
-    rotate_receiving_key(case.mesh, "practice")
+    case.mesh.desk("practice").rotate_key()
     case.person.extend(shared.record.id, 9)
     assert case.person.shares()[0].consents[0].status == "active"
     assert case.read(shared) == [1, 2, 3]
@@ -178,7 +177,7 @@ def test_extending_delegates_anew_where_that_is_due(case: Case) -> None:
 @pytest.mark.promise("P10")
 def test_a_delegation_anew_is_acknowledged_before_the_ledger_hears_of_it(case: Case) -> None:
     shared = case.share()
-    rotate_receiving_key(case.mesh, "practice")
+    case.mesh.desk("practice").rotate_key()
     one, two, _ = sorted(case.mesh.custodians)
     before = case.consent(shared)
     with pytest.raises(Unavailable, match=r"wallet\.22"):
@@ -198,7 +197,7 @@ def test_a_pending_fragment_of_an_earlier_delegation_is_forgotten(case: Case) ->
     terms = case.person.terms("practice", ["conditions"], days=3)
     shared = case.wallet.share(terms, case.ledger, case.mesh.engine.status().height, case.sponsor, silent)
     [old] = case.wallet.state.pending
-    rotate_receiving_key(case.mesh, "practice")
+    case.mesh.desk("practice").rotate_key()
     case.wallet.redelegate(case.ledger, case.sponsor, silent)
     [new] = case.wallet.state.pending
     assert (new.consent, new.what != old.what) == (shared.record.items[0].consent, True)

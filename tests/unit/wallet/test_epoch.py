@@ -9,20 +9,22 @@ import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.codec import CID
 from caremesh.consensus.interface import Committed
 from caremesh.contracts.streams import queries as streams
 from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.reencryption import open_original, seal_to
 from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
+from caremesh.ledger.transactions import Signs
 from caremesh.sealing import custody
 from caremesh.sealing.custody import ReleaseRequest, ResealDeposit
 from caremesh.sealing.descriptor import read_descriptor
 from caremesh.sealing.segment import open_segment, seal_anew
-from caremesh.types import DAY_S
+from caremesh.types import DAY_S, Did
 from caremesh.wallet import state as states
 from caremesh.wallet.enrol import Writing
 from caremesh.wallet.records import own_seals
-from caremesh.wallet.reseal import Record
+from caremesh.wallet.reseal import Blocks, Record
 from caremesh.wallet.wallet import Wallet
 from tests.support.case import CATEGORIES, PASSPHRASE, Case
 from tests.support.patient import Way
@@ -104,7 +106,7 @@ def test_the_old_reading_key_opens_no_new_seal(case: Case) -> None:
     with pytest.raises(Tampered, match=r"reencryption\.03"):
         open_original(case.located.keys.reading(0), held.seal)
     secret = open_original(case.located.keys.reading(1), held.seal)
-    assert len(open_segment(secret, held.descriptor, case.mesh.get_block)) == 2
+    assert len(open_segment(secret, held.descriptor, case.block)) == 2
 
 
 def test_only_a_stream_that_is_there_has_a_next_epoch(case: Case) -> None:
@@ -163,7 +165,7 @@ def test_a_record_is_dropped_and_what_stays_has_a_key_of_its_own(case: Case) -> 
     assert not set(read_descriptor(before.held.descriptor).blocks) & set(read_descriptor(after.held.descriptor).blocks)
     assert case.segments()[0].version == 1
     with pytest.raises(Tampered, match=r"sealing\.05"):
-        open_segment(key, after.held.descriptor, case.mesh.get_block)
+        open_segment(key, after.held.descriptor, case.block)
 
 
 def test_what_cannot_be_dropped(case: Case) -> None:
@@ -218,7 +220,7 @@ def test_a_seal_made_anew_is_taken_from_the_streams_key_and_for_its_custodians_a
     assert code(owner, seal=seal_to(case.located.keys.reading(0).public, key)) == "custodian.13"
     other = case.mesh.member("hospital").source(case.mesh).index.segments(case.name, case.reader)
     foreign = next(entry for entry in other if entry.stream != case.stream)
-    assert code(owner, descriptor=case.mesh.get_block(foreign.descriptor)) == "custodian.13"
+    assert code(owner, descriptor=case.block(foreign.descriptor)) == "custodian.13"
     assert code(owner, descriptor=b"") == "sealing.06"
     with pytest.raises(CareMeshError, match=r"custody\.03"):
         me.custodian.deposit_reseal(b"")
@@ -234,9 +236,16 @@ def test_a_crash_in_the_middle_of_sealing_and_a_retry_use_no_key_twice(case: Cas
             super().__init__(case.mesh)
             self.crash = True
 
-        def put_blocks(self, stream: bytes, blocks: object) -> None:
-            self.mesh.put_blocks(stream, blocks)  # type: ignore[arg-type]
-            seen.extend(blocks.items())  # type: ignore[attr-defined]
+        def blocks_of(self, stream: bytes, source: Did, key: Signs, cids: Sequence[CID]) -> Blocks:
+            self.placed = super().blocks_of(stream, source, key, cids)
+            return self
+
+        def get(self, cid: CID) -> bytes:
+            return self.placed.get(cid)
+
+        def put(self, blocks: Mapping[CID, bytes]) -> None:
+            self.placed.put(blocks)
+            seen.extend(blocks.items())
             if self.crash:
                 raise KeyboardInterrupt
 
@@ -252,4 +261,4 @@ def test_a_crash_in_the_middle_of_sealing_and_a_retry_use_no_key_twice(case: Cas
     [own, _] = own_seals(case.reader, case.located, case.mesh, case.clock()).segments
     key = open_original(case.located.keys.reading(0), own.held.seal)
     with pytest.raises(Tampered, match=r"sealing\.05"):
-        open_segment(key, next(d for c, d in first if codec.cid_of_cbor(d) == c), case.mesh.get_block)
+        open_segment(key, next(d for c, d in first if codec.cid_of_cbor(d) == c), case.block)

@@ -24,7 +24,7 @@ from tests.support.case import Case
 def blocks_of(case: Case, index: int) -> set[object]:
     descriptor = case.segments()[index].descriptor
     assert descriptor is not None
-    table = read_descriptor(case.mesh.get_block(descriptor))
+    table = read_descriptor(case.block(descriptor))
     return {descriptor, table.manifest, *table.blocks}
 
 
@@ -50,8 +50,8 @@ def test_an_erased_segment_is_nowhere_any_more(case: Case) -> None:
     case.person.erase("conditions", 0)
     assert (held(case, gone), held(case, stays), len(keys(case)), seals(case)) == (0, 9, 1, 3)
     assert case.read(shared) == [3]
-    with pytest.raises(Unavailable, match=r"blobs\.02"):
-        case.mesh.get_block(next(iter(gone)))  # type: ignore[arg-type]
+    with pytest.raises(Unavailable, match=r"blobs\.09"):
+        case.block(next(iter(gone)))  # type: ignore[arg-type]
     assert [segment.status for segment in case.segments()] == ["erased", "current"]
     assert [entry.index for entry in own_seals(case.reader, case.located, case.mesh, case.clock()).segments] == [1]
     with pytest.raises(Refused, match=r"records\.04"):

@@ -94,9 +94,10 @@ def test_the_phrase_alone_brings_back_everything(case: Case, tmp_path: Path) -> 
     assert [entry.id for entry in restored.wallet.state.shares] == [first.record.id, second.record.id]
     located = states.locate(restored.wallet.state, case.stream)
     seals = own_seals(case.reader, located, case.mesh, case.clock())
-    opened = [record for segment in seals.segments for record in open_own(located, segment, case.mesh.get_block)]
+    opened = [record for segment in seals.segments for record in open_own(located, segment, case.block)]
     assert sorted(record.id for record in opened) == [f"{case.name}-c2", f"{case.name}-c4"]
     assert [[held.status for held in entry.consents] for entry in restored.shares()] == [["active"] * 2, ["active"]]
+    assert restored.keep() == [], "what has changed by being restored is a version of its own"
     restored.new_epoch("conditions")
     restored.revoke(second.record.id)
 

@@ -129,7 +129,7 @@ def test_words_wait_at_the_relay_that_the_wallet_chose(far: Far, served: Relayed
         CHAIN, practice.home.requester, practice.home.node_key, known, known.streams,
         Wish(["COC"], ["read"], until, expires, "To plan your care."), practice.ledger, far.clock(),
     )  # fmt: skip
-    tell(practice, served.doors["practice"], known.channel_key, sealed, known.relay)
+    tell(practice, served.doors["practice"].leave, known.channel_key, sealed, known.relay)
     payer = served.mesh.member("payer").inbox
     assert len(payer.waiting(known.channel_key).messages) == 1
     channel = states.keys_of(far.wallet.state, far.did("practice")).channel().signing
@@ -309,6 +309,6 @@ def test_notices_resume_where_they_were(far: Far, served: RelayedMesh) -> None:
 def test_a_person_without_a_relay_is_served_by_each_member_itself(far: Far, served: RelayedMesh) -> None:
     channel = states.keys_of(far.wallet.state, far.did("practice")).channel().signing
     practice = served.mesh.member("practice")
-    tell(practice, served.doors["practice"], channel.public, b"sealed", None)
+    tell(practice, served.doors["practice"].leave, channel.public, b"sealed", None)
     [left] = practice.inbox.waiting(channel.public).messages
     assert left.sealed == b"sealed"

@@ -1,0 +1,34 @@
+"""Whose desk a command of a member's people is done at: this node's, or that of a member of a mesh in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caremesh.cli.output import existing_mesh
+from caremesh.cli.wallet import opened_mesh
+
+if TYPE_CHECKING:
+    from caremesh.node.at_desk import MemberDesk
+    from caremesh.node.desk import Desk
+
+
+@contextmanager
+def opened_desk(home: Path, member: str, *, quiet: bool) -> Iterator[Desk | MemberDesk]:
+    """``home``: of a node that runs, whose member it is; or of a mesh, in which ``member`` is meant.
+
+    Raises BadInput cli.04, node.04; Unavailable node.21.
+    """
+    from caremesh.node.doors import RUN, SOCKET
+
+    if (home / RUN / SOCKET).exists():
+        from caremesh.node.desk import Desk
+
+        with closing(Desk(home / RUN / SOCKET)) as there:
+            yield there
+        return
+    existing_mesh(home)
+    with opened_mesh(home, quiet=quiet) as mesh:
+        yield mesh.desk(member)
