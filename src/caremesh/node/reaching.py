@@ -164,6 +164,7 @@ class Reaching:
             leaf=leaf,
             clock=self._node.clock,
             patience=Patience(answer_s=self._node.settings.follow_wait_s + _SLACK_S, tries=2, connections=32),
+            tracer=self._node.tracer,
         )
 
     def _operator(self) -> Did:

@@ -19,9 +19,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from caremesh.api import observing
 from caremesh.api.app import make_app
 from caremesh.api.handover import CALLER, forwarded, spell
+from caremesh.api.limits import Limits
 from caremesh.api.nonces import NonceStore
+from caremesh.api.origins import with_origins
 from caremesh.api.routes import Caller
 from caremesh.api.serving import Doors
+from caremesh.api.shared_rates import SharedRates
 from caremesh.api.signatures import SignatureGuard
 from caremesh.client import wire
 from caremesh.client.node import Node as Way
@@ -32,7 +35,7 @@ from caremesh.crypto import pins
 from caremesh.errors import Refused
 from caremesh.ledger.past import StateAt
 from caremesh.ledger.store import Store
-from caremesh.node import doors, founding, joining
+from caremesh.node import doors, founding, joining, traces
 from caremesh.node.block_reads import read_here
 from caremesh.node.errors import NOT_JOINED
 from caremesh.node.founding import Clock
@@ -75,17 +78,20 @@ class _Worker:
     async def serve(self, fds: Sequence[int]) -> None:
         """Until a signal."""
         url = f"unix:{self._home / doors.RUN / doors.SOCKET}"
+        limits = doors.limits(self._settings)
+        tracer = traces.begin(self._settings, "api", self._did)
         inside = Way(
             Target(did=self._did, node_key=self._key, url=url),
             None,
             clock=self._clock,
             patience=Patience(answer_s=90.0, tries=1, connections=256),
+            tracer=tracer,
         )
+        callers, addresses = self._rates(limits)
         nonces = NonceStore(self._home / doors.RUN / NONCES, self._clock)
         looking = asyncio.create_task(self._look(inside))
         try:
             guard = SignatureGuard(did=self._did, reader=self._reader, nonces=nonces, clock=self._clock)
-            limits = doors.limits(self._settings)
             routes = read_here(
                 forwarded(doors.outer(None, self._did, {}, custodian=self._custodian), inside),
                 home=self._home,
@@ -97,7 +103,16 @@ class _Worker:
             )
             metrics = observing.Metrics()
             observe = observing.all_of([metrics.observe, observing.to_log(cast("observing.Log", self._log))])
-            outside = make_app(routes, guard, limits=limits, observe=observe)
+            outside = make_app(
+                routes,
+                guard,
+                limits=limits,
+                observe=observe,
+                callers=callers,
+                addresses=addresses,
+                tracer=tracer,
+            )
+            outside = with_origins(outside, self._settings.web_origins.split())
             health = [route for route in routes if route.name.startswith("health.")]
             admin = make_app([*health, *observing.routes(metrics.page)], guard, limits=limits)
             sockets = [socket.socket(fileno=fd) for fd in fds]
@@ -107,8 +122,20 @@ class _Worker:
             looking.cancel()
             await inside.close()
             nonces.close()
+            callers.close()
+            addresses.close()
+            if tracer is not None:
+                await asyncio.to_thread(tracer.close)
             if self._store is not None:
                 self._store.close()
+
+    def _rates(self, limits: Limits) -> tuple[SharedRates, SharedRates]:
+        """Of callers and of addresses, shared with the other workers."""
+        run, most = self._home / doors.RUN, limits.max_callers
+        return (
+            SharedRates(run / "rates-callers", limits.per_second, limits.burst, most),
+            SharedRates(run / "rates-addresses", limits.per_second_address, limits.burst_address, most),
+        )
 
     def _reader(self) -> StateAt:
         """The state that the ledger process has executed. Raises StorageFailed until there is one."""
