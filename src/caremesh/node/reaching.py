@@ -182,10 +182,14 @@ class _Source:
     def __init__(self, way: Callable[[Did], RemoteLedger], did: Did) -> None:
         self._way = way
         self.name = did
+        self.told = 0
 
     def blocks(self, start: int, wait_s: float) -> Sequence[Block]:
         """See ``BlockSource``."""
-        return self._way(self.name).blocks(start, wait_s)
+        way = self._way(self.name)
+        found = way.blocks(start, wait_s)
+        self.told = way.told
+        return found
 
 
 class Ways(Mapping[Did, T]):

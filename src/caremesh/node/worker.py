@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from caremesh.api import observing
 from caremesh.api.app import make_app
 from caremesh.api.handover import CALLER, forwarded, spell
-from caremesh.api.limits import Limits
+from caremesh.api.limits import Limits, Rates
 from caremesh.api.nonces import NonceStore
 from caremesh.api.origins import with_origins
 from caremesh.api.routes import Caller
@@ -32,7 +32,7 @@ from caremesh.client.node import Patience, Target
 from caremesh.consensus.compaction import open_for_reading
 from caremesh.contracts.members import queries as members
 from caremesh.crypto import pins
-from caremesh.errors import Refused
+from caremesh.errors import CareMeshError, Refused
 from caremesh.ledger.past import StateAt
 from caremesh.ledger.store import Store
 from caremesh.node import doors, founding, joining, traces
@@ -40,6 +40,7 @@ from caremesh.node.block_reads import read_here
 from caremesh.node.errors import NOT_JOINED
 from caremesh.node.founding import Clock
 from caremesh.node.logs import Log, about
+from caremesh.node.numbers import of_parts
 from caremesh.node.running import LEDGER
 from caremesh.settings import Settings
 from caremesh.types import Did, Multikey
@@ -47,6 +48,10 @@ from caremesh.types import Did, Multikey
 LOOK_EVERY_S: Final = 1.0
 """So often a worker looks whether members or keys have changed, and whether its certificate is about to end."""
 RENEW_BEFORE_S: Final = 86_400
+NUMBERS_S: Final = 5.0
+"""How long the process that writes may take to tell its numbers."""
+ADMIN_RATE: Final = (1_000.0, 10_000, 1_000)
+"""Of the admin address, which is private: requests a second, at once, and of how many addresses."""
 NONCES: Final = "nonces"
 NOBODY: Final = Caller("anyone", "")
 
@@ -114,7 +119,8 @@ class _Worker:
             )
             outside = with_origins(outside, self._settings.web_origins.split())
             health = [route for route in routes if route.name.startswith("health.")]
-            admin = make_app([*health, *observing.routes(metrics.page)], guard, limits=limits)
+            page = observing.routes(metrics.page, lambda: self._numbers(inside))
+            admin = make_app([*health, *page], guard, limits=limits, addresses=Rates(*ADMIN_RATE))
             sockets = [socket.socket(fileno=fd) for fd in fds]
             ways = [(sockets[0], self._tls), *((listener, None) for listener in sockets[1:])]
             await Doors(_by_scheme(outside, admin), ways, limits).serve()
@@ -136,6 +142,14 @@ class _Worker:
             SharedRates(run / "rates-callers", limits.per_second, limits.burst, most),
             SharedRates(run / "rates-addresses", limits.per_second_address, limits.burst_address, most),
         )
+
+    async def _numbers(self, inside: Way) -> bytes:
+        """What is to be told besides requests: of the process that writes, when it answers, and of all processes."""
+        try:
+            said = (await inside.call("GET", doors.NUMBERS, headers={CALLER: spell(NOBODY)}, answer_s=NUMBERS_S)).body
+        except CareMeshError:
+            said = b""
+        return said + of_parts(self._home / doors.RUN, answers=bool(said))
 
     def _reader(self) -> StateAt:
         """The state that the ledger process has executed. Raises StorageFailed until there is one."""
