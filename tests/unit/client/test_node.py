@@ -14,7 +14,7 @@ from caremesh.client import wire
 from caremesh.client.node import Node, Patience, Target
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Refused, Unavailable
 
-QUICK = Patience(tries=3, pause_s=0.01, longest_pause_s=0.02, answer_s=0.5, max_bytes=10_000)
+QUICK = Patience(tries=3, pause_s=0.01, longest_pause_s=0.02, answer_s=30.0, max_bytes=10_000)
 SAID = ErrorCode("test.01", "A sentence.", "A cure.")
 
 
