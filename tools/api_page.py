@@ -61,7 +61,7 @@ What a node answers. This page and [the OpenAPI 3.1 document](openapi.json) are 
 {kinds}
 
 ## Limits
-Of one worker process, by default; [settings](settings.md) that begin with `http_` change most of them.
+Rates hold for a node, all else for each of its workers; [settings](settings.md) that begin with `http_` change most.
 
 | limit | default |
 |---|---|

@@ -39,7 +39,10 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 class HttpSettings(BaseSettings):
-    """What one caller, and all of them together, may have of each process that answers (``api/limits.py``)."""
+    """What one caller, and all of them together, may have (``api/limits.py``).
+
+    Rates hold for the node; the rest for each of its processes that answer.
+    """
 
     http_max_connections: int = Field(
         2_000, ge=8, le=100_000, title="connections", description="Open at a time; who comes then waits."
@@ -71,7 +74,7 @@ class HttpSettings(BaseSettings):
         ge=0.01,
         le=100_000.0,
         title="requests a second",
-        description="Of one member or practitioner, in the long run.",
+        description="Of one member or practitioner at the whole node, in the long run.",
     )
     http_burst: int = Field(1_000, ge=1, le=1_000_000, title="requests", description="Of those, at once.")
     http_per_second_address: float = Field(
@@ -79,7 +82,7 @@ class HttpSettings(BaseSettings):
         ge=0.01,
         le=100_000.0,
         title="requests a second",
-        description="Of one network address, not signed or signed by keys that the ledger does not name.",
+        description="Of one network address at the whole node, if not signed by keys that the ledger names.",
     )
     http_burst_address: int = Field(200, ge=1, le=1_000_000, title="requests", description="Of those, at once.")
 
@@ -180,6 +183,19 @@ class Settings(HttpSettings):
         description="What all names in the bucket begin with; each node its own.",
     )
     blocks_s3_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]{1,63}$", description="The region of the bucket.")
+    web_origins: str = Field(
+        "",
+        pattern=r"^(https?://[A-Za-z0-9.:\[\]-]{1,260}( https?://[A-Za-z0-9.:\[\]-]{1,260})*)?$",
+        description="Origins of web pages that may ask this node, such as a web wallet's, with blanks between.",
+    )
+    traces_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[A-Za-z0-9.:\[\]-]{1,260}(/[A-Za-z0-9._/-]{0,200})?)?$",
+        description="Traces go to this OTLP/HTTP address, as `http://127.0.0.1:4318/v1/traces`; empty: there are none.",
+    )
+    traces_share: float = Field(
+        1.0, ge=0.0, le=1.0, title="of 1", description="Of the requests that begin a trace at this node, so many do."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What is logged at least: one JSON object a line, on standard error."
     )

@@ -122,6 +122,7 @@ class _Source:
         self._near = near
         self._mine = mine
         self.name = name
+        self.told: Height = 0
 
     def blocks(self, start: Height, wait_s: float) -> Sequence[Block]:
         node = self._near.way(self._mine, self.name)
@@ -129,6 +130,7 @@ class _Source:
         try:
             node.wait(start, wait_s)
             found = list(node.blocks(start))
+            self.told = node.status().height
         except Unavailable as error:
             if error.error is not NOT_YET:
                 raise

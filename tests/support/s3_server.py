@@ -45,12 +45,14 @@ def built() -> Path:
             # Tests have a HOME of their own; Go's caches are in the real one, so that the next clone builds in seconds.
             home = {"HOME": pwd.getpwuid(os.getuid()).pw_dir}
             environment = {**os.environ, **home, "GOBIN": str(TOOLS), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
-            subprocess.run([_go(), "install", f"{MODULE}@{VERSION}"], env=environment, check=True, timeout=_BUILD_S)
+            subprocess.run(
+                [go_command(), "install", f"{MODULE}@{VERSION}"], env=environment, check=True, timeout=_BUILD_S
+            )
             (TOOLS / "versitygw").replace(program)
     return program
 
 
-def _go() -> str:
+def go_command() -> str:
     """The Go command: that of the machine when it is new enough, or PyPI's."""
     found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if found:

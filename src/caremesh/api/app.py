@@ -20,12 +20,13 @@ from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from caremesh.api import errors
-from caremesh.api.limits import Limits, Rates
+from caremesh.api.limits import Bucket, Limits, Rates
 from caremesh.api.once import Once
 from caremesh.api.problems import response_of
 from caremesh.api.routes import CERTIFICATE, ENDING, Answer, Call, Caller, Route
 from caremesh.api.signatures import Guard, Head
 from caremesh.api.threads import in_threads
+from caremesh.client.tracing import TRACEPARENT, Tracer
 from caremesh.errors import BadInput, CareMeshError, Refused, Unavailable
 
 
@@ -62,19 +63,35 @@ def make_app(
     *,
     limits: Limits | None = None,
     observe: Observer = lambda _: None,
+    callers: Bucket | None = None,
+    addresses: Bucket | None = None,
+    tracer: Tracer | None = None,
 ) -> ASGIApp:
-    """The app. ``guard``: who asks; ``observe``: for logs and metrics."""
-    return _App(routes, guard, limits or Limits(), observe)
+    """The app. ``guard``: who asks; ``observe``: for logs and metrics; ``tracer``: for traces.
+
+    ``callers``, ``addresses``: what counts requests of either, where it is shared with other processes.
+    """
+    return _App(routes, guard, limits or Limits(), observe, callers, addresses, tracer)
 
 
 class _App:
-    def __init__(self, routes: Sequence[Route], guard: Guard, limits: Limits, observe: Observer) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        guard: Guard,
+        limits: Limits,
+        observe: Observer,
+        callers: Bucket | None,
+        addresses: Bucket | None,
+        tracer: Tracer | None,
+    ) -> None:
+        self._tracer: Final = tracer
         self._guard: Final = guard
         self._limits: Final = limits
         self._observe: Final = observe
         self._table: Final = [(Path(route.path, _never, methods=[route.method]), route) for route in routes]
-        self._callers: Final = Rates(limits.per_second, limits.burst, limits.max_callers)
-        self._addresses: Final = Rates(limits.per_second_address, limits.burst_address, limits.max_callers)
+        self._callers: Final = callers or Rates(limits.per_second, limits.burst, limits.max_callers)
+        self._addresses: Final = addresses or Rates(limits.per_second_address, limits.burst_address, limits.max_callers)
         self._at_work = 0
         self._streams = 0
         self._once: Final = Once()
@@ -123,16 +140,26 @@ class _App:
             raise Unavailable(errors.BUSY)
         self._at_work += 1
         try:
-            body = await self._body(request, route)
-            seen.read = True
-            await self._check_body(head, body)
-            call = Call(caller, path, _query(request), head.headers, body)
-            answer = await (self._once.answer(route.name, route.handler, call) if route.once else route.handler(call))
-            if answer.stream is not None and route.streams:
-                answer = replace(answer, stream=self._watched(answer.stream, request))
-            return _response(answer)
+            if self._tracer is None:
+                return await self._handled(route, path, caller, head, request, seen)
+            with self._tracer.answers(route.name, caller.kind, _traceparent(head, caller, request)) as span:
+                response = await self._handled(route, path, caller, head, request, seen)
+                span.came_to(response.status_code)
+                return response
         finally:
             self._at_work -= 1
+
+    async def _handled(
+        self, route: Route, path: Mapping[str, str], caller: Caller, head: Head, request: Request, seen: Seen
+    ) -> Response:
+        body = await self._body(request, route)
+        seen.read = True
+        await self._check_body(head, body)
+        call = Call(caller, path, _query(request), head.headers, body)
+        answer = await (self._once.answer(route.name, route.handler, call) if route.once else route.handler(call))
+        if answer.stream is not None and route.streams:
+            answer = replace(answer, stream=self._watched(answer.stream, request))
+        return _response(answer)
 
     def _caller(self, route: Route, head: Head, request: Request) -> Caller:
         """Who asks. What nobody on the ledger has signed counts for its address; raises Refused api.13."""
@@ -247,6 +274,15 @@ def _head(request: Request) -> Head:
     url = f"https://{headers.get('host', '')}{path}{'?' + query if query else ''}"
     shown = request.scope.get("extensions", {}).get(CERTIFICATE)
     return Head(request.method, url, headers, shown)
+
+
+def _traceparent(head: Head, caller: Caller, request: Request) -> str:
+    """The trace that a request is part of: a worker of this node says so, or a member, of its call alone.
+
+    Of others it is not heard: what a wallet would tell could tie its requests together.
+    """
+    told = request.client is None or not request.client.host or caller.kind == "member"
+    return head.headers.get(TRACEPARENT, "") if told else ""
 
 
 def _query(request: Request) -> dict[str, str]:

@@ -227,9 +227,9 @@ class _Handlers:
 
     async def blocks(self, call: Call) -> Answer:
         asked = call.asked(AskedBlocks)
-        if asked.wait_s and not await self._heights.reached(asked.start, asked.wait_s):
-            return Answer(wire.several([]))
-        return Answer(wire.several(await self._run(lambda: self._blocks(asked))))
+        here = not asked.wait_s or await self._heights.reached(asked.start, asked.wait_s)
+        rows, newest = await self._run(lambda: (self._blocks(asked) if here else [], self._ledger.status().height))
+        return Answer(wire.several(rows), headers={wire.HEIGHT: str(newest)})
 
     async def events(self, call: Call) -> Answer:
         cursor = call.headers.get("last-event-id") or call.asked(AskedEvents).cursor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -14,7 +14,10 @@ from caremesh.errors import Refused
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Sizes in bytes, times in seconds; a settings page names each. Rates hold for one worker process."""
+    """Sizes in bytes, times in seconds; a settings page names each.
+
+    Rates hold for a node, whose workers share them (``shared_rates.py``); the rest for each worker process.
+    """
 
     max_head_bytes: int = 16 * 1024
     """Of a request line with its headers."""
@@ -48,8 +51,20 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Whose rates are remembered; who was not heard of for the longest time is forgotten first."""
 
 
+class Bucket(Protocol):
+    """How much each caller has asked."""
+
+    def check(self, caller: str) -> None:
+        """Raises Refused api.13 when there have been too many requests."""
+        ...
+
+    def count(self, caller: str) -> None:
+        """Count one request."""
+        ...
+
+
 class Rates:
-    """Token buckets: ``burst`` at once, ``per_second`` in the long run. One event loop."""
+    """Token buckets: ``burst`` at once, ``per_second`` in the long run. One event loop of one process."""
 
     def __init__(
         self, per_second: float, burst: int, max_callers: int, monotonic: Callable[[], float] = time.monotonic

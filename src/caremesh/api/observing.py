@@ -5,7 +5,7 @@ and times; never an address, a name, a parameter or a word of a body.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -96,18 +96,25 @@ def all_of(observers: Sequence[Observer]) -> Observer:
     return observe
 
 
-def routes(page: Callable[[], bytes]) -> list[Route]:
-    """``/metrics``, for the admin address: whoever can reach it may read it. ``page``: see ``Metrics.page``."""
+async def _no_more() -> bytes:
+    return b""
+
+
+def routes(page: Callable[[], bytes], more: Callable[[], Awaitable[bytes]] = _no_more) -> list[Route]:
+    """``/metrics``, for the admin address: whoever can reach it may read it.
+
+    ``page``: see ``Metrics.page``; ``more``: what follows it, in the same form.
+    """
 
     async def metrics(_: Call) -> Answer:
-        return Answer(page(), CONTENT_TYPE_LATEST)
+        return Answer(page() + await more(), CONTENT_TYPE_LATEST)
 
     return [
         Route(
             name="admin.metrics",
             method="GET",
             path="/metrics",
-            summary="Metrics of this process (Prometheus)",
+            summary="Metrics of this node, of all its processes (Prometheus)",
             handler=metrics,
             callers=ANYONE,
             answer_media="text/plain",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -105,6 +105,8 @@ class Check:
         self._notice = notice
         self._cursor = _read(cursor)
         self._suspects: deque[CID] = deque(maxlen=_SUSPECTS)
+        self.done: Final[Counter[str]] = Counter()
+        """Blocks and bytes read, rounds ended, since it was made: for metrics."""
 
     def suspect(self, cid: CID) -> None:
         """Look at this block next: someone was told that it is damaged here, or missing."""
@@ -132,6 +134,7 @@ class Check:
             fetched += got
             bad += missing
         ended = len(names) < _PIECE and len(rows) < _PIECE
+        self.done.update(blocks=len(suspects) + len(names), bytes=read, rounds=int(ended))
         self._remember(
             _Cursor()
             if ended

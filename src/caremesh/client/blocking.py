@@ -97,6 +97,11 @@ class RemoteLedger:
         """See ``LedgerClient.blocks``."""
         return self._portal.call(lambda: self._client.blocks(start, int(wait_s)))
 
+    @property
+    def told(self) -> Height:
+        """See ``LedgerClient.told``."""
+        return self._client.told
+
     def status(self) -> NodeStatus:
         """See ``LedgerClient.status``."""
         return self._portal.call(self._client.status)

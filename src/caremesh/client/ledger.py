@@ -29,6 +29,8 @@ MAX_AGE_S: Final[Seconds] = 60
 """How old the newest header may be before a node is held to be behind."""
 _KEPT_HEADERS: Final = 64
 _PAUSE_S: Final = 0.5
+_LONGEST: Final = 20
+"""No height has more digits."""
 
 
 class LedgerClient:
@@ -41,6 +43,8 @@ class LedgerClient:
         self._max_age_s = max_age_s
         self._headers: OrderedDict[Height, Header] = OrderedDict()
         self._verifying = asyncio.Lock()
+        self.told: Height = 0
+        """The node's newest height, by its own word, when it answered with blocks last."""
 
     async def status(self) -> NodeStatus:
         """Where the node's copy stands. All of these methods raise what ``Node.call`` raises."""
@@ -119,6 +123,8 @@ class LedgerClient:
         answer = await self._node.call(
             "GET", f"{PREFIX}/blocks", query={"start": start, "wait_s": wait_s}, answer_s=wait_s + 15.0
         )
+        told = answer.headers.get(wire.HEIGHT, "")
+        self.told = int(told) if told.isascii() and told.isdigit() and len(told) < _LONGEST else 0
         return [codec.decode_as(block, Block) for block in wire.each_of(answer.body)]
 
     async def events(self, cursor: str = "") -> AsyncIterator[tuple[str, Event]]:

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from caremesh.client import errors, wire
 from caremesh.client.signing import Identity, SignedBy
+from caremesh.client.tracing import TRACEPARENT, Tracer
 from caremesh.crypto.pins import Leaf, anchor, client_context
 from caremesh.errors import CareMeshError, Unavailable
 from caremesh.types import Did, Multikey, Seconds
@@ -70,15 +71,17 @@ class Node:
         leaf: Leaf | None = None,
         clock: Callable[[], Seconds] = lambda: int(time.time()),
         patience: Patience | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """``identity``: who signs, or makes an identity for each request; none between the processes of one node.
 
-        ``leaf``: the certificate of a node that calls another.
+        ``leaf``: the certificate of a node that calls another. ``tracer``: who is told of what is asked.
         """
+        self._tracer: Final = tracer
         self.target = target
         self.clock = clock
         self._patience = patience or Patience()
-        local = target.url.startswith(UNIX)
+        local = self._local = target.url.startswith(UNIX)
         limits = httpx.Limits(
             max_connections=self._patience.connections, max_keepalive_connections=self._patience.connections
         )
@@ -134,6 +137,18 @@ class Node:
         if answer_s is not None:
             request["timeout"] = httpx.Timeout(answer_s, connect=self._patience.connect_s)
         may_repeat = method in ("GET", "HEAD") if safe is None else safe
+        if self._tracer is None:
+            return await self._tried(method, path, request, may_repeat=may_repeat, problems=problems)
+        with self._tracer.asks(method, path, self.target.did, inside=self._local) as span:
+            if span.traceparent:
+                given[TRACEPARENT] = span.traceparent
+            answer = await self._tried(method, path, request, may_repeat=may_repeat, problems=problems)
+            span.came_to(answer.status)
+            return answer
+
+    async def _tried(
+        self, method: str, path: str, request: dict[str, object], *, may_repeat: bool, problems: bool
+    ) -> Answer:
         pause = self._patience.pause_s
         for left in range(self._patience.tries - 1, -1, -1):
             wait = 0.0

@@ -40,6 +40,8 @@ PROBLEM: Final = "application/problem+json"
 TO: Final = "caremesh-to"
 """Header: the DID of the member that a request is meant for. Signed, so that no other can pass it on as its own."""
 IDEMPOTENCY_KEY: Final = "idempotency-key"
+HEIGHT: Final = "caremesh-height"
+"""Header of an answer with blocks: the node's newest height, by its own word: how far one is behind."""
 
 KINDS: Final[dict[str, type[CareMeshError]]] = {
     kind.__name__: kind for kind in (BadInput, Refused, Tampered, StorageFailed, Locked, WrongLedger, Unavailable)

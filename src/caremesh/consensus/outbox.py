@@ -86,6 +86,11 @@ class Outbox:
             self.flush()
         return {subject: [row.future for row in mine] for subject, mine in rows.items()}
 
+    def waiting(self) -> tuple[Count, float]:
+        """How many transactions wait, and the seconds since the first of them came."""
+        with self._changed:
+            return len(self._waiting), time.monotonic() - self._since if self._waiting else 0.0
+
     def flush(self) -> None:
         """Send what waits, now; those who wait are told what becomes of it."""
         with self._changed:

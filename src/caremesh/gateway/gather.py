@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -111,7 +112,7 @@ def gather(
                 answers.put((did, error))
 
         asked.append(did)
-        Thread(target=run, name="release", daemon=True).start()
+        Thread(target=copy_context().run, args=(run,), name="release", daemon=True).start()  # whose trace it is
 
     threshold = wanted.consent.threshold
     while True:

@@ -94,6 +94,11 @@ class BlockKeeper:
             threading.Thread(target=self._tidies, name="collect", daemon=True),
         ]
 
+    @property
+    def failing(self) -> set[str]:
+        """What did not work when it was done last."""
+        return self._failing.copy()
+
     def start(self) -> None:
         """Begin."""
         for thread in self._threads:

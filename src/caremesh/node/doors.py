@@ -9,14 +9,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from msgspec import Struct
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from caremesh import __version__, codec
 from caremesh.api import blocks, custody, health, ipfs, ledger, wallet
 from caremesh.api.capabilities import Capabilities
 from caremesh.api.limits import Limits
 from caremesh.api.routes import ANYONE, Answer, Call, Route, json_answer
+from caremesh.api.threads import in_threads
 from caremesh.client import wire
 from caremesh.node.node import Node
+from caremesh.node.numbers import of_node
 from caremesh.node.serving_wallets import WalletService
 from caremesh.settings import Settings
 from caremesh.types import Did, Seconds
@@ -27,6 +30,7 @@ RUN: Final = "run"
 HTTP: Final = "http_"
 """What the names of settings that are limits begin with."""
 LEAF: Final = "/inner/v1/leaf"
+NUMBERS: Final = "/inner/v1/metrics"
 Checks = Mapping[str, Callable[[], bool]]
 
 
@@ -80,6 +84,11 @@ def inner(node: Node) -> list[Route]:
         made = node.leaf()
         return json_answer(LeafAnswer(certificate=made.certificate.decode(), key=made.key.decode(), until=made.until))
 
+    run = in_threads(2)
+
+    async def numbers(_: Call) -> Answer:
+        return Answer(await run(lambda: of_node(node)), CONTENT_TYPE_LATEST)
+
     return [
         Route(
             name="inner.leaf",
@@ -90,7 +99,17 @@ def inner(node: Node) -> list[Route]:
             callers=ANYONE,
             answer_media=wire.JSON,
             answer=LeafAnswer,
-        )
+        ),
+        Route(
+            name="inner.metrics",
+            method="GET",
+            path=NUMBERS,
+            summary="Numbers of the process that writes, for the page of metrics",
+            handler=numbers,
+            callers=ANYONE,
+            answer_media="text/plain",
+            answer="Prometheus text format",
+        ),
     ]
 
 

@@ -30,6 +30,11 @@ class Duties:
         self._failing: set[str] = set()
         self._thread: Final = threading.Thread(target=self._run, name="duties", daemon=True)
 
+    @property
+    def failing(self) -> set[str]:
+        """What did not work when it was done last."""
+        return self._failing.copy()
+
     def wake(self) -> None:
         """There is a block that was not looked at: begin, or look. Called by one thread."""
         self._woken.set()

@@ -67,3 +67,8 @@ LOG_CLOSED = ErrorCode(
     "Ask another custodian; the patient can choose custodians anew.",
 )
 NOT_READY = ErrorCode("node.28", "The node is not ready.", "Look at its log, and at `caremesh doctor`.")
+NO_TRACES = ErrorCode(
+    "node.29",
+    "The setting traces_endpoint asks for traces, and the packages for them are not installed.",
+    "Install `caremesh[otel]`, or leave the setting empty.",
+)

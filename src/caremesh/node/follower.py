@@ -27,6 +27,8 @@ class BlockSource(Protocol):
     """Where blocks are to be had: the operator's node, or another that follows it."""
 
     name: str
+    told: Height
+    """The newest height that it has, as it said with its last answer; 0 when it did not."""
 
     def blocks(self, start: Height, wait_s: float) -> Sequence[Block]:
         """Some blocks from ``start`` on, as soon as there is one; none after ``wait_s``. Raises CareMeshError."""
@@ -61,6 +63,8 @@ class Follower:
         self._changed: Final = threading.Condition()
         self._ending: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name="follower", daemon=True)
+        self.told: Height = 0
+        """The newest height that a source has told of."""
         self.trouble: CareMeshError | None = None
         """What the last question came to, None when it was answered."""
 
@@ -109,7 +113,9 @@ class Follower:
         if not sources:
             raise Unavailable(NO_SOURCE)
         source = sources[failures % len(sources)]
-        for block in source.blocks(self._replica.height() + 1, self._pace.wait_s):
+        found = source.blocks(self._replica.height() + 1, self._pace.wait_s)
+        self.told = source.told
+        for block in found:
             if self._ending.is_set():
                 return
             self._replica.apply(block)

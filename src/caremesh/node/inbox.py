@@ -129,6 +129,10 @@ class Inbox:
         with self._changed:
             return self._newest(channel_key)
 
+    def total(self) -> tuple[Count, Count]:
+        """How many messages wait, for whomever, and how many may."""
+        return self._total, self._limits.max_messages
+
     def expire(self) -> Count:
         """Destroy what nobody has taken in time, once a minute at most; how many. Raises StorageFailed."""
         now = self._clock()

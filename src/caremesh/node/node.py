@@ -27,7 +27,7 @@ from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Block
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.state import Reader
-from caremesh.node import founding, joining, restored
+from caremesh.node import founding, joining, restored, traces
 from caremesh.node.block_keeper import BlockKeeper
 from caremesh.node.block_stores import open_blocks
 from caremesh.node.duties import Duties
@@ -93,6 +93,9 @@ class Node:
             self.is_operator: Final = self.home.node_key.public in [each.key for each in known.validators]
             self.copy: Final = self._copy()
             opened.callback(self.copy.close)
+            self.tracer: Final = traces.begin(settings, "ledger", self.home.did)
+            if self.tracer is not None:
+                opened.callback(self.tracer.close)
             self.ways: Final = connect(self)
             opened.callback(self.ways.close)
             self.follower: Final = self._follower()

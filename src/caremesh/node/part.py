@@ -75,7 +75,8 @@ def run_ledger(home: Path, settings: Settings, log: Log, make: Make, clock: Cloc
     try:
         theirs = doors.outer(node, node.home.did, node.checks(), custodian=node.member.is_custodian)
         routes = [*theirs, *doors.inner(node), *desk_routes.routes(node)]
-        app = make_app(routes, HandedOver(), limits=doors.limits(settings), observe=to_log(cast("RequestLog", log)))
+        observe = to_log(cast("RequestLog", log))
+        app = make_app(routes, HandedOver(), limits=doors.limits(settings), observe=observe, tracer=node.tracer)
         listener = listen_unix(home / doors.RUN / doors.SOCKET)
         asyncio.run(Doors(app, [(listener, None)], doors.limits(settings)).serve())
     finally:

@@ -164,6 +164,7 @@ class Reaching:
             leaf=leaf,
             clock=self._node.clock,
             patience=Patience(answer_s=self._node.settings.follow_wait_s + _SLACK_S, tries=2, connections=32),
+            tracer=self._node.tracer,
         )
 
     def _operator(self) -> Did:
@@ -181,10 +182,14 @@ class _Source:
     def __init__(self, way: Callable[[Did], RemoteLedger], did: Did) -> None:
         self._way = way
         self.name = did
+        self.told = 0
 
     def blocks(self, start: int, wait_s: float) -> Sequence[Block]:
         """See ``BlockSource``."""
-        return self._way(self.name).blocks(start, wait_s)
+        way = self._way(self.name)
+        found = way.blocks(start, wait_s)
+        self.told = way.told
+        return found
 
 
 class Ways(Mapping[Did, T]):

@@ -19,9 +19,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from caremesh.api import observing
 from caremesh.api.app import make_app
 from caremesh.api.handover import CALLER, forwarded, spell
+from caremesh.api.limits import Limits, Rates
 from caremesh.api.nonces import NonceStore
+from caremesh.api.origins import with_origins
 from caremesh.api.routes import Caller
 from caremesh.api.serving import Doors
+from caremesh.api.shared_rates import SharedRates
 from caremesh.api.signatures import SignatureGuard
 from caremesh.client import wire
 from caremesh.client.node import Node as Way
@@ -29,14 +32,15 @@ from caremesh.client.node import Patience, Target
 from caremesh.consensus.compaction import open_for_reading
 from caremesh.contracts.members import queries as members
 from caremesh.crypto import pins
-from caremesh.errors import Refused
+from caremesh.errors import CareMeshError, Refused
 from caremesh.ledger.past import StateAt
 from caremesh.ledger.store import Store
-from caremesh.node import doors, founding, joining
+from caremesh.node import doors, founding, joining, traces
 from caremesh.node.block_reads import read_here
 from caremesh.node.errors import NOT_JOINED
 from caremesh.node.founding import Clock
 from caremesh.node.logs import Log, about
+from caremesh.node.numbers import of_parts
 from caremesh.node.running import LEDGER
 from caremesh.settings import Settings
 from caremesh.types import Did, Multikey
@@ -44,6 +48,10 @@ from caremesh.types import Did, Multikey
 LOOK_EVERY_S: Final = 1.0
 """So often a worker looks whether members or keys have changed, and whether its certificate is about to end."""
 RENEW_BEFORE_S: Final = 86_400
+NUMBERS_S: Final = 5.0
+"""How long the process that writes may take to tell its numbers."""
+ADMIN_RATE: Final = (1_000.0, 10_000, 1_000)
+"""Of the admin address, which is private: requests a second, at once, and of how many addresses."""
 NONCES: Final = "nonces"
 NOBODY: Final = Caller("anyone", "")
 
@@ -75,17 +83,20 @@ class _Worker:
     async def serve(self, fds: Sequence[int]) -> None:
         """Until a signal."""
         url = f"unix:{self._home / doors.RUN / doors.SOCKET}"
+        limits = doors.limits(self._settings)
+        tracer = traces.begin(self._settings, "api", self._did)
         inside = Way(
             Target(did=self._did, node_key=self._key, url=url),
             None,
             clock=self._clock,
             patience=Patience(answer_s=90.0, tries=1, connections=256),
+            tracer=tracer,
         )
+        callers, addresses = self._rates(limits)
         nonces = NonceStore(self._home / doors.RUN / NONCES, self._clock)
         looking = asyncio.create_task(self._look(inside))
         try:
             guard = SignatureGuard(did=self._did, reader=self._reader, nonces=nonces, clock=self._clock)
-            limits = doors.limits(self._settings)
             routes = read_here(
                 forwarded(doors.outer(None, self._did, {}, custodian=self._custodian), inside),
                 home=self._home,
@@ -97,9 +108,19 @@ class _Worker:
             )
             metrics = observing.Metrics()
             observe = observing.all_of([metrics.observe, observing.to_log(cast("observing.Log", self._log))])
-            outside = make_app(routes, guard, limits=limits, observe=observe)
+            outside = make_app(
+                routes,
+                guard,
+                limits=limits,
+                observe=observe,
+                callers=callers,
+                addresses=addresses,
+                tracer=tracer,
+            )
+            outside = with_origins(outside, self._settings.web_origins.split())
             health = [route for route in routes if route.name.startswith("health.")]
-            admin = make_app([*health, *observing.routes(metrics.page)], guard, limits=limits)
+            page = observing.routes(metrics.page, lambda: self._numbers(inside))
+            admin = make_app([*health, *page], guard, limits=limits, addresses=Rates(*ADMIN_RATE))
             sockets = [socket.socket(fileno=fd) for fd in fds]
             ways = [(sockets[0], self._tls), *((listener, None) for listener in sockets[1:])]
             await Doors(_by_scheme(outside, admin), ways, limits).serve()
@@ -107,8 +128,28 @@ class _Worker:
             looking.cancel()
             await inside.close()
             nonces.close()
+            callers.close()
+            addresses.close()
+            if tracer is not None:
+                await asyncio.to_thread(tracer.close)
             if self._store is not None:
                 self._store.close()
+
+    def _rates(self, limits: Limits) -> tuple[SharedRates, SharedRates]:
+        """Of callers and of addresses, shared with the other workers."""
+        run, most = self._home / doors.RUN, limits.max_callers
+        return (
+            SharedRates(run / "rates-callers", limits.per_second, limits.burst, most),
+            SharedRates(run / "rates-addresses", limits.per_second_address, limits.burst_address, most),
+        )
+
+    async def _numbers(self, inside: Way) -> bytes:
+        """What is to be told besides requests: of the process that writes, when it answers, and of all processes."""
+        try:
+            said = (await inside.call("GET", doors.NUMBERS, headers={CALLER: spell(NOBODY)}, answer_s=NUMBERS_S)).body
+        except CareMeshError:
+            said = b""
+        return said + of_parts(self._home / doors.RUN, answers=bool(said))
 
     def _reader(self) -> StateAt:
         """The state that the ledger process has executed. Raises StorageFailed until there is one."""

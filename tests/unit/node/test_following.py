@@ -167,6 +167,8 @@ def test_a_source_that_forges_blocks_is_left_for_an_honest_one(near: Near) -> No
     class Forger:
         name = "forger"
 
+        told = 0
+
         def blocks(self, start: int, wait_s: float) -> list[Any]:
             return [replace(block, txs=[b"forged"]) for block in honest.blocks(start, wait_s)]
 
