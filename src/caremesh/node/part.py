@@ -9,6 +9,7 @@ Each ends when its standard input does: then the supervisor is gone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -31,6 +32,7 @@ from caremesh.node.founding import Clock
 from caremesh.node.logs import Log, about, begin
 from caremesh.node.node import Connect, Node
 from caremesh.node.process import spare_the_collector
+from caremesh.node.pulse import beating
 from caremesh.node.reaching import Reaching
 from caremesh.settings import Settings, load
 
@@ -77,7 +79,8 @@ def run_ledger(home: Path, settings: Settings, log: Log, make: Make, clock: Cloc
         routes = [*theirs, *doors.inner(node), *desk.routes(node)]
         app = make_app(routes, HandedOver(), limits=doors.limits(settings), observe=to_log(cast("RequestLog", log)))
         listener = listen_unix(home / doors.RUN / doors.SOCKET)
-        asyncio.run(Doors(app, [(listener, None)], doors.limits(settings)).serve())
+        serving = Doors(app, [(listener, None)], doors.limits(settings)).serve()
+        asyncio.run(beating(serving, settings.silent_s, log, node.is_well))
     finally:
         node.close()
 
@@ -107,8 +110,9 @@ def _ignored(*_: object) -> None:
 
 def _until_alone(end: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGTERM)) -> None:
     """Wait until the supervisor is gone, then end in order; not in order when that hangs."""
-    while os.read(0, 4_096):
-        pass
+    with contextlib.suppress(ConnectionResetError):  # it had not heard all that this process said
+        while os.read(0, 4_096):
+            pass
     end()
 
 

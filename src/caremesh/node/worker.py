@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, cast
 
+from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from caremesh.api import observing
 from caremesh.api.app import make_app
 from caremesh.api.handover import CALLER, forwarded, spell
 from caremesh.api.nonces import NonceStore
-from caremesh.api.routes import Caller
+from caremesh.api.routes import Answer, Call, Caller, Route, json_answer
 from caremesh.api.serving import Doors
 from caremesh.api.signatures import SignatureGuard
 from caremesh.client import wire
@@ -29,7 +30,7 @@ from caremesh.client.node import Patience, Target
 from caremesh.consensus.compaction import open_for_reading
 from caremesh.contracts.members import queries as members
 from caremesh.crypto import pins
-from caremesh.errors import Refused
+from caremesh.errors import CareMeshError, Refused
 from caremesh.ledger.past import StateAt
 from caremesh.ledger.store import Store
 from caremesh.node import doors, founding, joining
@@ -37,6 +38,7 @@ from caremesh.node.block_reads import read_here
 from caremesh.node.errors import NOT_JOINED
 from caremesh.node.founding import Clock
 from caremesh.node.logs import Log, about
+from caremesh.node.pulse import beating
 from caremesh.node.running import LEDGER
 from caremesh.settings import Settings
 from caremesh.types import Did, Multikey
@@ -44,13 +46,17 @@ from caremesh.types import Did, Multikey
 LOOK_EVERY_S: Final = 1.0
 """So often a worker looks whether members or keys have changed, and whether its certificate is about to end."""
 RENEW_BEFORE_S: Final = 86_400
+READY: Final = "health.ready"
+READY_WITHIN_S: Final = 3.0
+"""When the ledger process has not said by then that it is ready, it is not."""
 NONCES: Final = "nonces"
 NOBODY: Final = Caller("anyone", "")
 
 
 def run(home: Path, settings: Settings, log: Log, fds: Sequence[int], clock: Clock | None) -> None:
     """Answer until a signal. ``fds``: the listening sockets, of the network and of the admin address."""
-    asyncio.run(_Worker(home, settings, log, clock or (lambda: int(time.time()))).serve(fds))
+    worker = _Worker(home, settings, log, clock or (lambda: int(time.time())))
+    asyncio.run(beating(worker.serve(fds), settings.silent_s, log))
 
 
 class _Worker:
@@ -95,6 +101,7 @@ class _Worker:
                 reader=self._reader,
                 clock=self._clock,
             )
+            routes = [_told_soon(each) if each.name == READY else each for each in routes]
             metrics = observing.Metrics()
             observe = observing.all_of([metrics.observe, observing.to_log(cast("observing.Log", self._log))])
             outside = make_app(routes, guard, limits=limits, observe=observe)
@@ -145,6 +152,19 @@ class _Worker:
         self._context = pins.server_context(leaf, [pins.anchor(*each) for each in known])
         self._pinned, self._until = known, said.until
         self._log.info("pinned", count=len(known))
+
+
+def _told_soon(ready: Route) -> Route:
+    """Readiness, also while the ledger process does not answer."""
+
+    async def handle(call: Call) -> Answer:
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                return await ready.handler(call)
+        except (CareMeshError, TimeoutError):
+            return json_answer(wire.Health(ready=False, checks={"writer": False}), 503)
+
+    return replace(ready, handler=handle)
 
 
 def _by_scheme(outside: ASGIApp, admin: ASGIApp) -> ASGIApp:
