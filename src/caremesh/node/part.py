@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn, cast
@@ -39,6 +40,7 @@ from caremesh.settings import Settings, load
 MAX_SOCKET_PATH: Final = 100
 """Of a unix socket's address, in bytes; the system allows 107."""
 _FAULT: Final = 70
+_AGAIN_S: Final = 0.2
 Make = Callable[[Path, Settings, Connect, Log, Clock | None], Node]
 
 
@@ -55,7 +57,9 @@ def main(words: Sequence[str], *, make: Make = Node, clock: Clock | None = None)
     signal.signal(signal.SIGTERM, _ignored)  # the server hears it first, and raises it again when it has ended
     signal.signal(signal.SIGINT, _ignored)
     spare_the_collector()
-    threading.Thread(target=_until_alone, name="supervisor", daemon=True).start()
+    # Before whoever takes the supervisor's place gives up waiting for the address.
+    within_s = settings.stop_within_s * 3 / 4
+    threading.Thread(target=until_alone, args=[within_s], name="supervisor", daemon=True).start()
     try:
         if part == "ledger":
             run_ledger(Path(home), settings, log, make, clock)
@@ -108,12 +112,16 @@ def _ignored(*_: object) -> None:
     """The server has heard it."""
 
 
-def _until_alone(end: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGTERM)) -> None:
-    """Wait until the supervisor is gone, then end in order; not in order when that hangs."""
+def until_alone(within_s: float) -> None:
+    """Wait until the supervisor is gone, then end in order; at once when that takes longer than ``within_s``."""
     with contextlib.suppress(ConnectionResetError):  # it had not heard all that this process said
         while os.read(0, 4_096):
             pass
-    end()
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        os.kill(os.getpid(), signal.SIGTERM)  # again: before the server began, nobody heard it
+        time.sleep(_AGAIN_S)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

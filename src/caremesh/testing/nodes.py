@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -111,10 +112,12 @@ class NodeProcess:
         self._command = [*command, "--home", str(home)]
         self._flags = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", value)]
         self._process: subprocess.Popen[bytes] | None = None
+        self._told = False
         self.desk = Desk(home / doors.RUN / doors.SOCKET)
 
     def start(self) -> None:
         """Begin; see ``wait_ready``."""
+        self._told = False
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 self._places.command(self.home.name, [*self._command, *self._flags]),
@@ -152,12 +155,18 @@ class NodeProcess:
             time.sleep(0.05)
         return found
 
+    def end(self) -> None:
+        """Tell it to end; ``stop`` waits for that."""
+        if self._process is not None and not self._told:
+            self._told = True
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self, within_s: float = 30.0) -> int:
         """End it in order; its exit code. Raises NotReady when it does not end."""
         if self._process is None:
             return 0
+        self.end()
         process, self._process = self._process, None
-        process.send_signal(signal.SIGTERM)
         try:
             return process.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -174,6 +183,12 @@ class NodeProcess:
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def kill_part(self, part: str) -> None:
+        """End one of its processes as a crash would. Raises NotReady when there is none in time."""
+        pid = int(self.wait(lambda: self.parts().get(part, {}).get("pid")))
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     def log(self) -> str:
         """All that it has logged."""
@@ -239,6 +254,9 @@ class Network:
     def close(self) -> None:
         """End all, those that follow first."""
         trouble = None
+        for name, node in self.nodes.items():
+            if name != OPERATOR:
+                node.end()
         for name in sorted(self.nodes, key=lambda name: name == OPERATOR):
             try:
                 self.nodes[name].stop()
