@@ -43,6 +43,10 @@ class Evidence:
         """A fault that this test injected: what, in a few words, and how many times."""
         self._properties.append(("fault", [what, times]))
 
+    def say(self, what: str) -> None:
+        """How this test was run, where that depends on the machine; the summary says it."""
+        self._properties.append(("said", what))
+
 
 @pytest.fixture
 def evidence(request: pytest.FixtureRequest) -> Evidence:
@@ -123,6 +127,18 @@ def _quiet_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
         session.config.pluginmanager.register(_Collector(session.config.stash[COLLECTED]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    said = {
+        (report.nodeid.partition("::")[0], str(value))
+        for report in reports
+        for name, value in getattr(report, "user_properties", [])
+        if name == "said"
+    }
+    for file, what in sorted(said):
+        terminalreporter.write_line(f"{file}: {what}")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -130,6 +130,20 @@ class Settings(HttpSettings):
         title="seconds",
         description="A process that ran for so long before it died is started again at once.",
     )
+    silent_s: float = Field(
+        30.0,
+        ge=1.0,
+        le=3_600.0,
+        title="seconds",
+        description="A process that shows no life for so long hangs: it is killed, and started again.",
+    )
+    begin_within_s: float = Field(
+        900.0,
+        ge=5.0,
+        le=86_400.0,
+        title="seconds",
+        description="The same before its first sign of life: until then it opens what there is, which may be much.",
+    )
     stop_within_s: float = Field(
         20.0,
         ge=0.5,

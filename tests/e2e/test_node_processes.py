@@ -31,7 +31,13 @@ from caremesh.node.relay import signed_tx
 from caremesh.testing.bent import CLOCK, MODULE, FileClock
 from caremesh.testing.nodes import CHAIN, COMMAND, Network, NodeProcess
 
-FLAGS = {"block_every_s": "0.5", "retry_first_s": "0.05", "retry_most_s": "0.5", "api_workers": "2"}
+FLAGS = {
+    "block_every_s": "0.5",
+    "retry_first_s": "0.05",
+    "retry_most_s": "0.5",
+    "api_workers": "2",
+    "silent_s": "8",
+}
 
 
 class Watched:
@@ -92,7 +98,7 @@ def pid_of(node: NodeProcess, part: str, after: int = 0) -> int:
 
 def readiness(node: NodeProcess) -> tuple[int, dict[str, bool]]:
     admin = (node.home / "run" / "addresses").read_text().split()[1]
-    answer = httpx.get(f"http://{admin}/readyz", timeout=5, trust_env=False)
+    answer = httpx.get(f"http://{admin}/readyz", timeout=60, trust_env=False)
     return answer.status_code, answer.json().get("checks", {})
 
 
@@ -121,6 +127,29 @@ def test_readiness_tells_the_truth_while_the_ledger_process_is_away(watched: Wat
     os.kill(before, signal.SIGKILL)
     node.wait(lambda: not node.ready())
     node.wait(node.ready)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("P10")
+def test_whatever_hangs_is_noticed_and_begun_anew_and_readiness_tells_the_truth_meanwhile(watched: Watched) -> None:
+    operator, follower = watched.node("regulator"), watched.node("hospital")
+    hung = [(operator, "api-1"), (follower, "api-2"), (follower, "ledger")]
+    for node, _ in hung:
+        node.wait(node.ready)
+    before = [pid_of(node, part) for node, part in hung]
+    for pid in before:
+        os.kill(pid, signal.SIGSTOP)
+    status, checks = readiness(follower)
+    assert (status, checks) == (503, {"writer": False})
+    assert readiness(operator)[0] == 200  # its other worker answers
+    for (node, part), pid in zip(hung, before, strict=True):
+        assert pid_of(node, part, after=pid) != pid
+        hangs = [json.loads(line) for line in node.log().splitlines() if '"hangs"' in line]
+        assert (part, pid) in [(line["process"], line["pid"]) for line in hangs]
+    for node, _ in hung:
+        node.wait(node.ready)
+    height = operator.desk.where().height
+    follower.wait(lambda: follower.desk.where().height > height)
 
 
 @pytest.mark.slow

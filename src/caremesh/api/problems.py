@@ -65,7 +65,7 @@ SIGNATURE: Final = (
 
 def status_of(error: CareMeshError) -> int:
     """The HTTP status of an error."""
-    return BY_CODE.get(error.code) or BY_KIND[type(error)]
+    return BY_CODE.get(error.code) or next(BY_KIND[kind] for kind in type(error).__mro__ if kind in BY_KIND)
 
 
 def response_of(error: CareMeshError, *, retry_s: int = 0, close: bool = False) -> Response:

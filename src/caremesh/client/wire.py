@@ -103,7 +103,7 @@ def problem_of(error: CareMeshError, status: int) -> Problem:
         title=error.error.sentence,
         status=status,
         detail=error.error.cure,
-        kind=type(error).__name__,
+        kind=next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS),
         code=error.code,
         place=error.place[:500],
     )

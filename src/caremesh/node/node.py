@@ -183,6 +183,10 @@ class Node:
             "writable": self._writable,
         }
 
+    def is_well(self) -> bool:
+        """Whether this process can go on; when not, it has to begin anew."""
+        return self.copy.status().running
+
     def suspect(self, cid: CID) -> None:
         """Someone asked for a block that could not be given: when it is here and damaged, its name is kept and told.
 

@@ -9,12 +9,14 @@ Each ends when its standard input does: then the supervisor is gone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn, cast
@@ -31,12 +33,14 @@ from caremesh.node.founding import Clock
 from caremesh.node.logs import Log, about, begin
 from caremesh.node.node import Connect, Node
 from caremesh.node.process import spare_the_collector
+from caremesh.node.pulse import beating
 from caremesh.node.reaching import Reaching
 from caremesh.settings import Settings, load
 
 MAX_SOCKET_PATH: Final = 100
 """Of a unix socket's address, in bytes; the system allows 107."""
 _FAULT: Final = 70
+_AGAIN_S: Final = 0.2
 Make = Callable[[Path, Settings, Connect, Log, Clock | None], Node]
 
 
@@ -53,7 +57,9 @@ def main(words: Sequence[str], *, make: Make = Node, clock: Clock | None = None)
     signal.signal(signal.SIGTERM, _ignored)  # the server hears it first, and raises it again when it has ended
     signal.signal(signal.SIGINT, _ignored)
     spare_the_collector()
-    threading.Thread(target=_until_alone, name="supervisor", daemon=True).start()
+    # Before whoever takes the supervisor's place gives up waiting for the address.
+    within_s = settings.stop_within_s * 3 / 4
+    threading.Thread(target=until_alone, args=[within_s], name="supervisor", daemon=True).start()
     try:
         if part == "ledger":
             run_ledger(Path(home), settings, log, make, clock)
@@ -78,7 +84,8 @@ def run_ledger(home: Path, settings: Settings, log: Log, make: Make, clock: Cloc
         observe = to_log(cast("RequestLog", log))
         app = make_app(routes, HandedOver(), limits=doors.limits(settings), observe=observe, tracer=node.tracer)
         listener = listen_unix(home / doors.RUN / doors.SOCKET)
-        asyncio.run(Doors(app, [(listener, None)], doors.limits(settings)).serve())
+        serving = Doors(app, [(listener, None)], doors.limits(settings)).serve()
+        asyncio.run(beating(serving, settings.silent_s, log, node.is_well))
     finally:
         node.close()
 
@@ -106,11 +113,16 @@ def _ignored(*_: object) -> None:
     """The server has heard it."""
 
 
-def _until_alone(end: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGTERM)) -> None:
-    """Wait until the supervisor is gone, then end in order; not in order when that hangs."""
-    while os.read(0, 4_096):
-        pass
-    end()
+def until_alone(within_s: float) -> None:
+    """Wait until the supervisor is gone, then end in order; at once when that takes longer than ``within_s``."""
+    with contextlib.suppress(ConnectionResetError):  # it had not heard all that this process said
+        while os.read(0, 4_096):
+            pass
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        os.kill(os.getpid(), signal.SIGTERM)  # again: before the server began, nobody heard it
+        time.sleep(_AGAIN_S)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,14 @@ def _parts(
 
 
 def _patience(settings: Settings) -> Patience:
-    return Patience(settings.retry_first_s, settings.retry_most_s, settings.steady_s, settings.stop_within_s)
+    return Patience(
+        retry_first_s=settings.retry_first_s,
+        retry_most_s=settings.retry_most_s,
+        steady_s=settings.steady_s,
+        stop_within_s=settings.stop_within_s,
+        silent_s=settings.silent_s,
+        begin_s=settings.begin_within_s,
+    )
 
 
 def _address(listener: socket.socket) -> str:

@@ -2,9 +2,11 @@
 
 - A part that dies is started again: at once when it ran for ``steady_s``, else after a wait that doubles. Why it died,
   and what comes of that, is in the log and in ``run/processes.json``.
+- A part that hangs is killed, and so started again: see ``pulse.py``.
 - SIGTERM or SIGINT: parts end in stages, the ones that answer first; what is left after ``stop_within_s`` is killed. A
   second one kills at once.
-- Each part's standard input is a pipe that only this process holds: when it is gone, however that came, they end.
+- Each part's standard input is a socket whose other end only this process holds: when it is gone, however that came,
+  they end.
 
 One thread, no callbacks: it waits for a signal or for the next thing that is due.
 """
@@ -24,6 +26,7 @@ from typing import Final, NamedTuple
 from caremesh.blobs.durable import write_durably
 from caremesh.errors import StorageFailed
 from caremesh.node.logs import Log
+from caremesh.node.pulse import LOOKS_A_SILENCE, Ear
 from caremesh.types import Count
 
 STATE: Final = "processes.json"
@@ -48,6 +51,8 @@ class Patience(NamedTuple):
     retry_most_s: float
     steady_s: float
     stop_within_s: float
+    silent_s: float
+    begin_s: float
 
 
 class _Kept:
@@ -56,6 +61,8 @@ class _Kept:
     def __init__(self, part: Part) -> None:
         self.part: Final = part
         self.process: subprocess.Popen[bytes] | None = None
+        self.ear: Ear | None = None
+        self.hangs = False
         self.started = 0.0
         self.due = 0.0
         self.wait_s = 0.0
@@ -73,6 +80,7 @@ class Supervisor:
         self._folder: Final = folder
         self._log: Final = log
         self._ending = 0.0
+        self._looked = time.monotonic()
 
     def run(self) -> int:
         """Until a signal ends it: 0 when every part ended by itself, 1 when some had to be killed."""
@@ -80,7 +88,8 @@ class Supervisor:
         try:
             while not self._ending:
                 self._start_what_is_due()
-                self._take(self._next_signal(self._until_due()))
+                self._take(self._next_signal(min(self._until_due(), self._look_s)))
+                self._listen()
             return self._end()
         finally:
             self._kill()
@@ -91,6 +100,24 @@ class Supervisor:
             self._log.info("ending", signal=signal.Signals(number).name)
             self._ending = time.monotonic()
         self._reap()
+
+    @property
+    def _look_s(self) -> float:
+        return self._patience.silent_s / LOOKS_A_SILENCE
+
+    def _listen(self) -> None:
+        """Kill what hangs; that it has ended is noticed as of any other."""
+        since_s = time.monotonic() - self._looked
+        if self._ending or since_s < self._look_s:
+            return
+        self._looked += since_s
+        for kept in self._kept:
+            if kept.process is None or kept.ear is None or kept.hangs:
+                continue
+            if kept.ear.listen(since_s, self._patience.silent_s, self._patience.begin_s):
+                self._log.error("hangs", process=kept.part.name, pid=kept.process.pid)
+                kept.hangs = True
+                kept.process.kill()
 
     def _start_what_is_due(self) -> None:
         now, changed = time.monotonic(), False
@@ -104,17 +131,20 @@ class Supervisor:
     def _start(self, kept: _Kept) -> None:
         kept.started = time.monotonic()
         kept.starts += 1
+        kept.ear, kept.hangs = Ear(), False
         try:
             kept.process = subprocess.Popen(  # noqa: S603 - our own commands
                 kept.part.command,
-                stdin=subprocess.PIPE,
+                stdin=kept.ear.theirs.fileno(),
                 pass_fds=kept.part.fds,
                 start_new_session=True,  # a terminal's ^C goes to this process alone, which ends them in order
                 preexec_fn=_hear_signals,  # noqa: PLW1509 - this process has one thread
             )
         except OSError as error:  # no memory, no process number: later there may be
+            self._close(kept)
             self._wait(kept, f"not started: {error.strerror}", 0.0)
             return
+        kept.ear.theirs.close()
         self._log.info("started", process=kept.part.name, pid=kept.process.pid, starts=kept.starts)
 
     def _reap(self) -> None:
@@ -124,9 +154,11 @@ class Supervisor:
             if kept.process is None or kept.process.poll() is None:
                 continue
             code, ran_s = kept.process.returncode, time.monotonic() - kept.started
-            self._close(kept.process)
+            self._close(kept)
             pid, kept.process, changed = kept.process.pid, None, True
             kept.last = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            if kept.hangs:
+                kept.last = "hung"
             if self._ending:
                 self._log.info("ended", process=kept.part.name, pid=pid, exit_code=code)
                 continue
@@ -167,7 +199,7 @@ class Supervisor:
             self._log.error("killed", process=kept.part.name, pid=kept.process.pid)
             kept.process.kill()
             kept.process.wait(_KILLED_S)
-            self._close(kept.process)
+            self._close(kept)
             kept.process, kept.last = None, "killed"
         if left:
             self._tell()
@@ -193,9 +225,10 @@ class Supervisor:
             self._log.error("state not written", code=error.code)
 
     @staticmethod
-    def _close(process: subprocess.Popen[bytes]) -> None:
-        if process.stdin is not None:
-            process.stdin.close()
+    def _close(kept: _Kept) -> None:
+        if kept.ear is not None:
+            kept.ear.close()
+            kept.ear = None
 
     @staticmethod
     def _next_signal(timeout_s: float) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, cast
 
+from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from caremesh.api import observing
@@ -22,7 +23,7 @@ from caremesh.api.handover import CALLER, forwarded, spell
 from caremesh.api.limits import Limits, Rates
 from caremesh.api.nonces import NonceStore
 from caremesh.api.origins import with_origins
-from caremesh.api.routes import Caller
+from caremesh.api.routes import Answer, Call, Caller, Route, json_answer
 from caremesh.api.serving import Doors
 from caremesh.api.shared_rates import SharedRates
 from caremesh.api.signatures import SignatureGuard
@@ -41,6 +42,7 @@ from caremesh.node.errors import NOT_JOINED
 from caremesh.node.founding import Clock
 from caremesh.node.logs import Log, about
 from caremesh.node.numbers import of_parts
+from caremesh.node.pulse import beating
 from caremesh.node.running import LEDGER
 from caremesh.settings import Settings
 from caremesh.types import Did, Multikey
@@ -52,13 +54,17 @@ NUMBERS_S: Final = 5.0
 """How long the process that writes may take to tell its numbers."""
 ADMIN_RATE: Final = (1_000.0, 10_000, 1_000)
 """Of the admin address, which is private: requests a second, at once, and of how many addresses."""
+READY: Final = "health.ready"
+READY_WITHIN_S: Final = 3.0
+"""When the ledger process has not said by then that it is ready, it is not."""
 NONCES: Final = "nonces"
 NOBODY: Final = Caller("anyone", "")
 
 
 def run(home: Path, settings: Settings, log: Log, fds: Sequence[int], clock: Clock | None) -> None:
     """Answer until a signal. ``fds``: the listening sockets, of the network and of the admin address."""
-    asyncio.run(_Worker(home, settings, log, clock or (lambda: int(time.time()))).serve(fds))
+    worker = _Worker(home, settings, log, clock or (lambda: int(time.time())))
+    asyncio.run(beating(worker.serve(fds), settings.silent_s, log))
 
 
 class _Worker:
@@ -106,6 +112,7 @@ class _Worker:
                 reader=self._reader,
                 clock=self._clock,
             )
+            routes = [_told_soon(each) if each.name == READY else each for each in routes]
             metrics = observing.Metrics()
             observe = observing.all_of([metrics.observe, observing.to_log(cast("observing.Log", self._log))])
             outside = make_app(
@@ -186,6 +193,19 @@ class _Worker:
         self._context = pins.server_context(leaf, [pins.anchor(*each) for each in known])
         self._pinned, self._until = known, said.until
         self._log.info("pinned", count=len(known))
+
+
+def _told_soon(ready: Route) -> Route:
+    """Readiness, also while the ledger process does not answer."""
+
+    async def handle(call: Call) -> Answer:
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                return await ready.handler(call)
+        except (CareMeshError, TimeoutError):
+            return json_answer(wire.Health(ready=False, checks={"writer": False}), 503)
+
+    return replace(ready, handler=handle)
 
 
 def _by_scheme(outside: ASGIApp, admin: ASGIApp) -> ASGIApp:

@@ -1,7 +1,8 @@
-"""``python -m caremesh.testing.bent node --home DIR …``: ``caremesh node`` but for two things that a story needs.
+"""``python -m caremesh.testing.bent node --home DIR …``: ``caremesh node`` but for three things that a story needs.
 
-Its clock is ahead by the seconds in the file that ``TESTING_CLOCK`` names, so that days can pass; and its custodian
-lies while there is a file ``run/lie`` in its home. Every process, door and connection is that of a real node.
+Its clock is ahead by the seconds in the file that ``TESTING_CLOCK`` names, so that days can pass; its custodian lies
+while there is a file ``run/lie`` in its home; and it goes out from the address that ``TESTING_SOURCE`` names, where
+hosts are addresses (``hosts.py``). Every process, door and connection is that of a real node.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+import httpx
 
 from caremesh.node import doors, part
 from caremesh.node.node import Node
 from caremesh.node.start import run
 from caremesh.settings import flags_of
 from caremesh.testing.faults import LyingCustodian
+from caremesh.testing.hosts import SOURCE
 from caremesh.types import Seconds
 
 MODULE: Final = "caremesh.testing.bent"
@@ -69,6 +74,9 @@ class _MaybeLying:
 
 def main(words: Sequence[str]) -> int:
     """As ``caremesh node``, or one of its parts."""
+    if SOURCE in os.environ:
+        plain = httpx.AsyncHTTPTransport
+        httpx.AsyncHTTPTransport = partial(plain, local_address=os.environ[SOURCE])  # type: ignore[assignment, misc]
     if words[0] != "node":
         part.main(words, make=BentNode, clock=FileClock(Path(os.environ[CLOCK])))
     _, _, home, *flags = words  # node --home DIR …

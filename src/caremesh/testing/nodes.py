@@ -12,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from caremesh.contracts.network.messages import Params
 from caremesh.node import doors, joining
@@ -37,22 +38,93 @@ class NotReady(Exception):
     """A node did not come up, or down, in time; its log is in the message."""
 
 
+class Places(Protocol):
+    """Where the nodes of a network run. ``home`` names a node's folder, which is its name."""
+
+    def url(self, name: str) -> str:
+        """Where others reach it: ``https://host:port``."""
+        ...
+
+    def flags(self, name: str) -> Mapping[str, str]:
+        """Where it listens."""
+        ...
+
+    def command(self, name: str, command: Sequence[str]) -> list[str]:
+        """What runs a command there; it keeps its process id."""
+        ...
+
+    def environment(self, name: str) -> Mapping[str, str]:
+        """What it finds besides in its environment."""
+        ...
+
+    def is_ready(self, home: Path) -> bool:
+        """What ``/readyz`` says; False when nobody answers."""
+        ...
+
+    def close(self) -> None:
+        """Once all have ended."""
+        ...
+
+
+class OneHost:
+    """All nodes on the loopback address, each with a port of its own."""
+
+    def __init__(self, names: Sequence[str], way: Callable[[int], int] | None = None) -> None:
+        """``way``: see ``Network``."""
+        self._way: Final = way or int
+        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
+
+    def url(self, name: str) -> str:
+        """See ``Places``."""
+        return f"https://127.0.0.1:{self._way(self._ports[name])}"
+
+    def flags(self, name: str) -> Mapping[str, str]:
+        """See ``Places``."""
+        return {"listen_port": str(self._ports[name])}
+
+    def command(self, name: str, command: Sequence[str]) -> list[str]:  # noqa: ARG002 - all run here
+        """See ``Places``."""
+        return list(command)
+
+    def environment(self, name: str) -> Mapping[str, str]:  # noqa: ARG002 - see above
+        """See ``Places``."""
+        return {}
+
+    def is_ready(self, home: Path) -> bool:
+        """See ``Places``."""
+        return is_ready(home)
+
+    def close(self) -> None:
+        """See ``Places``."""
+
+
 class NodeProcess:
     """One node: its home, and the process that keeps its processes."""
 
-    def __init__(self, home: Path, keys: MemberHome, command: Sequence[str], flags: Mapping[str, str]) -> None:
+    def __init__(
+        self, home: Path, keys: MemberHome, command: Sequence[str], flags: Mapping[str, str], places: Places
+    ) -> None:
         self.home = home
         self.keys = keys
+        self.environment: dict[str, str] = {}
+        """What it finds besides in its environment, from its next start on."""
+        self._places = places
         self._command = [*command, "--home", str(home)]
         self._flags = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", value)]
         self._process: subprocess.Popen[bytes] | None = None
+        self._told = False
         self.desk = Desk(home / doors.RUN / doors.SOCKET)
 
     def start(self) -> None:
         """Begin; see ``wait_ready``."""
+        self._told = False
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                [*self._command, *self._flags], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                self._places.command(self.home.name, [*self._command, *self._flags]),
+                env={**os.environ, **self._places.environment(self.home.name), **self.environment},
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
             )
 
     @property
@@ -71,8 +143,8 @@ class NodeProcess:
         return found
 
     def ready(self) -> bool:
-        """What ``/readyz`` says at the admin address."""
-        return is_ready(self.home)
+        """What ``/readyz`` says."""
+        return self._places.is_ready(self.home)
 
     def wait(self, holds: Callable[[], T], within_s: float = READY_WITHIN_S) -> T:
         """What ``holds`` gives, once that is true of something. Raises NotReady."""
@@ -83,12 +155,18 @@ class NodeProcess:
             time.sleep(0.05)
         return found
 
+    def end(self) -> None:
+        """Tell it to end; ``stop`` waits for that."""
+        if self._process is not None and not self._told:
+            self._told = True
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self, within_s: float = 30.0) -> int:
         """End it in order; its exit code. Raises NotReady when it does not end."""
         if self._process is None:
             return 0
+        self.end()
         process, self._process = self._process, None
-        process.send_signal(signal.SIGTERM)
         try:
             return process.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -105,6 +183,12 @@ class NodeProcess:
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def kill_part(self, part: str) -> None:
+        """End one of its processes as a crash would. Raises NotReady when there is none in time."""
+        pid = int(self.wait(lambda: self.parts().get(part, {}).get("pid")))
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     def log(self) -> str:
         """All that it has logged."""
@@ -123,11 +207,16 @@ class Network:
         command: Sequence[str] = COMMAND,
         now: Callable[[], Seconds] = lambda: int(time.time()),
         way: Callable[[int], int] | None = None,
+        places: Callable[[Sequence[str]], Places] | None = None,
     ) -> None:
-        """``way``: by which port others reach the node that listens on this one, where that is another."""
+        """``way``: by which port others reach the node that listens on this one, where that is another.
+
+        ``places``: where the nodes run, when that is not all on one host.
+        """
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
-        ports = dict(zip((each.name for each in FOUNDERS), free_ports(len(FOUNDERS)), strict=True))
+        names = [each.name for each in FOUNDERS]
+        self.places: Final[Places] = OneHost(names, way) if places is None else places(names)
         admissions = {}
         for profile in FOUNDERS:
             home, made = joining.begin(
@@ -136,12 +225,12 @@ class Network:
                 name=profile.label,
                 roles=profile.roles,
                 country=profile.jurisdiction,
-                address=f"https://127.0.0.1:{(way or int)(ports[profile.name])}",
+                address=self.places.url(profile.name),
             )
             home.practitioner(CHAIN)  # their key is made here, before another process owns the home
             admissions[profile.name] = joining.read_admission(made, profile.name)
-            mine = {"listen_port": str(ports[profile.name]), "admin_port": "0", **flags}
-            self.nodes[profile.name] = NodeProcess(folder / profile.name, home, command, mine)
+            mine = {**self.places.flags(profile.name), "admin_port": "0", **flags}
+            self.nodes[profile.name] = NodeProcess(folder / profile.name, home, command, mine, self.places)
         others = [each for name, each in admissions.items() if name != OPERATOR]
         self.founding: Founding = joining.found(folder / OPERATOR, others, now(), params)
         file = (folder / OPERATOR / FILE).read_bytes()
@@ -165,11 +254,15 @@ class Network:
     def close(self) -> None:
         """End all, those that follow first."""
         trouble = None
+        for name, node in self.nodes.items():
+            if name != OPERATOR:
+                node.end()
         for name in sorted(self.nodes, key=lambda name: name == OPERATOR):
             try:
                 self.nodes[name].stop()
             except NotReady as error:
                 trouble = error
+        self.places.close()
         if trouble is not None:
             raise trouble
 

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caremesh.api.problems import status_of
 from caremesh.client import events, wire
 from caremesh.errors import BadInput, CareMeshError, ErrorCode
 from caremesh.ledger.application import Event
+from caremesh.source.importer import ImportReport, NotImported
+from caremesh.source.survey import Refusal
 
 CODE = ErrorCode("test.01", "A sentence.", "A cure.")
 
@@ -91,3 +94,11 @@ def test_what_is_no_event_is_refused(data: bytes) -> None:
 
     with pytest.raises(BadInput):
         asyncio.run(inside())
+
+
+def test_an_error_of_a_kind_of_its_own_travels_as_what_it_is_in_the_tree() -> None:
+    refusal = Refusal(place="entry[1]", type="", code="fhir.25", sentence="No.", cure="Yes.")
+    error = NotImported(ImportReport(refused=[refusal]))
+    assert status_of(error) == 400
+    came = wire.error_of(wire.to_json(wire.problem_of(error, 400)))
+    assert (type(came), came.code, came.place) == (BadInput, "fhir.25", "entry[1]")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +68,27 @@ def test_an_address_that_is_just_being_let_go_of_is_waited_for() -> None:
         with pytest.raises(Unavailable) as error:
             take("127.0.0.1", other.getsockname()[1], 0, begin("test", "error"))
     assert error.value.code == "node.19"
+
+
+ORPHAN = """
+import signal, sys, threading, time
+from caremesh.node.part import until_alone
+signal.signal(signal.SIGTERM, lambda *_: None)
+threading.Thread(target=until_alone, args=[float(sys.argv[1])], daemon=True).start()
+time.sleep(1)  # it begins
+if sys.argv[2] == "hears":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+time.sleep(120)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("within_s", "how", "code"), [("60", "hears", 3), ("2", "hangs", -signal.SIGKILL)])
+def test_who_loses_the_supervisor_ends_even_while_it_begins_and_even_when_it_hangs(
+    within_s: str, how: str, code: int
+) -> None:
+    command = [sys.executable, "-c", ORPHAN, within_s, how]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as orphan:
+        assert orphan.stdin is not None
+        orphan.stdin.close()
+        assert orphan.wait(60) == code

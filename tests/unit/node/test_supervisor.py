@@ -19,6 +19,14 @@ from caremesh.node.supervisor import STATE
 SLEEPS = "import sys, time; time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 DIES = "import sys; sys.exit(3)"
+BEATS = """
+import pathlib, socket, sys, time
+ear = socket.socket(fileno=0)
+while True:
+    ear.send(b".")
+    pathlib.Path(sys.argv[1]).touch()
+    time.sleep(0.1)
+"""
 HEARS_THE_PIPE = "import sys, pathlib; sys.stdin.read(); pathlib.Path(sys.argv[1]).write_text('ended')"
 MAIN = """
 import sys
@@ -27,20 +35,22 @@ from caremesh.node.logs import begin
 from caremesh.node.supervisor import Part, Patience, Supervisor
 folder, stop_within, parts = Path(sys.argv[1]), float(sys.argv[2]), eval(sys.argv[3])
 made = [Part(name, [sys.executable, "-c", code, *words], stage) for name, code, stage, *words in parts]
-patience = Patience(retry_first_s=0.05, retry_most_s=0.4, steady_s=30, stop_within_s=stop_within)
+patience = Patience(0.05, 0.4, 30, stop_within, silent_s=SILENT, begin_s=BEGIN)
 sys.exit(Supervisor(made, patience, folder, begin("supervisor", "debug")).run())
 """
+SILENT_S = 4
 Started = Callable[..., "Watched"]
 
 
 class Watched:
     """A supervisor in a process of its own."""
 
-    def __init__(self, folder: Path, parts: list[tuple[Any, ...]], stop_within_s: float = 5) -> None:
+    def __init__(self, folder: Path, parts: list[tuple[Any, ...]], stop_within_s: float, begin_s: float) -> None:
         self.folder = folder
         words = [str(folder), str(stop_within_s), repr(parts)]
         with (folder / "log").open("wb") as log:
-            command = [sys.executable, "-c", MAIN, *words]
+            main = MAIN.replace("SILENT", str(SILENT_S)).replace("BEGIN", str(begin_s))
+            command = [sys.executable, "-c", main, *words]
             self.process = subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL)
 
     def parts(self) -> dict[str, Any]:
@@ -76,8 +86,8 @@ class Watched:
 def start(tmp_path: Path) -> Iterator[Started]:
     begun: list[Watched] = []
 
-    def starting(*parts: tuple[Any, ...], stop_within_s: float = 5) -> Watched:
-        begun.append(Watched(tmp_path, list(parts), stop_within_s))
+    def starting(*parts: tuple[Any, ...], stop_within_s: float = 5, begin_s: float = 600) -> Watched:
+        begun.append(Watched(tmp_path, list(parts), stop_within_s, begin_s))
         return begun[-1]
 
     yield starting
@@ -169,3 +179,43 @@ def test_a_folder_that_cannot_be_written_ends_nothing(start: Started, tmp_path: 
     watched.until(lambda: len(watched.events("started")) == 2)
     assert watched.until(lambda: watched.events("state not written"))
     assert watched.process.poll() is None
+
+
+@pytest.mark.slow
+def test_a_part_that_hangs_is_killed_and_started_again(start: Started, tmp_path: Path) -> None:
+    marks = [tmp_path / "beats-a", tmp_path / "beats-b"]
+    watched = start(("a", BEATS, 0, str(marks[0])), ("b", BEATS, 0, str(marks[1])))
+    first, other = watched.pid("a"), watched.pid("b")
+    watched.until(lambda: all(mark.exists() for mark in marks))
+    os.kill(first, signal.SIGSTOP)
+    assert watched.pid("a", after=first) != first
+    assert is_gone(first)
+    assert watched.pid("b") == other
+    [hangs] = watched.events("hangs")
+    assert (hangs["process"], hangs["pid"]) == ("a", first)
+    assert [died["place"] for died in watched.events("died")] == ["hung"]
+
+
+@pytest.mark.slow
+def test_a_part_that_never_shows_life_has_longer_but_not_for_ever(start: Started) -> None:
+    watched = start(("a", SLEEPS, 0), begin_s=2 * SILENT_S)
+    first, began = watched.pid("a"), time.monotonic()
+    assert watched.pid("a", after=first) != first
+    assert time.monotonic() - began > SILENT_S
+
+
+@pytest.mark.slow
+def test_a_machine_that_slept_kills_nobody(start: Started, tmp_path: Path) -> None:
+    mark = tmp_path / "beats"
+    watched = start(("a", BEATS, 0, str(mark)))
+    first = watched.pid("a")
+    watched.until(mark.exists)
+    time.sleep(SILENT_S / 2)  # until it has been heard
+    for pid in (watched.process.pid, first):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(2 * SILENT_S)
+    for pid in (watched.process.pid, first):
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(SILENT_S / 2)
+    assert not watched.events("hangs")
+    assert watched.pid("a") == first

@@ -1,0 +1,168 @@
+"""A stream of work over five nodes while their processes are killed, and an account of what was acknowledged."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from caremesh.codec import CID
+from caremesh.contracts.access import queries as access
+from caremesh.contracts.access.state import Receipt
+from caremesh.contracts.consent import queries as consents
+from caremesh.errors import CareMeshError, ErrorCode, Refused, StorageFailed, Unavailable
+from caremesh.wallet.state import ShareRecord
+from tests.support.apart import Apart, eventually, known
+
+SUPERVISOR = "supervisor"
+PARTS = (SUPERVISOR, "ledger", "api-1")
+_REVOKED = 0.4
+"""How often a share is taken back when that is tried: the others are used for longer."""
+
+
+class Work:
+    """Imports, shares, visits, revocations and plain transactions, one after the other, in a thread of its own."""
+
+    def __init__(self, world: Apart, dice: random.Random) -> None:
+        self._world = world
+        self._dice = dice
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="work")
+        self._told: set[bytes] = set()
+        self.imported: set[str] = set()
+        self.transactions: list[CID] = []
+        self.receipts: list[Receipt] = []
+        self.opened: list[Receipt] = []
+        self.shares: list[bytes] = []
+        self.revoked: list[bytes] = []
+        self.failed: Counter[str] = Counter()
+        self.unexpected: list[str] = []
+        self.rounds = 0
+
+    def __enter__(self) -> Work:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def round(self) -> None:
+        """Every kind of work once, each until it is acknowledged: reads and writes go on."""
+        for step in (self._imports, self._notes, self._shares, self._asks, self._opens, self._revokes):
+            eventually(lambda step=step: self._tried(step))  # type: ignore[misc]
+        self.rounds += 1
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            step = self._dice.choice([self._imports, self._notes, self._shares, self._asks, self._opens, self._revokes])
+            if not self._tried(step):
+                self._ending.wait(0.1)
+
+    def _tried(self, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except (Unavailable, StorageFailed) as error:
+            self.failed[error.code] += 1
+            return False
+        except CareMeshError as error:
+            self.unexpected.append(f"{step.__name__} {error}")
+            return False
+        return True
+
+    def _imports(self) -> None:
+        self.imported |= set(self._world.import_next())
+
+    def _notes(self) -> None:
+        """A transaction by way of any member."""
+        done = self._world.ledger(self._dice.choice(self._world.names)).submit(self._world.transaction())
+        assert not done.code
+        self.transactions.append(CID(done.tx))
+
+    def _standing(self) -> ShareRecord | None:
+        """The newest share that is on the ledger, whether that was acknowledged or not."""
+        reader = self._world.reader()
+        for record in reversed(self._world.person.wallet.state.shares):
+            found = consents.consent(reader, record.items[0].consent)
+            if found is not None and found.status == "granted":
+                return record
+        return None
+
+    def _shares(self) -> None:
+        if self._standing() is None:
+            try:
+                share = self._world.share()
+            except Refused as error:  # what was sent before and not acknowledged has come meanwhile
+                raise Unavailable(error.error) from error
+            self.shares.append(share)
+            self._told.add(share)
+
+    def _shared(self) -> ShareRecord | None:
+        """See ``_standing``; custodians and grantee have what they need for it."""
+        record, person = self._standing(), self._world.person
+        if record is None:
+            return None
+        if record.id not in self._told:
+            person._tell(record.grantee, "share", person.wallet.message(record, person.ledger.reader()))
+            self._told.add(record.id)
+        if missing := person.deposit_again():
+            raise Unavailable(ErrorCode(missing[0].code, "A custodian has no fragment yet."))
+        return record
+
+    def _asks(self) -> None:
+        if self._shared() is not None:
+            self.receipts.append(self._world.receipt())
+
+    def _opens(self) -> None:
+        if self._shared() is not None:
+            before, receipt = set(self.imported), self._world.receipt()
+            self.receipts.append(receipt)
+            assert before <= self._world.opened(receipt)
+            self.opened.append(receipt)
+
+    def _revokes(self) -> None:
+        record = self._standing()
+        if record is not None and self._dice.random() < _REVOKED:
+            self._world.person.revoke(record.id)
+            self.revoked.append(record.id)
+
+    def check(self) -> None:
+        """Nothing that was acknowledged is lost."""
+        assert not self.unexpected
+        world, reader = self._world, self._world.reader()
+        for name in world.names:
+            ledger = world.ledger(name)
+            assert all(known(ledger, tx) for tx in self.transactions), name
+        assert self.imported <= {record.id for _, record in world.person.records("laboratory")}
+        for receipt in self.receipts:
+            assert access.receipt(reader, receipt.id) is not None
+        records = {record.id: record for record in world.person.wallet.state.shares}
+        for share in self.shares:
+            for item in records[share].items:
+                assert consents.consent(reader, item.consent) is not None
+        for share in self.revoked:
+            for item in records[share].items:
+                found = consents.consent(reader, item.consent)
+                assert found is not None
+                assert found.status == "revoked"
+        audit = world.person.audit()
+        assert not audit.findings
+        released = {entry.receipt for entry in audit.accesses if entry.released == "yes"}
+        assert {receipt.id for receipt in self.opened} <= released
+
+
+def kill_at_random(world: Apart, dice: random.Random, times: int) -> Counter[str]:
+    """Kill so many processes of any member, one after the other; how often which kind."""
+    killed: Counter[str] = Counter()
+    for _ in range(times):
+        time.sleep(dice.uniform(0.0, 1.2))
+        node, part = world.node(dice.choice(world.names)), dice.choice(PARTS)
+        if part == SUPERVISOR:
+            node.kill()
+            node.start()  # as the service manager does
+        else:
+            node.kill_part(part)
+        killed[part] += 1
+    return killed
