@@ -9,6 +9,7 @@ import asyncio
 import errno
 import json
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,8 @@ def diagnose_node(home: Path) -> Iterator[Finding]:
     if not running and settings is not None:
         yield _port("network's address", settings.listen_host, settings.listen_port)
         yield _port("admin address", settings.admin_host, settings.admin_port)
+    if settings is not None:
+        yield _room(home, settings.min_free_bytes)
     yield _restored(home)
     try:
         store = open_for_reading(home / LEDGER, known.chain)
@@ -125,6 +128,12 @@ def _port(name: str, host: str, port: int) -> Finding:
         cure = "Stop the program that uses it, or set another port." if taken else "Set an address of this machine."
         return Finding(name, ok=False, found=f"{host}:{port} {error.strerror}", cure=cure)
     return Finding(name, ok=True, found=f"{host}:{port} is free", cure="")
+
+
+def _room(home: Path, least: int) -> Finding:
+    free = shutil.disk_usage(home).free
+    cure = "Make room: a node with less than `min_free_bytes` is not ready. docs/how-to/runbooks.md says what grows."
+    return Finding("disk", free >= least, f"{free // 2**20:,} MiB free", cure)
 
 
 def _restored(home: Path) -> Finding:

@@ -7,7 +7,10 @@ from typing import Final, Protocol
 
 from caremesh.client.wallet import Page
 from caremesh.consensus.interface import Committed
+from caremesh.contracts.members import queries as members
+from caremesh.errors import BadInput
 from caremesh.ledger.light import Answer
+from caremesh.node.errors import UNKNOWN_MEMBER
 from caremesh.node.running import Member
 from caremesh.node.sponsoring import Proven
 from caremesh.node.ways import Ways
@@ -55,7 +58,9 @@ class WalletService:
         return self._member.letters(self._ways).receive(sealed)
 
     def carry(self, member: Did, sealed: bytes) -> bytes:
-        """To another member's node, signed as this one's."""
+        """To another member's node, signed as this one's. Raises BadInput node.04 when there is no such member."""
+        if members.member(self._member.ledger.reader(), member) is None:
+            raise BadInput(UNKNOWN_MEMBER, member)
         return self._carries.letter(member, sealed)
 
     def leave(self, channel_key: Multikey, sealed: bytes, sender: Did) -> str:
