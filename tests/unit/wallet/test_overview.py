@@ -25,7 +25,7 @@ def test_a_share_is_shown_with_its_terms(case: Case) -> None:
     starts, ends = period(now, 30)
     shared: Shared = case.share(days=30, purposes=["TREAT", "COC"], actions=["read", "compute"])
     height = case.mesh.engine.status().height
-    later = case.share(days=2, future=False)
+    later = case.share(days=2, purposes=["HPAYMT"], future=False)
     first, second = shared.record.items[0].consent, later.record.items[0].consent
     assert look(case) == [
         Standing(
@@ -55,7 +55,7 @@ def test_a_share_is_shown_with_its_terms(case: Case) -> None:
                     consent=second,
                     status="active",
                     scope=Scope(kind="existing", height=height),
-                    purposes=["TREAT"],
+                    purposes=["HPAYMT"],
                     actions=["read"],
                     starts=starts,
                     ends=starts + 2 * DAY_S,
