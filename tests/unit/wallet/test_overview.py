@@ -38,8 +38,8 @@ def test_a_share_is_shown_with_its_terms(case: Case) -> None:
                     consent=first,
                     status="active",
                     scope=Scope(kind="future"),
-                    purposes=["COC", "TREAT"],
-                    actions=["compute", "read"],
+                    purposes=["TREAT", "COC"],
+                    actions=["read", "compute"],
                     starts=starts,
                     ends=ends,
                 )
