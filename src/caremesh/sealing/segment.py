@@ -2,15 +2,16 @@
 
     segment key   32 random bytes, drawn afresh for every attempt and never reused
     seal          Umbral, of the segment key, to the stream's reading key of the epoch
-    keys          HKDF-SHA256(segment key), info = "records" for all chunks, "manifest" for the manifest
-    ciphertext    AES-256-GCM, nonce = i ‖ chunk ‖ last, AAD = stream ‖ media type (see ``chunks``)
-    blocks        ciphertexts in order, at most 1 MiB each; a record that is larger spans several chunks
+    keys          HKDF-SHA256(segment key), info = "blocks" for all blocks, "manifest" for the manifest
+    plaintext     records in order, each compressed and padded by itself (see ``frames``); where each is, the manifest says
+    blocks        AES-256-GCM, nonce = block ‖ last, AAD = stream (see ``block_cipher``), at most 1 MiB each;
+                  a record does not cross a block's end, but that one larger than a block is cut into several chunks
 
 What opening verifies, so that no party between source and reader is trusted with anything:
 - the descriptor commits to the segment key;
 - every block and the manifest hash to the CIDs of the descriptor, and none is left over;
 - the manifest describes exactly the packing that sealing makes: order, offsets, no gaps, no overlaps;
-- every chunk is this stream's, this record's, at this place, and the last one says so;
+- every block is this stream's, at this place, and the last one says so;
 - padding is zeros to the one right length; no record and no segment opens to more than the limits.
 That the descriptor is the one on the ledger is for the caller to check, by its CID.
 
@@ -33,7 +34,7 @@ from caremesh.crypto.keys import derive
 from caremesh.crypto.reencryption import Seal, seal_hash, seal_to
 from caremesh.errors import BadInput, Tampered
 from caremesh.sealing import errors
-from caremesh.sealing.chunks import ChunkCipher
+from caremesh.sealing.block_cipher import BlockCipher
 from caremesh.sealing.descriptor import (
     MAX_BLOCK_BYTES,
     MAX_BLOCKS,
@@ -55,7 +56,6 @@ MAX_SEGMENT_BYTES: Final = 256 * 1024 * 1024
 """Original bytes of all records of one segment: what a reader must be ready to hold."""
 MAX_RECORD_BYTES: Final = 64 * 1024 * 1024
 _MAX_MANIFEST_BYTES: Final = 8 * 1024 * 1024
-_PIECE_BYTES: Final = MAX_BLOCK_BYTES - TAG_BYTES
 _LONGEST_TEXT: Final = 255
 
 Fetch = Callable[[CID], bytes]
@@ -124,22 +124,20 @@ def seal_segment(
     if len(segment_key) != KEY_BYTES:
         raise BadInput(errors.BAD_ENTROPY)
     seal = seal_to(reading_public, segment_key)
-    cipher, framer, packer = ChunkCipher(segment_key, stream), Framer(), _Packer()
-    entries = []
-    for i, record in enumerate(records):
-        frame = framer.frame(record.data)
-        if len(frame) <= _PIECE_BYTES:  # nearly every one
-            chunks = [packer.add(cipher.seal(i, 0, record.media_type, frame, last=True))]
-        else:
-            pieces = _pieces(frame)
-            chunks = [
-                packer.add(cipher.seal(i, chunk, record.media_type, piece, last=chunk == len(pieces) - 1))
-                for chunk, piece in enumerate(pieces)
-            ]
-        entries.append(
-            Entry(record.media_type, record.resource_type, record.id, record.version, record.last_updated, chunks)
+    cipher, framer, packer = BlockCipher(segment_key, stream), Framer(), _Packer()
+    entries = [
+        Entry(
+            record.media_type,
+            record.resource_type,
+            record.id,
+            record.version,
+            record.last_updated,
+            packer.add(framer.frame(record.data)),
         )
-    blocks = packer.finish()
+        for record in records
+    ]
+    packed = packer.finish()
+    blocks = [cipher.seal(number, block, last=number == len(packed) - 1) for number, block in enumerate(packed)]
     table = write_manifest(entries)
     manifest = seal_aead(derive(segment_key, b"manifest"), framer.frame(table), manifest_aad(stream))
     if len(blocks) > MAX_BLOCKS or len(table) > _MAX_MANIFEST_BYTES or len(manifest) > MAX_BLOCK_BYTES:
@@ -197,12 +195,12 @@ def open_segment(segment_key: bytes, descriptor: bytes, fetch: Fetch) -> list[Op
         raise Tampered(errors.TOO_LARGE, name)
     framer = Framer()
     manifest = _open_manifest(segment_key, table, manifest_block, framer)
-    reader = _Reader(ChunkCipher(segment_key, table.stream), table, blocks)
+    reader = _Reader(BlockCipher(segment_key, table.stream), table, blocks)
     left_bytes, limit, read = MAX_SEGMENT_BYTES, MAX_RECORD_BYTES, reader.read
     records = []
     for i, entry in enumerate(manifest.records):
         try:
-            data = framer.unframe(read(i, entry), limit)
+            data = framer.unframe(read(entry), limit)
         except Tampered as error:
             raise Tampered(error.error, f"{reader.block_name()} record {i}") from error
         left_bytes -= len(data)
@@ -216,19 +214,25 @@ def open_segment(segment_key: bytes, descriptor: bytes, fetch: Fetch) -> list[Op
 
 
 class _Packer:
-    """Fills blocks with ciphertexts in order; a ciphertext never crosses a block's end."""
+    """Fills blocks with frames in order; what does not fit begins the next, and is cut when no block could hold it."""
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
         self._open: list[bytes] = []
         self._length = 0
 
-    def add(self, ciphertext: bytes) -> Chunk:
-        if self._length + len(ciphertext) > MAX_BLOCK_BYTES:
+    def add(self, frame: bytes) -> list[Chunk]:
+        room = MAX_BLOCK_BYTES - TAG_BYTES
+        if len(frame) <= room:  # nearly every one
+            return [self._add(frame, room)]
+        return [self._add(frame[at : at + room], room) for at in range(0, len(frame), room)]
+
+    def _add(self, piece: bytes, room: int) -> Chunk:
+        if self._length + len(piece) > room:
             self._close()
-        chunk = Chunk(len(self._blocks), self._length, len(ciphertext))
-        self._open.append(ciphertext)
-        self._length += len(ciphertext)
+        chunk = Chunk(len(self._blocks), self._length, len(piece))
+        self._open.append(piece)
+        self._length += len(piece)
         return chunk
 
     def finish(self) -> list[bytes]:
@@ -241,25 +245,19 @@ class _Packer:
 
 
 class _Reader:
-    """Walks the blocks once, in order, chunk after chunk without gaps."""
+    """Opens the blocks once, in order, and walks them chunk after chunk without gaps."""
 
-    def __init__(self, cipher: ChunkCipher, table: Descriptor, blocks: list[bytes]) -> None:
+    def __init__(self, cipher: BlockCipher, table: Descriptor, blocks: list[bytes]) -> None:
+        """Raises Tampered envelope.02."""
         self._cipher = cipher
         self._table = table
         self._blocks = blocks
-        self._block = 0
-        self._offset = 0
+        self._go_to(0)
 
-    def read(self, record: int, entry: Entry) -> bytes:
+    def read(self, entry: Entry) -> bytes:
         """The frame of a record. Raises Tampered sealing.08, envelope.02; the caller names block and record."""
         chunks = entry.chunks
-        if len(chunks) == 1:
-            return self._cipher.open(record, 0, entry.media_type, self._next(chunks[0]), last=True)
-        last = len(chunks) - 1
-        return b"".join(
-            self._cipher.open(record, number, entry.media_type, self._next(chunk), last=number == last)
-            for number, chunk in enumerate(chunks)
-        )
+        return self._next(chunks[0]) if len(chunks) == 1 else b"".join(map(self._next, chunks))
 
     def block_name(self) -> str:
         """The CID of the block where the walk is."""
@@ -267,18 +265,23 @@ class _Reader:
 
     def is_at_end(self) -> bool:
         """Whether every byte of every block was read."""
-        return self._block == len(self._blocks) - 1 and self._offset == len(self._blocks[-1])
+        return self._block == len(self._blocks) - 1 and self._offset == len(self._frames)
 
     def _next(self, chunk: Chunk) -> bytes:
-        block = self._blocks[self._block]
-        if self._offset == len(block) and self._block + 1 < len(self._blocks):
-            self._block, self._offset = self._block + 1, 0
-            block = self._blocks[self._block]
+        if self._offset == len(self._frames) and self._block + 1 < len(self._blocks):
+            self._go_to(self._block + 1)
         end = chunk.offset + chunk.length
         if chunk.offset != self._offset or chunk.block != self._block:
             raise Tampered(errors.BAD_MANIFEST)
         self._offset = end  # beyond the block's end, no later chunk and no end of the walk can match
-        return block[chunk.offset : end]
+        return self._frames[chunk.offset : end]
+
+    def _go_to(self, block: int) -> None:
+        self._block, self._offset = block, 0
+        try:
+            self._frames = self._cipher.open(block, self._blocks[block], last=block == len(self._blocks) - 1)
+        except Tampered as error:
+            raise Tampered(error.error, self.block_name()) from error
 
 
 def _check_records(records: Sequence[RecordToSeal]) -> None:
@@ -309,10 +312,6 @@ def _is_unicode(text: str) -> bool:
 def _check_key(segment_key: bytes, table: Descriptor, name: str) -> None:
     if key_commitment(segment_key) != table.commitment:
         raise Tampered(errors.BAD_SEGMENT_KEY, name)
-
-
-def _pieces(frame: bytes) -> list[bytes]:
-    return [frame[at : at + _PIECE_BYTES] for at in range(0, len(frame), _PIECE_BYTES)]
 
 
 def _fetch_verified(cid: CID, fetch: Fetch) -> bytes:

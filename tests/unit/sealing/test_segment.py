@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 import zstandard
@@ -16,7 +15,7 @@ from caremesh.crypto.reencryption import ReadingKey, open_original, seal_hash
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Tampered, Unavailable
 from caremesh.sealing import descriptor as tables
 from caremesh.sealing import segment as sealing
-from caremesh.sealing.chunks import ChunkCipher
+from caremesh.sealing.block_cipher import BlockCipher
 from caremesh.sealing.descriptor import Chunk, Descriptor, Entry, key_commitment, read_descriptor, size_class
 from caremesh.sealing.frames import Framer, padded_length
 from caremesh.sealing.segment import (
@@ -71,23 +70,23 @@ def forge(
     chunks: Callable[[list[list[Chunk]]], list[list[Chunk]]] = lambda made: made,
     *,
     manifest: bytes | None = None,
-    seal_chunk: Callable[..., bytes] = ChunkCipher.seal,
+    seal_block: Callable[..., bytes] = BlockCipher.seal,
     block_bytes: int = MEBIBYTE,
     frame_table: Callable[[bytes], bytes] = lambda framed: framed,
 ) -> SealedSegment:
     """A segment by a dishonest source: any plaintext pieces, any manifest, under a true key and true names."""
     key = os.urandom(32)
-    cipher, framer = ChunkCipher(key, STREAM), Framer()
-    blocks, made = [b""], []
-    for i, record_pieces in enumerate(pieces):
+    cipher, framer = BlockCipher(key, STREAM), Framer()
+    packed, made = [b""], []
+    for record_pieces in pieces:
         row = []
-        for number, piece in enumerate(record_pieces):
-            data = seal_chunk(cipher, i, number, FHIR, piece, last=number == len(record_pieces) - 1)
-            if len(blocks[-1]) + len(data) > block_bytes:
-                blocks.append(b"")
-            row.append(Chunk(len(blocks) - 1, len(blocks[-1]), len(data)))
-            blocks[-1] += data
+        for piece in record_pieces:
+            if len(packed[-1]) + len(piece) + 16 > block_bytes:
+                packed.append(b"")
+            row.append(Chunk(len(packed) - 1, len(packed[-1]), len(piece)))
+            packed[-1] += piece
         made.append(row)
+    blocks = [seal_block(cipher, i, block, last=i == len(packed) - 1) for i, block in enumerate(packed)]
     rows = [Entry(FHIR, "Observation", "", "", "", row) for row in chunks(made)]
     table = tables.write_manifest(rows) if manifest is None else manifest
     sealed_table = seal_aead(derive(key, b"manifest"), frame_table(framer.frame(table)), tables.manifest_aad(STREAM))
@@ -142,16 +141,17 @@ def test_a_record_larger_than_a_block_spans_chunks() -> None:
     assert [item.data for item in reopen(seal(data, b"after"))] == [data, b"after"]
 
 
-def test_who_opens_a_chunk_names_the_place() -> None:
-    with pytest.raises(Tampered, match=r"envelope\.02") as caught:
-        ChunkCipher(bytes(32), STREAM).open(0, 0, FHIR, bytes(20), last=True)
-    assert caught.value.place == ""
+def test_who_opens_a_block_names_it() -> None:
+    for length in (0, 15, 20):
+        with pytest.raises(Tampered, match=r"envelope\.02") as caught:
+            BlockCipher(bytes(32), STREAM).open(0, bytes(length), last=True)
+        assert caught.value.place == ""
 
 
 def test_blocks_are_filled_in_order() -> None:
     many = seal(*(os.urandom(400_000) for _ in range(7)))
     sizes = [len(many.blocks[cid]) for cid in read_descriptor(many.descriptor).blocks]
-    assert sizes == [2 * 401_408 + 32, 2 * 401_408 + 32, 2 * 401_408 + 32, 401_408 + 16]
+    assert sizes == [2 * 401_408 + 16, 2 * 401_408 + 16, 2 * 401_408 + 16, 401_408 + 16]
 
 
 Use = tuple[bytes, bytes, bytes]
@@ -176,7 +176,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, saw: Callable[[Use], None]) -> None:
         saw((key, bytes(12), aad))
         return seal_aead(key, plaintext, aad)
 
-    monkeypatch.setattr("caremesh.sealing.chunks.ManyAead", Watched)
+    monkeypatch.setattr("caremesh.sealing.block_cipher.ManyAead", Watched)
     monkeypatch.setattr(sealing, "seal_aead", once)
 
 
@@ -184,10 +184,10 @@ def test_keys_nonces_and_associated_data_are_those_of_the_design(monkeypatch: py
     seen: list[Use] = []
     watch(monkeypatch, seen.append)
     made = seal(b"small", os.urandom(MEBIBYTE))
-    key, aad = derive(made.segment_key, b"records"), length_prefixed(STREAM, FHIR.encode())
+    key, aad = derive(made.segment_key, b"blocks"), length_prefixed(STREAM, b"blocks")
     manifest_aad = length_prefixed(STREAM, b"manifest", bytes(4), b"\1", b"application/json")
     assert seen == [
-        *((key, b"".join(n.to_bytes(4, "big") for n in numbers), aad) for numbers in ((0, 0, 1), (1, 0, 0), (1, 1, 1))),
+        *((key, number.to_bytes(8, "big") + last.to_bytes(4, "big"), aad) for number, last in ((0, 0), (1, 0), (2, 1))),
         (derive(made.segment_key, b"manifest"), bytes(12), manifest_aad),
     ]
 
@@ -195,6 +195,7 @@ def test_keys_nonces_and_associated_data_are_those_of_the_design(monkeypatch: py
 @pytest.mark.promise("P6")
 def test_no_key_meets_a_nonce_twice_even_when_sealing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[tuple[bytes, bytes]] = []
+    records = [b"one", os.urandom(MEBIBYTE)]
 
     class Crash(BaseException):
         pass
@@ -206,8 +207,8 @@ def test_no_key_meets_a_nonce_twice_even_when_sealing_is_tried_again(monkeypatch
 
     watch(monkeypatch, saw)
     with pytest.raises(Crash):
-        seal(b"one", b"two", b"three")
-    first, second = seal(b"one", b"two", b"three"), seal(b"one", b"two", b"three")
+        seal(*records)
+    first, second = seal(*records), seal(*records)
     assert len(used) == len(set(used)) == 2 + 4 + 4
     assert len({key for key, _ in used}) == 1 + 2 + 2
     assert not set(first.blocks) & set(second.blocks)
@@ -263,7 +264,7 @@ def test_every_flipped_byte_of_the_descriptor_is_noticed() -> None:
         ({"commitment": bytes(32)}, "sealing.05"),
         ({"segment_key": bytes(32)}, "sealing.05"),
         ({"segment_key": b""}, "sealing.05"),
-        ({"blocks": list(reversed(read_descriptor(LARGE.descriptor).blocks))}, "sealing.08|envelope.02"),
+        ({"blocks": list(reversed(read_descriptor(LARGE.descriptor).blocks))}, "envelope.02"),
         ({"size_class": 0}, "sealing.10"),
         ({"size_class": SEALED.size_class + 1}, "sealing.10"),
         ({"size_class": 64}, "sealing.06"),
@@ -402,12 +403,42 @@ def test_a_manifest_of_another_key_is_named() -> None:
 
 
 @pytest.mark.promise("P6")
-def test_a_chunk_that_does_not_say_it_is_the_last() -> None:
-    def never_last(cipher: ChunkCipher, *args: object, last: bool) -> bytes:  # noqa: ARG001 -- the lie
-        return ChunkCipher.seal(cipher, *args, last=False)  # type: ignore[arg-type]
+@pytest.mark.parametrize("said", [True, False])
+def test_the_last_block_and_no_other_says_that_it_is_the_last(said: bool) -> None:
+    def always(cipher: BlockCipher, block: int, frames: bytes, *, last: bool) -> bytes:  # noqa: ARG001 -- the lie
+        return BlockCipher.seal(cipher, block, frames, last=said)
 
-    with pytest.raises(Tampered, match=r"envelope\.02.*record 0"):
-        reopen(forge(FRAMES, seal_chunk=never_last))
+    made = forge(FRAMES, seal_block=always, block_bytes=50)
+    names = [cid.encode() for cid in read_descriptor(made.descriptor).blocks]
+    assert len(names) == 2
+    with pytest.raises(Tampered, match=r"envelope\.02") as caught:
+        reopen(made)
+    assert caught.value.place == (names[0] if said else f"{names[1]} record 1")
+
+
+@pytest.mark.promise("P6")
+def test_blocks_of_another_stream_or_none_are_named() -> None:
+    def elsewhere(_: BlockCipher, block: int, frames: bytes, *, last: bool) -> bytes:
+        return BlockCipher(keys[0], OTHER_STREAM).seal(block, frames, last=last)
+
+    keys = [os.urandom(32)]
+    for lie in (elsewhere, lambda *_, **__: b"", lambda *_, **__: bytes(15)):
+        made = forge(FRAMES, seal_block=lie)
+        with pytest.raises(Tampered, match=r"envelope\.02") as caught:
+            reopen(made)
+        assert caught.value.place == read_descriptor(made.descriptor).blocks[0].encode()
+
+
+@pytest.mark.promise("P6")
+def test_a_segment_that_lost_its_last_block() -> None:
+    table = read_descriptor(LARGE.descriptor)
+    blocks = {cid: LARGE.blocks[cid] for cid in (table.manifest, *table.blocks[:-1])}
+    public = codec.encode(
+        codec.decode(LARGE.descriptor)
+        | {"blocks": list(table.blocks[:-1]), "size_class": size_class(sum(map(len, blocks.values())))}
+    )
+    with pytest.raises(Tampered, match=rf"envelope\.02.*{table.blocks[-2].encode()} record 0"):
+        open_segment(LARGE.segment_key, public, blocks.__getitem__)
 
 
 @pytest.mark.promise("P6")
@@ -415,16 +446,17 @@ def test_records_cut_short_reordered_or_joined() -> None:
     frame = FRAMES[0][0]
     whole = forge([[frame[:3], frame[3:]]])
     assert reopen(whole)[0].data == b"one"
-    with pytest.raises(Tampered, match=r"envelope\.02.*record 0"):  # the first chunk alone never says "last"
+    with pytest.raises(Tampered, match=r"sealing\.09.*record 0"):
         reopen(forge([[frame], [frame]], joined))
+    with pytest.raises(Tampered, match=r"sealing\.09.*record 0"):
+        reopen(forge([[frame[:-1]], [frame]]))
 
-    def in_place_of(cipher: ChunkCipher, i: int, *args: object, last: bool, shift: tuple[int, int]) -> bytes:
-        chunk, *rest = args
-        return ChunkCipher.seal(cipher, i + shift[0], chunk + shift[1], *rest, last=last)  # type: ignore[arg-type, operator]
+    def in_place_of(cipher: BlockCipher, block: int, frames: bytes, *, last: bool) -> bytes:
+        return BlockCipher.seal(cipher, 1 - block, frames, last=last)
 
-    for shift in ((1, 0), (0, 1)):
-        with pytest.raises(Tampered, match=r"envelope\.02.*record 0"):
-            reopen(forge(FRAMES, seal_chunk=partial(in_place_of, shift=shift)))
+    assert len(reopen(forge(FRAMES, block_bytes=50))) == 2
+    with pytest.raises(Tampered, match=r"envelope\.02"):
+        reopen(forge(FRAMES, seal_block=in_place_of, block_bytes=50))
 
 
 @pytest.mark.promise("P6")

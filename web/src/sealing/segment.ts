@@ -11,12 +11,11 @@ import { BadInput, Tampered } from "../errors.ts";
 import { frame, unframe } from "./frames.ts";
 
 const MAX_BLOCK_BYTES = 1024 * 1024;
-const TAG_BYTES = 16;
+/** What a block holds before its tag is added. */
+const ROOM = MAX_BLOCK_BYTES - 16;
 const MAX_RECORDS = 4096;
 const MAX_BLOCKS = 512;
 const MAX_RECORD_BYTES = 64 * 1024 * 1024;
-/** Records that are decrypted side by side. */
-const AT_ONCE = 256;
 const MAX_SEGMENT_BYTES = 256 * 1024 * 1024;
 const MAX_MANIFEST_BYTES = 8 * 1024 * 1024;
 const RAW = 0x55;
@@ -73,30 +72,27 @@ export function sealSegment(
   if (records.length > MAX_RECORDS) throw new BadInput("sealing.02", "This is too much for one segment.");
   const segmentKey = crypto.getRandomValues(new Uint8Array(32));
   const seal = sealTo(reading, segmentKey);
-  const key = derive(segmentKey, "records");
-  const blocks: Uint8Array[][] = [[]];
+  const frames: Uint8Array[][] = [[]];
   let length = 0;
-  const add = (ciphertext: Uint8Array): Chunk => {
-    if (length + ciphertext.length > MAX_BLOCK_BYTES) {
-      blocks.push([]);
+  const add = (piece: Uint8Array): Chunk => {
+    if (length + piece.length > ROOM) {
+      frames.push([]);
       length = 0;
     }
-    blocks.at(-1)!.push(ciphertext);
-    length += ciphertext.length;
-    return [blocks.length - 1, length - ciphertext.length, ciphertext.length];
+    frames.at(-1)!.push(piece);
+    length += piece.length;
+    return [frames.length - 1, length - piece.length, piece.length];
   };
-  const entries = records.map((record, number): Entry => {
+  const entries = records.map((record): Entry => {
     const framed = frame(record.data);
-    const piece = MAX_BLOCK_BYTES - TAG_BYTES;
-    const count = Math.max(1, Math.ceil(framed.length / piece));
-    const aad = chunkAad(stream, record.mediaType);
-    const chunks = Array.from({ length: count }, (_, chunk) => {
-      const nonce = chunkNonce(number, chunk, chunk === count - 1);
-      return add(sealAead(key, framed.slice(chunk * piece, (chunk + 1) * piece), aad, nonce));
-    });
+    const count = Math.max(1, Math.ceil(framed.length / ROOM));
+    const chunks = Array.from({ length: count }, (_, at) => add(framed.subarray(at * ROOM, (at + 1) * ROOM)));
     return [record.mediaType, record.resourceType, record.id, record.version, record.lastUpdated, chunks];
   });
-  const packed = blocks.map((parts) => concatBytes(...parts));
+  const key = derive(segmentKey, "blocks");
+  const packed = frames.map((parts, at) =>
+    sealAead(key, concatBytes(...parts), blockAad(stream), blockNonce(at, at === frames.length - 1)),
+  );
   const table = frame(new TextEncoder().encode(JSON.stringify({ v: 1, records: entries })));
   const manifest = sealAead(derive(segmentKey, "manifest"), table, manifestAad(stream));
   if (packed.length > MAX_BLOCKS || manifest.length > MAX_BLOCK_BYTES) {
@@ -146,39 +142,31 @@ export async function openSegment(
     throw new Tampered("sealing.10", "It is not of the size that it states.", name);
   }
   const entries = readManifest(segmentKey, table, manifestBlock);
-  const aead = new ManyAead(derive(segmentKey, "records"));
+  const aead = new ManyAead(derive(segmentKey, "blocks"));
+  const aad = blockAad(table.stream);
+  const names = table.blocks.map(String);
+  const last = blocks.length - 1;
+  const framesOf = (at: number) => aead.open(blockNonce(at, at === last), blocks[at]!, aad, () => names[at]!);
+  const bad = () => new Tampered("sealing.08", "The manifest does not describe the blocks.", table.manifest.toString());
   let block = 0;
   let offset = 0;
+  let frames = await framesOf(0);
   let left = MAX_SEGMENT_BYTES;
-  const bad = () => new Tampered("sealing.08", "The manifest does not describe the blocks.", table.manifest.toString());
-  const names = table.blocks.map(String);
-  const aads = new Map([...new Set(entries.map((entry) => entry[0]))].map((type) => [type, chunkAad(table.stream, type)]));
-  const sealed = entries.map(([mediaType, , , , , chunks], number) =>
-    chunks.map(([at, from, size], chunk) => {
-      if (offset === blocks[block]!.length && block + 1 < blocks.length) [block, offset] = [block + 1, 0];
-      if (at !== block || from !== offset || from + size > blocks[block]!.length) throw bad();
-      offset = from + size;
-      const place = () => `${names[at]} record ${number}`;
-      const nonce = chunkNonce(number, chunk, chunk === chunks.length - 1);
-      return { nonce, ciphertext: blocks[at]!.subarray(from, offset), aad: aads.get(mediaType)!, place };
-    }),
-  );
-  if (block !== blocks.length - 1 || offset !== blocks[block]!.length) throw bad();
   const records: RecordToSeal[] = [];
-  for (let first = 0; first < entries.length; first += AT_ONCE) {
-    const opened = await Promise.all(
-      sealed
-        .slice(first, first + AT_ONCE)
-        .map((pieces) => Promise.all(pieces.map((p) => aead.open(p.nonce, p.ciphertext, p.aad, p.place)))),
-    );
-    for (const [at, pieces] of opened.entries()) {
-      const [mediaType, resourceType, id, version, lastUpdated] = entries[first + at]!;
-      const framed = pieces.length === 1 ? pieces[0]! : concatBytes(...pieces);
-      const data = unframe(framed, Math.min(left, MAX_RECORD_BYTES), sealed[first + at]!.at(-1)!.place);
-      left -= data.length;
-      records.push({ mediaType, resourceType, id, version, lastUpdated, data });
+  for (const [number, [mediaType, resourceType, id, version, lastUpdated, chunks]] of entries.entries()) {
+    const pieces: Uint8Array[] = [];
+    for (const [at, from, size] of chunks) {
+      if (offset === frames.length && block < last) [block, offset, frames] = [block + 1, 0, await framesOf(block + 1)];
+      if (at !== block || from !== offset || from + size > frames.length) throw bad();
+      offset = from + size;
+      pieces.push(frames.subarray(from, offset));
     }
+    const framed = pieces.length === 1 ? pieces[0]! : concatBytes(...pieces);
+    const data = unframe(framed, Math.min(left, MAX_RECORD_BYTES), () => `${names[block]} record ${number}`);
+    left -= data.length;
+    records.push({ mediaType, resourceType, id, version, lastUpdated, data });
   }
+  if (block !== last || offset !== frames.length) throw bad();
   return records;
 }
 
@@ -241,12 +229,12 @@ function readManifest(segmentKey: Uint8Array, table: Descriptor, block: Uint8Arr
   throw new Tampered("sealing.08", "The manifest does not describe the blocks.", place);
 }
 
-function chunkNonce(record: number, chunk: number, last: boolean): Uint8Array {
-  return concatBytes(uint32(record), uint32(chunk), uint32(last ? 1 : 0));
+function blockNonce(block: number, last: boolean): Uint8Array {
+  return concatBytes(uint32(0), uint32(block), uint32(last ? 1 : 0));
 }
 
-function chunkAad(stream: Uint8Array, mediaType: string): Uint8Array {
-  return lengthPrefixed(stream, mediaType);
+function blockAad(stream: Uint8Array): Uint8Array {
+  return lengthPrefixed(stream, "blocks");
 }
 
 function manifestAad(stream: Uint8Array): Uint8Array {
