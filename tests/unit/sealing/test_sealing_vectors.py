@@ -62,7 +62,8 @@ def test_it_opens_with_primitives_only(vector: dict[str, Any]) -> None:
     rows = json.loads(unframe(manifest))["records"]
     assert [row[:5] for row in rows] == [[record[name] for name in FIELDS] for record in vector["records"]]
     [name] = table["blocks"]
-    frames = AESGCM(hkdf(key, b"blocks")).decrypt(bytes(8) + b"\0\0\0\1", blocks[name.encode()], prefixed(stream, b"blocks"))
+    aad = prefixed(stream, b"blocks")
+    frames = AESGCM(hkdf(key, b"blocks")).decrypt(bytes(8) + b"\0\0\0\1", blocks[name.encode()], aad)
     for row, record in zip(rows, vector["records"], strict=True):
         ((block, offset, length),) = row[5]
         assert block == 0

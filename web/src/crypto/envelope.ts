@@ -14,34 +14,23 @@ export function sealAead(key: Uint8Array, plaintext: Uint8Array, aad: Uint8Array
   return gcm(key, nonce, aad).encrypt(plaintext);
 }
 
-/** The plaintext. Throws Tampered envelope.02, which names the object; its name is made only then. */
-export function openAead(key: Uint8Array, ciphertext: Uint8Array, aad: Uint8Array, place: () => string): Uint8Array {
+/**
+ * The plaintext, opened by the platform's own AES. Rejects with Tampered envelope.02, which names the object; its name is
+ * made only then.
+ */
+export async function openAead(
+  key: Uint8Array,
+  ciphertext: Uint8Array,
+  aad: Uint8Array,
+  place: () => string,
+  nonce: Uint8Array = NONCE,
+): Promise<Uint8Array> {
+  const how = { name: "AES-GCM", iv: nonce as BufferSource, additionalData: aad as BufferSource };
+  const handle = await crypto.subtle.importKey("raw", key as BufferSource, "AES-GCM", false, ["decrypt"]);
   try {
-    return gcm(key, NONCE, aad).decrypt(ciphertext);
+    return new Uint8Array(await crypto.subtle.decrypt(how, handle, ciphertext as BufferSource));
   } catch {
     throw new Tampered("envelope.02", "These sealed bytes were changed, or belong to another key or place.", place());
-  }
-}
-
-/**
- * One key for many ciphertexts, opened by the platform's own AES. Whoever seals gives each a nonce that the key never
- * meets again. `open` rejects with Tampered envelope.02.
- */
-export class ManyAead {
-  readonly #key: Promise<CryptoKey>;
-
-  constructor(key: Uint8Array) {
-    this.#key = crypto.subtle.importKey("raw", key as BufferSource, "AES-GCM", false, ["decrypt"]);
-  }
-
-  async open(nonce: Uint8Array, ciphertext: Uint8Array, aad: Uint8Array, place: () => string): Promise<Uint8Array> {
-    const how = { name: "AES-GCM", iv: nonce as BufferSource, additionalData: aad as BufferSource };
-    const key = await this.#key;
-    try {
-      return new Uint8Array(await crypto.subtle.decrypt(how, key, ciphertext as BufferSource));
-    } catch {
-      throw new Tampered("envelope.02", "These sealed bytes were changed, or belong to another key or place.", place());
-    }
   }
 }
 

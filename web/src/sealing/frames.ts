@@ -55,7 +55,7 @@ export function unframe(framed: Uint8Array, limit: number, place: () => string):
     throw bad();
   }
   if (data.length !== size) throw bad();
-  return new Uint8Array(data);
+  return data;
 }
 
 /** What one whole zstd frame (RFC 8878) says that it opens to; undefined when it does not say, or is not one frame. */

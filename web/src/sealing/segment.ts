@@ -4,7 +4,7 @@ import { CID } from "multiformats/cid";
 import { create as digestOf } from "multiformats/hashes/digest";
 
 import { concatBytes, equal, lengthPrefixed, uint32 } from "../crypto/bytes.ts";
-import { ManyAead, openAead, sealAead } from "../crypto/envelope.ts";
+import { openAead, sealAead } from "../crypto/envelope.ts";
 import { derive, sha256 } from "../crypto/keys.ts";
 import { type Seal, sealHash, sealTo } from "../crypto/reencryption.ts";
 import { BadInput, Tampered } from "../errors.ts";
@@ -129,24 +129,18 @@ export async function openSegment(
   if (!equal(derive(segmentKey, "commit"), table.commitment)) {
     throw new Tampered("sealing.05", "The key is not the one that the descriptor commits to.", name);
   }
-  const verified = (cid: CID): Uint8Array => {
-    const block = fetch(cid.toString());
-    if (block.length > MAX_BLOCK_BYTES || !cidOf(block).equals(cid)) {
-      throw new Tampered("sealing.07", "A block does not match its name.", cid.toString());
-    }
-    return block;
-  };
-  const manifestBlock = verified(table.manifest);
-  const blocks = table.blocks.map(verified);
+  const manifestBlock = await verified(table.manifest, fetch);
+  const blocks: Uint8Array[] = [];
+  for (const cid of table.blocks) blocks.push(await verified(cid, fetch));
   if (sizeClass([manifestBlock, ...blocks]) !== table.size_class) {
     throw new Tampered("sealing.10", "It is not of the size that it states.", name);
   }
-  const entries = readManifest(segmentKey, table, manifestBlock);
-  const aead = new ManyAead(derive(segmentKey, "blocks"));
+  const entries = await readManifest(segmentKey, table, manifestBlock);
+  const key = derive(segmentKey, "blocks");
   const aad = blockAad(table.stream);
   const names = table.blocks.map(String);
   const last = blocks.length - 1;
-  const framesOf = (at: number) => aead.open(blockNonce(at, at === last), blocks[at]!, aad, () => names[at]!);
+  const framesOf = (at: number) => openAead(key, blocks[at]!, aad, () => names[at]!, blockNonce(at, at === last));
   const bad = () => new Tampered("sealing.08", "The manifest does not describe the blocks.", table.manifest.toString());
   let block = 0;
   let offset = 0;
@@ -202,9 +196,19 @@ export function readDescriptor(bytes: Uint8Array): Descriptor {
   return table;
 }
 
-function readManifest(segmentKey: Uint8Array, table: Descriptor, block: Uint8Array): Entry[] {
+/** A block as it was named: raw, SHA-256. */
+async function verified(cid: CID, fetch: (cid: string) => Uint8Array): Promise<Uint8Array> {
+  const block = fetch(cid.toString());
+  if (block.length <= MAX_BLOCK_BYTES) {
+    const digest = await crypto.subtle.digest("SHA-256", block as BufferSource);
+    if (equal(new Uint8Array(digest), cid.multihash.digest)) return block;
+  }
+  throw new Tampered("sealing.07", "A block does not match its name.", cid.toString());
+}
+
+async function readManifest(segmentKey: Uint8Array, table: Descriptor, block: Uint8Array): Promise<Entry[]> {
   const place = table.manifest.toString();
-  const framed = openAead(derive(segmentKey, "manifest"), block, manifestAad(table.stream), () => place);
+  const framed = await openAead(derive(segmentKey, "manifest"), block, manifestAad(table.stream), () => place);
   const text = new TextDecoder("utf-8", { fatal: true });
   const isIndex = (value: unknown) => Number.isInteger(value) && (value as number) >= 0;
   try {
