@@ -46,7 +46,7 @@ class Descriptor(Struct, frozen=True):
 
 
 class Chunk(Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
-    """Where a frame is, or a part of one: the block's position in the descriptor, offset and length in its plaintext."""
+    """Where a frame is, or a part of one: the block's place in the descriptor, offset and length in its plaintext."""
 
     block: Index32
     offset: Index32

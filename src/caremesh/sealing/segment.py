@@ -3,7 +3,7 @@
     segment key   32 random bytes, drawn afresh for every attempt and never reused
     seal          Umbral, of the segment key, to the stream's reading key of the epoch
     keys          HKDF-SHA256(segment key), info = "blocks" for all blocks, "manifest" for the manifest
-    plaintext     records in order, each compressed and padded by itself (see ``frames``); where each is, the manifest says
+    plaintext     records in order, each compressed and padded by itself (see ``frames``); the manifest says where
     blocks        AES-256-GCM, nonce = block ‖ last, AAD = stream (see ``block_cipher``), at most 1 MiB each;
                   a record does not cross a block's end, but that one larger than a block is cut into several chunks
 
