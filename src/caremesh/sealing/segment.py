@@ -247,6 +247,10 @@ class _Packer:
 class _Reader:
     """Opens the blocks once, in order, and walks them chunk after chunk without gaps."""
 
+    _block: int
+    _offset: int
+    _frames: bytes
+
     def __init__(self, cipher: BlockCipher, table: Descriptor, blocks: list[bytes]) -> None:
         """Raises Tampered envelope.02."""
         self._cipher = cipher

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.contracts.access.state import Receipt
+from caremesh.contracts.records import queries as records
 from caremesh.crypto import reencryption
 from caremesh.errors import Refused, Tampered, Unavailable
 from caremesh.gateway import gather as gathering
@@ -78,6 +79,18 @@ def test_t_custodians_are_asked_and_no_more(clinic: Clinic, honest: list[Did]) -
     assert [release.custodian for release in said] == found.released_by, "what each signed is kept"
 
 
+def test_t_custodians_are_asked_at_once(clinic: Clinic, honest: list[Did]) -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def together(answer: list[bytes]) -> list[bytes]:
+        both.wait()
+        return answer
+
+    for did in honest[:2]:
+        clinic.ways[did] = Way(clinic.ways[did], together)
+    assert sorted(opened(clinic, patience_s=300).released_by) == honest[:2]
+
+
 @pytest.mark.promise("P10")
 def test_the_next_is_asked_when_one_fails(clinic: Clinic, honest: list[Did]) -> None:
     clinic.ways[honest[0]] = Way(clinic.ways[honest[0]], fails)
@@ -88,8 +101,15 @@ def test_the_next_is_asked_when_one_fails(clinic: Clinic, honest: list[Did]) -> 
     ]
 
 
-def test_a_gateway_is_as_patient_as_it_was_told(clinic: Clinic) -> None:
+def test_a_gateway_is_as_patient_as_it_was_told(clinic: Clinic, honest: list[Did]) -> None:
     assert clinic.gateway_with(7.5)._means.patience_s == 7.5
+
+    def slow(answer: list[bytes]) -> list[bytes]:
+        threading.Event().wait(gathering.PATIENCE_S * 2)
+        return answer
+
+    clinic.ways[honest[0]] = Way(clinic.ways[honest[0]], slow)
+    assert sorted(opened(clinic, patience_s=300).released_by) == honest[:2], "nobody else was asked"
 
 
 @pytest.mark.promise("P10")
@@ -108,6 +128,8 @@ def test_who_is_slow_is_not_waited_for(clinic: Clinic, honest: list[Did]) -> Non
         assert sorted(found.released_by) == honest[1:]
         assert (found.slow, found.faults) == ([honest[0]], [])
         assert asked.is_set()
+        [waiting] = [thread for thread in threading.enumerate() if thread.name == "release"]
+        assert waiting.daemon, "a custodian that never answers does not keep the process"
     finally:
         answer_now.set()
 
@@ -118,6 +140,7 @@ def test_who_is_slow_still_counts_when_the_others_fail(clinic: Clinic, honest: l
 
     def slow(answer: list[bytes]) -> list[bytes]:
         others_asked.acquire(timeout=60)
+        threading.Event().wait(0.5)  # longer than the gateway is patient, and nobody is left to ask
         return answer
 
     def refuses(_: list[bytes]) -> list[bytes]:
@@ -217,6 +240,13 @@ def test_as_many_answers_as_were_asked_for_or_none_counts(clinic: Clinic, honest
 
 
 @pytest.mark.promise("P6")
+def test_an_answer_that_is_none_names_who_gave_it(clinic: Clinic, honest: list[Did]) -> None:
+    clinic.ways[honest[0]] = Way(clinic.ways[honest[0]], lambda _: [b"garbage"])
+    [fault] = opened(clinic).faults
+    assert (fault.custodian, fault.error.place, fault.claim) == (honest[0], honest[0], None)
+
+
+@pytest.mark.promise("P6")
 def test_two_liars_leave_too_few_and_both_are_named(clinic: Clinic, honest: list[Did]) -> None:
     for liar in honest[:2]:
         clinic.ways[liar] = LyingCustodian(clinic.mesh.custodians[liar], key_of(clinic, liar))
@@ -235,8 +265,10 @@ def test_when_all_verify_and_the_seal_does_not_open_the_source_is_at_fault(
 
     monkeypatch.setattr(gathering, "open_checked", refuses)
     given = receipt(clinic)
-    with pytest.raises(Tampered, match=r"gateway\.06"):
+    with pytest.raises(Tampered, match=r"gateway\.06") as caught:
         clinic.gateway.open(given, clinic.doctor)
+    segment, *_ = records.segments(clinic.mesh.engine.reader(), given.stream)
+    assert caught.value.place == str(segment.descriptor)
 
 
 def test_each_re_encryption_is_checked_once(clinic: Clinic, honest: list[Did], monkeypatch: pytest.MonkeyPatch) -> None:

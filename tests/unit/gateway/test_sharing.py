@@ -83,6 +83,16 @@ def test_a_share_is_kept_as_it_came(case: Case, gateway: Gateway) -> None:
     assert stored == codec.encode(kept)
 
 
+def test_a_share_that_the_ledger_has_not_heard_of_yet_comes_first(case: Case, gateway: Gateway) -> None:
+    """This member's copy may be behind the message."""
+    case.share()
+    [known] = own(case, gateway)
+    early = replace(known, id=bytes(16), streams=[replace(known.streams[0], consent=bytes(32))])
+    name = f"share/{early.channel_key.hex()}/{early.id.hex()}"
+    case.mesh.member("practice").home.vault.put({name: codec.encode(early)})
+    assert own(case, gateway) == [early, known]
+
+
 def test_the_newest_of_what_is_active_is_meant(case: Case, gateway: Gateway) -> None:
     made = [case.share(purposes=[purpose]) for purpose in ("TREAT", "HPAYMT", "COC", "HOPERAT", "HRESCH", "PATRQT")]
     streams = {share.record.id: share.record.items[0].consent for share in made}
