@@ -28,7 +28,9 @@ from caremesh.client import wire
 from caremesh.errors import Refused
 
 Context = Callable[[], ssl.SSLContext]
-"""The TLS context of this moment: the caller of ``Doors`` renews leaf and pins behind it."""
+"""The TLS context of this moment: the caller of ``Doors`` renews leaf and pins behind it. OSError: there is none yet;
+who comes waits.
+"""
 _PAUSE_S: Final = 0.2
 _OUT_OF_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -84,7 +86,7 @@ class Doors(Server):
     async def _accept(self, listener: socket.socket, context: Context | None) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            if self._taken() >= self._limits.max_connections:
+            if self._taken() >= self._limits.max_connections or not _can_begin(context):
                 await asyncio.sleep(_PAUSE_S)  # the kernel keeps who comes now; idle ones are closed in time
                 continue
             try:
@@ -133,6 +135,13 @@ class Doors(Server):
         except (OSError, TimeoutError, asyncio.CancelledError):
             left()
             connection.close()
+
+
+def _can_begin(context: Context | None) -> bool:
+    try:
+        return context is None or bool(context())
+    except OSError:
+        return False
 
 
 def _with(limits: Limits) -> type[HttpToolsProtocol]:

@@ -316,6 +316,27 @@ def test_all_together_have_so_many_connections_and_the_next_waits() -> None:
         assert most == 3
 
 
+def test_who_comes_before_there_is_a_certificate_waits_for_it() -> None:
+    made = Running(TIGHT)
+    context, asked = made.doors._doors[0][1], []
+    assert context is not None
+
+    def late() -> ssl.SSLContext:
+        asked.append(None)
+        if len(asked) < 3:
+            raise OSError
+        return context()
+
+    made.doors._doors[0] = made.tls, late
+    made.thread.start()
+    try:
+        assert made.ask(post(1, b"x"), tls=True).endswith(b"x")
+        assert len(asked) > 2
+    finally:
+        made.doors.should_exit = True
+        made.thread.join(AT_LAST_S)
+
+
 def test_what_is_being_answered_is_finished_at_the_end_and_nobody_new_is_let_in() -> None:
     found: list[bytes] = []
     with running(TIGHT) as made:
