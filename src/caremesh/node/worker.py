@@ -166,7 +166,7 @@ class _Worker:
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:
-            raise OSError("no certificate yet")  # the connection ends; the caller tries again
+            raise OSError("no certificate yet")  # who comes waits
         return self._context
 
     async def _look(self, inside: Way) -> None:
