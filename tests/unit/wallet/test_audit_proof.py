@@ -45,9 +45,9 @@ class Looked(Clinic):
     def audit(self, logs: list[StreamLog], releases: list[Signed] | None = None) -> Audit:
         return self.patient.wallet.audit(self.patient.ledger.reader(), logs, releases or [])
 
-    def prove(self) -> AuditProof:
-        """A saved audit."""
-        logs = self.logs()
+    def prove(self, logs: list[StreamLog] | None = None) -> AuditProof:
+        """A saved audit, of the true logs or of others."""
+        logs = self.logs() if logs is None else logs
         block = self.mesh.engine.light_block()
         height = block.signed.content().height
         return audit_proof.prove(
@@ -57,7 +57,9 @@ class Looked(Clinic):
     def check(self, proof: AuditProof) -> Audit:
         """As a stranger's machine would, with the wallet and the founding validators."""
         read = audit_proof.read(codec.encode(proof))
-        return audit_proof.check(read, self.patient.wallet.state, self.mesh.light_client(), self.clock()).audit
+        checked = audit_proof.check(read, self.patient.wallet.state, self.mesh.light_client(), self.clock())
+        assert checked.header == proof.block.signed.content()
+        return checked.audit
 
     def entry(self, found: Audit) -> Access:
         return next(entry for entry in found.accesses if entry.receipt == self.receipt.id)
@@ -159,6 +161,7 @@ def test_an_opening_without_an_entry_is_found_and_shown_to_others(clinic: Looked
     assert (finding.kind, finding.custodian, finding.place) == ("no-entry", liar, "entry 0")
     assert finding.claim is not None
     assert evidence.write(clinic.mesh, [finding.claim], clinic.mesh.folder / "evidence")
+    assert clinic.check(clinic.prove(hiding)).findings == found.findings, "offline, too"
     forged = replace(clinic.signed[0], signature=bytes(64))
     assert clinic.audit(hiding, [forged]).findings == [], "what the custodian did not sign is not held against it"
     missing = [log for log in hiding if (log.custodian, log.stream) != (liar, clinic.receipt.stream)]
