@@ -258,3 +258,23 @@ def test_a_preview_says_how_much_and_what_is_there_already(case: Case) -> None:
     ends = case.consent(given).ends
     for now, already in ((ends - 1, seen.already), (ends, [])):
         assert [each.already for each in preview(case.wallet.state, terms, case.reader, now)] == [already]
+
+
+@pytest.mark.promise("P2")
+def test_an_access_is_shown_with_what_was_done_under_which_share_and_whether_that_was_taken_back(case: Case) -> None:
+    shared = case.share(actions=["compute", "read"])
+    case.ask(shared.record.items[0].consent, action="compute")
+    state = case.wallet.state
+
+    def seen(state: states.WalletState) -> audits.Access:
+        [entry] = audits.audit(state, case.reader, []).accesses
+        assert entry.permission is not None
+        return entry
+
+    entry = seen(state)
+    assert (entry.action, entry.share) == ("compute", shared.record.id)
+    assert seen(replace(state, shares=[])).share == b"", "of a share that this wallet does not know"
+    case.person.revoke(shared.record.id)
+    revoked = seen(state).permission
+    assert revoked is not None
+    assert revoked.revoked == case.consent(shared).revoked is not None

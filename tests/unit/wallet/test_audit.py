@@ -368,7 +368,10 @@ def test_what_a_log_shows_to_others_too_comes_with_what_its_custodian_signed(
     monkeypatch.setattr(access, "anchor", lambda _, custodian: anchors.get(custodian))
     true = read.logs()
     assert read.audit(true).findings == []
-    [finding] = read.audit(true | {did: anchored}).findings
+    unanchored = read.audit(true | {did: anchored})
+    [coverage] = [each for each in unanchored.coverage if each.stream == read.item.stream]
+    assert (coverage.logs, coverage.believed) == (3, 2)
+    [finding] = unanchored.findings
     assert (finding.kind, finding.place, finding.claim) == ("not-anchored", "root", None), "silence shows nothing"
     anchors[did] = replace(anchors[did], root=bytes(32))
     [finding] = read.audit(true).findings

@@ -159,6 +159,10 @@ def test_an_opening_without_an_entry_is_found_and_shown_to_others(clinic: Looked
     found = clinic.audit(hiding, clinic.signed)
     [finding] = found.findings
     assert (finding.kind, finding.custodian, finding.place) == ("no-entry", liar, "entry 0")
+    assert (finding.category, finding.stream) == ("laboratory", clinic.receipt.stream)
+    release = codec.decode_as(clinic.signed[0].payload, custody.Release)
+    elsewhere = custody.sign_payload(custody.RELEASE, replace(release, stream=bytes(32)), key)
+    assert clinic.audit(hiding, [elsewhere, *clinic.signed]) == found, "another's stream is not looked at here"
     assert finding.claim is not None
     assert evidence.write(clinic.mesh, [finding.claim], clinic.mesh.folder / "evidence")
     assert clinic.check(clinic.prove(hiding)).findings == found.findings, "offline, too"
@@ -238,6 +242,7 @@ def test_emergency_access_is_shown_with_or_without_leave_and_can_be_disputed(cli
         clinic.doctor.did,
     )
     assert entry.outcome == ("permitted" if given.why is None else "refused")
+    assert (entry.action, entry.share) == ("read", b"")
     assert entry.rules
     state, reader = clinic.patient.wallet.state, clinic.patient.ledger.reader()
     assert dispute.prepare(state, reader, given.id, "Why?").member == clinic.practice.home.did

@@ -1,0 +1,64 @@
+"""Before a restore each member is asked once for the streams that a seed could have with it, and for no other's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from caremesh.contracts.members import queries as members
+from caremesh.contracts.streams import queries as streams
+from caremesh.ledger.light import Answer, LightBlock
+from caremesh.types import Did, Height
+from caremesh.wallet import ahead
+from caremesh.wallet.derive import relationship
+from caremesh.wallet.proven import ProvenLedger, ProvenReader
+from tests.support.case import Case
+
+CATEGORIES = ["conditions", "laboratory"]
+
+
+class Node:
+    """A node that answers as its engine does, and notes what it is asked."""
+
+    def __init__(self, case: Case, did: Did) -> None:
+        self.engine = case.mesh.engine
+        self.did = did
+        self.asked: list[list[bytes]] = []
+
+    def light_block(self, height: Height | None = None) -> LightBlock:
+        return self.engine.light_block(height)
+
+    def answers(self, keys: Sequence[bytes], height: Height) -> list[Answer]:
+        self.asked.append(list(keys))
+        return [self.engine.query(key, height) for key in keys]
+
+
+def reader_over(case: Case, nodes: Sequence[Node]) -> ProvenReader:
+    return ProvenLedger(case.mesh.light_client(), lambda: nodes, case.clock).reader()
+
+
+@pytest.mark.promise("P1")
+def test_each_member_is_asked_for_what_the_seed_could_have_with_it(case: Case) -> None:
+    seed = case.wallet.state.seed
+    nodes = [Node(case, member.did) for member in members.members(case.reader)]
+    first = reader_over(case, nodes)
+    ahead.members_of(first)
+    of_members = first.requests
+    for node in nodes:
+        node.asked.clear()
+    reader = reader_over(case, nodes)
+    ahead.restoring(reader, seed, CATEGORIES)
+    assert reader.requests == of_members + len(nodes), "who the members are, and each of them once"
+    prefix = streams.stream_key(bytes(32))[:-32]
+    for node in nodes:
+        of_streams = [asked for asked in node.asked if asked[0].startswith(prefix)]
+        assert of_streams == [
+            [
+                streams.stream_key(relationship(seed, node.did, number).stream(category, counter).id)
+                for number in range(4)
+                for category in CATEGORIES
+                for counter in range(4)
+            ]
+        ]
+    ahead.restoring(case.reader, seed, CATEGORIES)  # a copy of the ledger needs none of it
