@@ -46,6 +46,7 @@ def run(served: RelayedMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         done = CliRunner().invoke(app, ["wallet", *arguments, "--wallet", str(tmp_path / wallet), "--json"], given)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
+        run.errors = done.stderr  # type: ignore[attr-defined]
         return json.loads(done.stdout)
 
     return run
@@ -133,3 +134,32 @@ def test_an_invitation_of_another_network_is_refused(served: RelayedMesh, run: R
         run("join", link(invitation)[:-1])
     with pytest.raises(CareMeshError, match=r"client\.02"):
         run("join", link(replace(invitation, node="https://127.0.0.1:9")), wallet="third.wallet")
+
+
+@pytest.mark.promise("P6")
+def test_who_gives_out_something_else_is_named_and_the_records_are_there(
+    served: RelayedMesh, run: Run, patient: str
+) -> None:
+    run("join", link(invite(served, patient)))
+    bring(served, patient)
+    rows = run("records", "conditions")
+    assert [row["id"] for row in rows] == [f"{patient}-c1"]
+    for did, store in served.mesh.holders().items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "get", lambda _: b"something else")
+            served.mesh.tick()
+            assert run("records", "conditions") == rows
+        if "blobs.01" in run.errors:  # type: ignore[attr-defined]
+            assert served.mesh.name_of(did) in run.errors  # type: ignore[attr-defined]
+            return
+    pytest.fail("nobody was asked")
+
+
+def test_a_saved_audit_is_checked_against_the_network_of_the_wallet(
+    served: RelayedMesh, run: Run, patient: str, tmp_path: Path
+) -> None:
+    run("join", link(invite(served, patient)))
+    bring(served, patient)
+    file = str(tmp_path / "saved.audit")
+    assert run("audit", "--save", file)["complete"]
+    assert run("audit", "--verify", file)["complete"]

@@ -67,7 +67,7 @@ class Watched:
                 patience=Patience(answer_s=30.0, tries=1),
             )
         )
-        return RemoteLedger(self.portal, LedgerClient(way, self.network.founding.light_client()))
+        return RemoteLedger(self.portal, LedgerClient(way))
 
     def transaction(self) -> bytes:
         home = self.node("regulator").keys

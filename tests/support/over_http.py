@@ -40,7 +40,7 @@ class OverHttp:
     def ledger(self, at: str, caller: str) -> RemoteLedger:
         """The ledger at a member's node, as another's reaches it."""
         node = self.portal.node(lambda: self.doors[at].as_member(caller))
-        return RemoteLedger(self.portal, LedgerClient(node, self.mesh.light_client()), at)
+        return RemoteLedger(self.portal, LedgerClient(node), at)
 
     def wallet(self) -> WalletWay:
         """The custodians as a wallet reaches them, under a key of its own."""

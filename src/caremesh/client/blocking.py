@@ -106,26 +106,6 @@ class RemoteLedger:
         """See ``LedgerClient.status``."""
         return self._portal.call(self._client.status)
 
-    def reader(self) -> ProvenReader:
-        """The newest state, every value of it proven."""
-        return ProvenReader(self._portal, self._client)
-
-
-class ProvenReader:
-    """State at one height, asked for key by key and proven. See ``ledger.state.Reader``."""
-
-    def __init__(self, portal: Portal, client: LedgerClient) -> None:
-        self._portal = portal
-        self._client = client
-        self._known: dict[bytes, bytes | None] = {}
-        self.height: Final[Height] = portal.call(client.newest).height
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value at this height. Raises as ``LedgerClient.query``."""
-        if key not in self._known:
-            self._known[key] = self._portal.call(lambda: self._client.query(key, self.height))
-        return self._known[key]
-
 
 class RemoteCustodian:
     """One custodian, over the network: what gateways, sources, wallets and fellow custodians need of it."""

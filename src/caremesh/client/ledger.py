@@ -113,11 +113,6 @@ class LedgerClient:
             raise Refused(errors.BEHIND, f"height {height}")
         return header
 
-    async def newest(self) -> Header:
-        """The newest header of the node, verified, and not older than ``max_age_s``. Raises as ``query``."""
-        block = await self.light_block()
-        return await self.header(block.signed.content().height, newest=True)
-
     async def blocks(self, start: Height, wait_s: int = 0) -> list[Block]:
         """Some blocks from ``start`` on, as soon as there is one; none after ``wait_s``. Unverified: execute them."""
         answer = await self._node.call(

@@ -1,7 +1,7 @@
 """Blocks at one member for who owns their stream: by links that the member gives for a request of the stream's key.
 
 A link is for the very blocks that are meant; it lasts for some minutes, and a member that says that one has expired is
-asked for another, once. A member that did not answer is not waited for again within the same act.
+asked for another, once. A member that did not answer, or gave no link, is not asked again within the same act.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from caremesh.blobs.links import Action
 from caremesh.client.blocks import BlocksClient
 from caremesh.client.errors import UNREACHABLE
 from caremesh.codec import CID
-from caremesh.errors import Refused, Unavailable
+from caremesh.errors import CareMeshError, Refused, Unavailable
 from caremesh.ledger.transactions import Signs
 from caremesh.types import StreamId
 
@@ -40,7 +40,7 @@ class LinkedBlocks:
         self._key = key
         self._pieces = [list(cids[start : start + PER_LINK]) for start in range(0, len(cids), PER_LINK)]
         self._links: dict[tuple[Action, CID], str] = {}
-        self._away: Unavailable | None = None
+        self._gone: CareMeshError | None = None
 
     def put_many(self, held: Mapping[bytes, Mapping[CID, bytes]]) -> None:
         """See ``BlockStore``, for this stream. What was brought before an error is collected: nothing names it."""
@@ -69,16 +69,20 @@ class LinkedBlocks:
     def _link(self, action: Action, cid: CID) -> str:
         if (action, cid) not in self._links:
             piece = next((piece for piece in self._pieces if cid in piece), [cid])
-            link = self._once(lambda client: client.link(self._stream, action, piece, key=self._key))
+            try:
+                link = self._once(lambda client: client.link(self._stream, action, piece, key=self._key))
+            except CareMeshError as error:
+                self._gone = error
+                raise
             self._links.update(dict.fromkeys(((action, each) for each in piece), link))
         return self._links[action, cid]
 
     def _once(self, work: Callable[[BlocksClient], Awaitable[T]]) -> T:
-        if self._away is not None:
-            raise self._away
+        if self._gone is not None:
+            raise self._gone
         try:
             return self._ask(work)
         except Unavailable as error:
             if error.code == UNREACHABLE.code:
-                self._away = error
+                self._gone = error
             raise

@@ -50,14 +50,20 @@ def run(node: Node, work: Callable[[LedgerClient], Any], http: OverHttp) -> Any:
 
 
 def test_a_value_and_an_absence_are_proven(http: OverHttp, send: Sending) -> None:
-    did = http.mesh.member("hospital").home.did
-    key = members.member_key(did)
-    reader = http.ledger("regulator", "hospital").reader()
-    assert reader.get(key) == http.mesh.engine.reader().get(key)
-    assert reader.get(b"members/member/nobody") is None
-    send.one()
-    assert http.ledger("regulator", "hospital").reader().height > reader.height
-    assert reader.get(members.member_key(http.mesh.member("payer").home.did)), "still at its own height"
+    key = members.member_key(http.mesh.member("hospital").home.did)
+    other = members.member_key(http.mesh.member("payer").home.did)
+    height = http.mesh.engine.status().height
+
+    async def inside() -> None:
+        async with http.doors["regulator"].as_member("hospital") as node:
+            client = LedgerClient(node, http.mesh.light_client())
+            assert await client.query(key) == http.mesh.engine.reader().get(key)
+            assert await client.query(b"members/member/nobody") is None
+            send.one()
+            assert await client.query(other, height) == http.mesh.engine.reader().get(other), "at its own height"
+            assert http.mesh.engine.status().height > height
+
+    asyncio.run(inside())
 
 
 class Lies(LedgerClient):
@@ -144,11 +150,15 @@ def test_an_old_head_is_not_taken_for_the_newest(http: OverHttp, send: Sending) 
     clock = http.mesh.clock
     assert isinstance(clock, SettableClock)
     clock.advance(120)
+
+    def ask() -> Any:
+        return run(http.doors["regulator"].as_key(), lambda client: client.query(b"members/member/nobody"), http)
+
     with pytest.raises(Refused) as caught:
-        http.ledger("regulator", "hospital").reader()
+        ask()
     assert caught.value.code == "client.06"
     send.tick()
-    assert http.ledger("regulator", "hospital").reader().height
+    assert ask() is None
 
 
 def test_nothing_is_verified_without_something_to_trust(http: OverHttp) -> None:

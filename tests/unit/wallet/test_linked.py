@@ -84,6 +84,20 @@ def test_an_expired_link_is_replaced_once() -> None:
     assert len(client.asked) == 2
 
 
+def test_a_member_that_gives_no_link_is_not_asked_for_one_again() -> None:
+    class Unwilling(Client):
+        async def link(self, *_: Any, **__: Any) -> str:
+            self.asked.append(("link", None))
+            raise Refused(BAD_LINK)
+
+    client = Unwilling()
+    linked = blocks(client)
+    for cid in DATA:
+        with pytest.raises(Refused, match=r"blobs\.10"):
+            linked.get(cid)
+    assert len(client.asked) == 1
+
+
 @pytest.mark.parametrize(("met", "asked"), [(UNREACHABLE, 2), (NOT_THE_NODE, 3)])
 @pytest.mark.promise("P10")
 def test_a_member_that_did_not_answer_is_not_waited_for_again(met: ErrorCode, asked: int) -> None:

@@ -15,8 +15,9 @@ from caremesh.blobs.interface import NOT_HELD
 from caremesh.blobs.links import LIFE_S
 from caremesh.blobs.placement import placed, preferred
 from caremesh.codec import CID
+from caremesh.consensus.interface import STOPPED
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import BadInput, Refused, Unavailable
+from caremesh.errors import CareMeshError, Refused, Unavailable
 from caremesh.node.founding import CHAIN
 from caremesh.node.mesh import LocalMesh
 from caremesh.testing.clock import SettableClock
@@ -24,10 +25,11 @@ from caremesh.testing.person import Person
 from caremesh.types import Did
 from caremesh.wallet.linked import PER_LINK
 from caremesh.wallet.network import Network
-from caremesh.wallet.proven import Fault
+from caremesh.wallet.proven import MAX_AGE_S, Fault
 from caremesh.wallet.reseal import Blocks, Record, blocks_of
 from tests.support.case import PASSPHRASE, Case
 from tests.support.relayed import RelayedMesh, relayed
+from tests.support.suspending import suspend
 
 pytestmark = pytest.mark.slow
 _numbers = count(1)
@@ -160,11 +162,17 @@ def test_a_member_that_lost_its_blocks_or_is_away_is_done_without(far: Far, serv
 @pytest.mark.promise("P5")
 def test_nothing_is_said_to_be_stored_with_fewer_copies_than_the_network_wants(far: Far) -> None:
     full = far.mesh.member("payer").holder
-    with (
-        replaced(full, "put_many", too_full),
-        pytest.raises(Unavailable, match=r"blobs\.08.*blobs\.05"),
-    ):
-        far.person.drop("conditions", 0, [far.record(1)])
+    asked: list[Did] = []
+
+    def busy(member: Did, _: object) -> None:
+        asked.append(member)
+        raise Unavailable(STOPPED)
+
+    for by, said in ((too_full, OVER_QUOTA), (busy, STOPPED)):
+        with replaced(full, "put_many", by), pytest.raises(Unavailable, match=rf"blobs\.08.*{said.code}"):
+            far.person.drop("conditions", 0, [far.record(1)])
+    assert len(asked) == 1, "another holder is asked, and not the same one again"
+    assert Fault(far.did("payer"), OVER_QUOTA.code) in far.network.faults
     assert [segment.version for segment in far.segments()] == [0]
     assert far.own() == ["c1", "c2"]
     far.person.drop("conditions", 0, [far.record(1)])
@@ -179,8 +187,26 @@ def test_only_the_streams_own_key_gets_links(far: Far) -> None:
     with pytest.raises(Unavailable, match=r"blobs\.09") as caught:
         stranger.get(*data)
     assert caught.value.place.count("api.05") == len(HOLDERS)
-    with pytest.raises((Refused, BadInput), match=r"api\.(05|14)"):  # whoever is the last one asked
+    with pytest.raises(CareMeshError, match=rf"api\.05|{NO_SUCH_ROUTE}"):
         stranger.put(data)
+
+
+def test_who_holds_blocks_is_looked_at_anew_and_who_is_suspended_is_not_asked(tmp_path: Path) -> None:
+    with (
+        LocalMesh(tmp_path / "mesh", SettableClock()) as mesh,
+        relayed(mesh, tmp_path) as doors,
+        doors.network() as network,
+    ):
+        far = Far(network, doors, tmp_path)
+        assert far.own() == ["c1", "c2"]
+        suspend(mesh, "laboratory")
+        far.clock.advance(MAX_AGE_S + 1)
+        mesh.tick()
+        data = far.blocks(b"new")
+        with pytest.raises(Unavailable, match=r"blobs\.08") as caught:
+            linked(far, data).put(data)
+        assert far.did("laboratory") not in caught.value.place
+        assert far.holding(*data) == {"hospital", "payer"}
 
 
 def test_a_link_that_has_expired_is_asked_for_again(far: Far) -> None:
