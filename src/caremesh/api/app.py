@@ -174,8 +174,7 @@ class _App:
             self._addresses.count(address)
             raise
         if caller.kind in ("member", "practitioner"):
-            self._callers.check(caller.name)
-            self._callers.count(caller.name)
+            self._callers.take(caller.name)
         else:
             self._addresses.count(address)
         return caller

@@ -62,6 +62,10 @@ class Bucket(Protocol):
         """Count one request."""
         ...
 
+    def take(self, caller: str) -> None:
+        """Both in one. Raises Refused api.13, and counts nothing then."""
+        ...
+
 
 class Rates:
     """Token buckets: ``burst`` at once, ``per_second`` in the long run. One event loop of one process."""
@@ -87,6 +91,11 @@ class Rates:
         self._left.move_to_end(caller)
         while len(self._left) > self._max_callers:
             self._left.popitem(last=False)
+
+    def take(self, caller: str) -> None:
+        """Both in one. Raises Refused api.13, and counts nothing then."""
+        self.check(caller)
+        self.count(caller)
 
     def _now(self, caller: str) -> tuple[float, float]:
         now = self._monotonic()

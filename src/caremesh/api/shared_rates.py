@@ -13,8 +13,7 @@ import hashlib
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -49,15 +48,23 @@ class SharedRates:
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            with self._held():
-                os.ftruncate(self._file, _KEY_BYTES + self._sets * _SET_BYTES)
-                key = os.pread(self._file, _KEY_BYTES, 0)
-                if key == bytes(_KEY_BYTES):
-                    key = os.urandom(_KEY_BYTES)
-                    os.pwrite(self._file, key, 0)
+            key = self._begin()
         except OSError as error:
             raise StorageFailed(NOT_WRITTEN, file.name) from error
         self._key: Final = key
+
+    def _begin(self) -> bytes:
+        """The key of the file, drawn by whoever opens it first."""
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            os.ftruncate(self._file, _KEY_BYTES + self._sets * _SET_BYTES)
+            key = os.pread(self._file, _KEY_BYTES, 0)
+            if key == bytes(_KEY_BYTES):
+                key = os.urandom(_KEY_BYTES)
+                os.pwrite(self._file, key, 0)
+            return key
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -65,40 +72,51 @@ class SharedRates:
 
     def check(self, caller: str) -> None:
         """Raises Refused api.13 when there have been too many requests."""
-        tag, at = self._place(caller)
-        with self._held():
-            slots, now = self._read(at), self._monotonic()
-        if self._left(slots.get(tag), now) < 1:
-            raise Refused(TOO_MANY)
+        self._ask(caller, refuses=True, counts=False)
 
     def count(self, caller: str) -> None:
         """Count one request."""
-        tag, at = self._place(caller)
-        with self._held():
-            slots, now = self._read(at), self._monotonic()
-            left = max(0.0, self._left(slots.pop(tag, None), now) - 1)
-            newest = sorted(slots.items(), key=lambda each: each[1][1] if each[1][1] <= now else 0.0, reverse=True)
-            kept = [(tag, (left, now)), *newest[: _WAYS - 1]]
-            os.pwrite(self._file, b"".join(_SLOT.pack(name, *row) for name, row in kept), at)
+        self._ask(caller, refuses=False, counts=True)
 
-    def _place(self, caller: str) -> tuple[bytes, int]:
+    def take(self, caller: str) -> None:
+        """Both in one. Raises Refused api.13, and counts nothing then."""
+        self._ask(caller, refuses=True, counts=True)
+
+    def _ask(self, caller: str, *, refuses: bool, counts: bool) -> None:
         digest = hashlib.blake2b(caller.encode(), key=self._key, digest_size=16).digest()
-        return digest[:8], _KEY_BYTES + int.from_bytes(digest[8:]) % self._sets * _SET_BYTES
-
-    def _read(self, at: int) -> dict[bytes, tuple[float, float]]:
-        rows = _SLOT.iter_unpack(os.pread(self._file, _SET_BYTES, at))
-        return {tag: (left, since) for tag, left, since in rows if tag != _EMPTY}
-
-    def _left(self, row: tuple[float, float] | None, now: float) -> float:
-        if row is None or not row[1] <= now:
-            return float(self._burst)
-        return min(self._burst, row[0] + (now - row[1]) * self._per_second)
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """Under the lock; the system takes it from a process that dies."""
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        tag, at = digest[:8], _KEY_BYTES + int.from_bytes(digest[8:]) % self._sets * _SET_BYTES
+        fcntl.flock(self._file, fcntl.LOCK_EX)  # the system takes it from a process that dies
         try:
-            yield
+            rows, now = os.pread(self._file, _SET_BYTES, at), self._monotonic()
+            slot = _slot_of(rows, tag)
+            left = float(self._burst) if slot < 0 else self._left(rows, slot, now)
+            if refuses and left < 1:
+                raise Refused(TOO_MANY)
+            if counts:
+                slot = slot if slot >= 0 else _oldest(rows, now)
+                os.pwrite(self._file, _SLOT.pack(tag, max(0.0, left - 1), now), at + slot)
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _left(self, rows: bytes, slot: int, now: float) -> float:
+        _, left, since = _SLOT.unpack_from(rows, slot)
+        if not since <= now:
+            return float(self._burst)
+        return float(min(self._burst, left + (now - since) * self._per_second))
+
+
+def _slot_of(rows: bytes, tag: bytes) -> int:
+    """Where a caller's row begins; -1 when it has none."""
+    at = rows.find(tag)
+    while at >= 0 and at % _SLOT.size:
+        at = rows.find(tag, at + 1)
+    return at
+
+
+def _oldest(rows: bytes, now: float) -> int:
+    """Where a row is free, or not heard of for the longest time."""
+    ages = [
+        (-1.0 if tag == _EMPTY or not since <= now else since, number * _SLOT.size)
+        for number, (tag, _, since) in enumerate(_SLOT.iter_unpack(rows))
+    ]
+    return min(ages)[1]

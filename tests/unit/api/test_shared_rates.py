@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from caremesh.api import shared_rates
 from caremesh.api.shared_rates import SharedRates
 from caremesh.errors import Refused, StorageFailed
 
@@ -36,6 +40,9 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., SharedRates]]:
 def left(rates: SharedRates, caller: str = "a") -> int:
     for count in range(1_000):
         try:
+            if count % 2:
+                rates.take(caller)
+                continue
             rates.check(caller)
         except Refused:
             return count
@@ -67,7 +74,7 @@ COUNTS = """
 import sys
 from pathlib import Path
 from caremesh.api.shared_rates import SharedRates
-rates = SharedRates(Path(sys.argv[1]), 1e-9, 100_000, 64)
+rates = SharedRates(Path(sys.argv[1]), 1e-9, 5_000, 64)
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(2_000):
@@ -98,10 +105,47 @@ def test_nothing_is_lost_when_two_processes_count_at_once(tmp_path: Path) -> Non
         for process in started:
             process.kill()
             process.communicate()
-    rates = SharedRates(file, 1e-9, 100_000, 64)
-    tag, at = rates._place("a")
-    assert 100_000 - 4_000 <= rates._read(at)[tag][0] < 100_000 - 4_000 + 1
+    rates = SharedRates(file, 1e-9, 5_000, 64)
+    assert left_of(rates, "a", 5_000 - 4_000)
     rates.close()
+
+
+def left_of(rates: SharedRates, caller: str, count: int) -> bool:
+    """Whether exactly so many are left."""
+    for _ in range(count):
+        rates.take(caller)
+    with pytest.raises(Refused):
+        rates.take(caller)
+    return True
+
+
+def test_who_counts_has_the_lock_from_reading_to_writing(
+    opened: Callable[..., SharedRates], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = opened(3)
+    other = os.open(tmp_path / "run" / "rates", os.O_RDWR)
+    locked: list[str] = []
+
+    def look(name: str) -> Callable[..., Any]:
+        whole = getattr(os, name)
+
+        def call(*given: Any) -> Any:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked.append(name)
+            return whole(*given)
+
+        return call
+
+    for name in ("pread", "pwrite"):
+        monkeypatch.setattr(shared_rates.os, name, look(name))
+    try:
+        rates.count("a")
+        rates.check("a")
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # and lets go of it
+    finally:
+        os.close(other)
+    assert locked == ["pread", "pwrite", "pread"]
 
 
 def test_who_was_not_heard_of_for_the_longest_time_is_forgotten_first(opened: Callable[..., SharedRates]) -> None:
@@ -131,8 +175,15 @@ def test_no_name_stands_in_the_file(opened: Callable[..., SharedRates], tmp_path
     said = (tmp_path / "run" / "rates").read_bytes()
     assert b"192.0.2.77" not in said
     again = SharedRates(other, 1.0, 3, 64)
-    assert again._place("192.0.2.77") != rates._place("192.0.2.77")  # each file has a key of its own
+    again.count("192.0.2.77")
     again.close()
+    assert set(rows(said)).isdisjoint(rows(other.read_bytes()))  # each file has a key of its own
+
+
+def rows(file: bytes) -> list[bytes]:
+    """The names in a file: of rows that are not empty, the first eight bytes."""
+    parts = [file[at : at + 24] for at in range(16, len(file), 24)]
+    return [part[:8] for part in parts if part != bytes(24)]
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -175,6 +175,22 @@ def test_no_word_of_a_request_or_of_a_fault_is_sent(tracer: Tracer, collector: C
     assert collector.spans()[0].said["http.response.status_code"] == 200
 
 
+def test_traces_go_where_the_setting_says_whatever_the_environment_of_the_process(
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "host.name=canary")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "canary")
+    made = begun(tmp_path, collector.url)
+    ask(made, "key")
+    made.close()
+    assert only(collector).name == "test.it"
+    assert b"canary" not in collector.bodies[0]
+
+
 def test_so_many_requests_as_the_setting_says(collector: Collector, tmp_path: Path) -> None:
     made = begun(tmp_path, collector.url, "0")
     assert ask(made, "key").status_code == 200
