@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from caremesh.testing.bent import FileClock
 from caremesh.testing.far_world import FarWorld
-from caremesh.testing.nodes import CHAIN, FLAGS, Network
+from caremesh.testing.nodes import CHAIN, FLAGS, Network, Places
 from caremesh.testing.person import Person
 from caremesh.types import DAY_S, Code
 
@@ -25,9 +25,9 @@ MANY: Final[dict[str, str]] = dict.fromkeys(_RATES, "100000")
 
 
 @contextmanager
-def nodes(folder: Path, way: Callable[[int], int] | None = None) -> Iterator[FarWorld]:
-    """Nodes that are ready, and a practitioner at the practice. ``way``: see ``Network``."""
-    with Network(folder, flags={**FLAGS, **MANY}, way=way) as network:
+def nodes(folder: Path, places: Callable[[Sequence[str]], Places] | None = None) -> Iterator[FarWorld]:
+    """Nodes that are ready, and a practitioner at the practice. ``places``: see ``Network``."""
+    with Network(folder, flags={**FLAGS, **MANY}, places=places) as network:
         network.start()
         world = FarWorld(network, FileClock(folder / "clock"))
         try:

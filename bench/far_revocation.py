@@ -1,5 +1,7 @@
 """A share is taken back, with 50 ms of delay each way between all hosts: patient, relay, operator, custodians.
 
+Each node is on a host of its own (``caremesh.testing.hosts``): a network namespace, where the system has them.
+
 network.revocation.p50, .p99   from the click, with no connection open, to n − t + 1 custodians' signed confirmations
 network.revocation.ordered     of that, until the patient knows that the ledger has it
 """
@@ -13,13 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bench._distance import Distance
 from bench._measure import entry
 from bench._nodes import INTERVAL_S, nodes, patient, percentile
 from bench.far_release import files
 from caremesh import codec
 from caremesh.contracts.consent import queries as consents
 from caremesh.testing.far_world import FarWorld
+from caremesh.testing.hosts import Hosts
 from caremesh.testing.person import Person
 from caremesh.wallet.network import Network
 
@@ -35,7 +37,7 @@ def freshly_opened(world: FarWorld, person: Person) -> Iterator[Person]:
         yield Person(network, person.wallet)
 
 
-def once(world: FarWorld, person: Person, distance: Distance) -> tuple[float, float]:
+def once(world: FarWorld, person: Person, hosts: Hosts) -> tuple[float, float]:
     """Seconds until it is ordered, and until enough custodians have confirmed."""
     shared = person.share("practice", ["laboratory"], days=30).record
     [item] = shared.items
@@ -44,7 +46,7 @@ def once(world: FarWorld, person: Person, distance: Distance) -> tuple[float, fl
         raise ValueError("no consent")
     enough = len(consent.fragments) - consent.threshold + 1
     with freshly_opened(world, person) as mine:
-        distance.one_way_s = ONE_WAY_S
+        hosts.set(delay_s=ONE_WAY_S)
         try:
             started = time.perf_counter()
             mine.revoke(shared.id)
@@ -52,7 +54,7 @@ def once(world: FarWorld, person: Person, distance: Distance) -> tuple[float, fl
             found = mine.destroyed(shared.id, 30.0)
             taken = time.perf_counter() - started
         finally:
-            distance.one_way_s = 0.0
+            hosts.set(delay_s=0.0)
     if found.confirmed < enough:
         raise ValueError(f"{found.confirmed} confirmed, {found.missing}")
     return ordered, taken
@@ -62,12 +64,14 @@ def run() -> list[dict[str, Any]]:
     """``network.revocation.…``."""
     build = Path("build")
     build.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=build) as name, contextlib.closing(Distance()) as distance:
+    with tempfile.TemporaryDirectory(dir=build) as name:
         folder = Path(name).resolve()
-        with nodes(folder / "nodes", distance.to) as world:
+        with nodes(folder / "n", lambda names: Hosts(folder / "h", names)) as world:
+            hosts = world.network.places
+            assert isinstance(hosts, Hosts)
             person, _ = patient(world, folder, *files(1))
-            once(world, person, distance)  # the members meet each other
-            both = [once(world, person, distance) for _ in range(REVOCATIONS)]
+            once(world, person, hosts)  # the members meet each other
+            both = [once(world, person, hosts) for _ in range(REVOCATIONS)]
     taken = [taken for _, taken in both]
     unit, goal = "s, 50 ms of delay each way, to the last confirmation", 2 * INTERVAL_S + 0.5
     found = [

@@ -69,14 +69,12 @@ class Places(Protocol):
 class OneHost:
     """All nodes on the loopback address, each with a port of its own."""
 
-    def __init__(self, names: Sequence[str], way: Callable[[int], int] | None = None) -> None:
-        """``way``: see ``Network``."""
-        self._way: Final = way or int
+    def __init__(self, names: Sequence[str]) -> None:
         self._ports = dict(zip(names, free_ports(len(names)), strict=True))
 
     def url(self, name: str) -> str:
         """See ``Places``."""
-        return f"https://127.0.0.1:{self._way(self._ports[name])}"
+        return f"https://127.0.0.1:{self._ports[name]}"
 
     def flags(self, name: str) -> Mapping[str, str]:
         """See ``Places``."""
@@ -206,17 +204,13 @@ class Network:
         flags: Mapping[str, str] = FLAGS,
         command: Sequence[str] = COMMAND,
         now: Callable[[], Seconds] = lambda: int(time.time()),
-        way: Callable[[int], int] | None = None,
         places: Callable[[Sequence[str]], Places] | None = None,
     ) -> None:
-        """``way``: by which port others reach the node that listens on this one, where that is another.
-
-        ``places``: where the nodes run, when that is not all on one host.
-        """
+        """``places``: where the nodes run, when that is not all on one host."""
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
         names = [each.name for each in FOUNDERS]
-        self.places: Final[Places] = OneHost(names, way) if places is None else places(names)
+        self.places: Final[Places] = OneHost(names) if places is None else places(names)
         admissions = {}
         for profile in FOUNDERS:
             home, made = joining.begin(
