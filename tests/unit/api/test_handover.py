@@ -103,6 +103,7 @@ def test_everything_goes_through_unchanged(two: TwoProcesses) -> None:
             assert (await client.status()).height == two.mesh.engine.status().height
             assert await client.query(b"members/nobody") is None
             assert [block.signed for block in await client.blocks(1)] == [b.signed for b in two.mesh.engine.blocks(1)]
+            assert client.told == two.mesh.engine.status().height
             seen = []
             async for row in client.events():
                 seen.append(row)

@@ -210,7 +210,9 @@ def test_a_replica_follows_over_http(http: OverHttp, send: Sending, tmp_path: Pa
 
 def test_a_wait_for_a_block_ends(http: OverHttp) -> None:
     height = http.mesh.engine.status().height
-    assert http.ledger("regulator", "hospital").blocks(height + 100, 1) == []
+    remote = http.ledger("regulator", "hospital")
+    assert remote.blocks(height + 100, 1) == []
+    assert remote.told == height  # how far the node is, also when it has nothing to give
     assert http.ledger("regulator", "hospital").blocks(height + 100, 0) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -89,6 +90,25 @@ def test_t_custodians_are_asked_at_once(clinic: Clinic, honest: list[Did]) -> No
     for did in honest[:2]:
         clinic.ways[did] = Way(clinic.ways[did], together)
     assert sorted(opened(clinic, patience_s=300).released_by) == honest[:2]
+
+
+def test_what_is_asked_of_custodians_is_part_of_what_asks_for_it(clinic: Clinic, honest: list[Did]) -> None:
+    """Traces go by context, also into the threads that wait for custodians."""
+    part_of: ContextVar[str] = ContextVar("part_of", default="")
+    seen: list[str] = []
+
+    def look(answer: list[bytes]) -> list[bytes]:
+        seen.append(part_of.get())
+        return answer
+
+    for did in honest[:2]:
+        clinic.ways[did] = Way(clinic.ways[did], look)
+    token = part_of.set("a visit")
+    try:
+        opened(clinic)
+    finally:
+        part_of.reset(token)
+    assert seen == ["a visit"] * 2
 
 
 @pytest.mark.promise("P10")

@@ -17,7 +17,7 @@ from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.messages import SetEndpoints
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import CareMeshError, Refused, Unavailable
-from caremesh.node import joining
+from caremesh.node import joining, reaching
 from caremesh.node.relay import signed_tx
 from caremesh.sealing import custody
 from caremesh.sealing.custody import StreamRequest
@@ -215,3 +215,16 @@ def test_a_home_without_a_network_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(Refused) as error:
         Near(tmp_path, SettableClock()).start("first")
     assert error.value.code == "node.13"
+
+
+def test_how_far_a_source_is_comes_with_its_blocks() -> None:
+    class Told:
+        told = 7
+
+        def blocks(self, start: int, wait_s: float) -> list[Any]:  # noqa: ARG002
+            return []
+
+    source = reaching._Source(lambda _: Told(), "did:caremesh:near:x")  # type: ignore[arg-type,return-value]
+    assert source.told == 0
+    source.blocks(1, 0.0)
+    assert source.told == 7
