@@ -38,6 +38,10 @@ def test_whom_a_share_names_is_asked_and_else_the_newest(mesh: LocalMesh, tmp_pa
     second, _ = shared(mesh, tmp_path)
     assert len(desk.inquire(["conditions"], ["HPAYMT"], 9, "You, the first", share)) == 1
     assert len(desk.inquire(["conditions", "imaging"], ["COC"], 9, "You, the newest")) == 1
+    third = Case(mesh, tmp_path)
+    both = third.share(categories=("conditions", "laboratory")).record.id
+    desk.inquire(["laboratory"], ["COC"], 9, "Only this", both)
+    assert [(request.category, request.text) for request in third.person.requests()] == [("laboratory", "Only this")]
     assert asked(first) == [(["HPAYMT"], "You, the first")]
     assert asked(second) == [(["COC"], "You, the newest")]
     with pytest.raises(Refused, match=r"gateway\.01"):

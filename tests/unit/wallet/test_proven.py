@@ -24,7 +24,7 @@ from caremesh.wallet import ahead
 from caremesh.wallet.audit import audit
 from caremesh.wallet.logs import own_logs
 from caremesh.wallet.phrase import seed_of
-from caremesh.wallet.proven import MAX_AGE_S, Fault, ProvenLedger, ProvenReader
+from caremesh.wallet.proven import MAX_AGE_S, Fault, ProvenLedger, ProvenReader, is_lie
 from caremesh.wallet.restore import restore
 from caremesh.wallet.revoke import destroyed, revocations
 from tests.support.case import Case
@@ -89,6 +89,12 @@ def met(work: Callable[[], object]) -> str:
     with pytest.raises(CareMeshError) as caught:
         work()
     return caught.value.code
+
+
+def test_who_lies_is_told_from_who_is_away() -> None:
+    lies = {"wallet.61", "blobs.01", "proof.01", "light.01", "light.02", "light.07", "light.08", "light.09"}
+    others = {"client.02", "client.03", "wallet.60", "wallet.62", "light.03", "light.05", "blobs.02", "api.05"}
+    assert {code for code in lies | others if is_lie(Fault("node", code))} == lies
 
 
 def bent(answer: Answer, **proof: object) -> Answer:
