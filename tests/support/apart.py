@@ -35,7 +35,7 @@ from caremesh.types import DAY_S, Seconds
 FLAGS = {
     "api_workers": "1",
     "blocks_rest_s": "3",
-    "block_every_s": "0.5",
+    "block_every_s": "1.0",
     "follow_wait_s": "2",
     "min_free_bytes": "1048576",
     "retry_first_s": "0.1",

@@ -171,6 +171,10 @@ class Node:
         assert isinstance(self.copy, Embedded)  # noqa: S101 - who does not follow orders
         return self.copy.wait(height, timeout_s)
 
+    def age_s(self) -> float:
+        """How old the newest verified header is, as custodians judge it. Raises BadInput before the first block."""
+        return max(self.clock() - self.copy.header().time, self.copy.seen_s())
+
     def checks(self) -> dict[str, Callable[[], bool]]:
         """What readiness asks."""
         return {
