@@ -181,6 +181,13 @@ class Settings(HttpSettings):
         title="bytes",
         description="How much the check in the background reads each second, to find damaged and missing blocks.",
     )
+    blocks_rest_s: float = Field(
+        60.0,
+        ge=1.0,
+        le=86_400.0,
+        title="seconds",
+        description="Between two rounds of that check, of collecting what nobody wants, and of finishing imports.",
+    )
     blocks_open: bool = Field(
         default=False,
         description="Whether anyone may fetch blocks, which are ciphertext, or only members and who has a link.",

@@ -6,12 +6,24 @@ Which kind of host it is on this machine (``testing/hosts.py``) stands in the ev
 from __future__ import annotations
 
 import random
+import select
+import shutil
+import socket
+import ssl
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import combinations
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from caremesh.codec import CID
+from caremesh.errors import CareMeshError, StorageFailed, Unavailable
+from caremesh.node.backup import back_up, restore
 from tests.conftest import Evidence
-from tests.support.apart import Apart, apart
+from tests.support.apart import WITHIN_S, Apart, apart, eventually, known
+from tests.support.full_disk import disk_of
 from tests.support.killing import Work, kill_at_random
 
 KILLS = 20
@@ -54,3 +66,251 @@ def test_twenty_processes_are_killed_and_nothing_acknowledged_is_lost(world: Apa
 @pytest.mark.promise("P5", "P10")
 def test_five_hundred_processes_are_killed_and_nothing_acknowledged_is_lost(world: Apart, evidence: Evidence) -> None:
     killing(world, 1, KILLS_AT_LENGTH, evidence)
+
+
+FOLLOWERS = ("hospital", "practice", "laboratory", "payer")
+CUSTODIANS = ("laboratory", "payer", "regulator")
+SPLITS = [frozenset(side) for size in range(1, 5) for side in combinations(FOLLOWERS, size)]
+"""Of each split the part without the operator: all 15."""
+LIMIT_S = 30
+NOT_IN_TIME = "api.06"
+LOG_CLOSED = ("node.27",)
+MANY = 2_000
+STALE, REVOKED, FUTURE = "custodian.01", "custodian.05", "custodian.02"
+
+
+@pytest.mark.slow
+@pytest.mark.promise("P3", "P7", "P10")
+def test_every_split_of_five_leaves_one_side_that_goes_on_and_one_that_refuses(
+    world: Apart, evidence: Evidence
+) -> None:
+    evidence.say(f"hosts are {world.hosts.kind}")
+    world.wait_ready()
+    world.import_next()
+    assert len(SPLITS) == 15
+    for far in SPLITS:
+        split(world, far)
+    evidence.fault("a split of five nodes", len(SPLITS))
+
+
+def split(world: Apart, far: frozenset[str]) -> None:
+    near = [name for name in world.names if name not in far]
+    share = world.share()
+    receipt = world.receipt()
+    world.hosts.split(far)
+    cut = {name: world.node(name).desk.where().height for name in far}
+    world.person.revoke(share)  # writes go on
+    done = world.ledger("regulator").submit(world.transaction())
+    assert not done.code
+    for name in near:
+        eventually(lambda name=name: world.node(name).desk.where().height >= done.height)  # type: ignore[misc]
+        assert known(world.ledger(name), CID(done.tx)), (far, name)
+    world.clocks.advance(LIMIT_S + 1)
+    for name in CUSTODIANS:
+        expected = STALE if name in far else REVOKED
+        eventually(lambda name=name, expected=expected: world.said_by(name, receipt) == expected)  # type: ignore[misc]
+    for name in near:
+        world.node(name).wait(world.node(name).ready)
+    for name in far:
+        status, checks = world.hosts.readiness(name)
+        assert (status, checks["fresh"], checks["writable"]) == (503, False, True), (far, name)
+        height = world.node(name).desk.where().height
+        assert cut[name] <= height < done.height, (far, name)
+        assert world.ledger(name).status().height == height  # reads are served
+    world.hosts.heal()
+    world.wait_ready()  # by themselves
+    world.one_history()
+    for name in CUSTODIANS:
+        assert world.said_by(name, receipt) == REVOKED, (far, name)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("P6", "P10")
+@pytest.mark.parametrize(
+    ("silent", "lying"), [("laboratory", "payer"), pytest.param(*2 * [" ".join(CUSTODIANS)], marks=pytest.mark.long)]
+)
+def test_one_custodian_of_three_may_be_silent_or_lie_and_is_named(
+    world: Apart, evidence: Evidence, silent: str, lying: str
+) -> None:
+    world.wait_ready()
+    world.import_next()
+    share = world.share()
+    for name in CUSTODIANS:
+        did = world.did(name)
+        if name in silent and name != "regulator":  # who orders blocks cannot be away
+            world.hosts.split([name])
+            receipt = world.receipt()
+            opened = world.open("practice", receipt)
+            assert opened.records
+            assert did not in opened.released_by
+            world.hosts.heal()
+            evidence.fault("a silent custodian")
+        if name in lying:
+            with world.lying(did):
+                world.wait_ready()
+                opened = world.open("practice", world.receipt())
+                assert opened.records
+                assert did not in opened.released_by
+                assert {fault.custodian for fault in opened.faults} <= {did}
+                evidence.fault("a lying custodian")
+    world.hosts.set(delay_s=0.2, loss=0.05)
+    assert world.open("practice", world.receipt()).records
+    evidence.fault("a slow and lossy network")
+    world.hosts.heal()
+    world.person.revoke(share)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("P3", "P10")
+@pytest.mark.parametrize(("off_s", "code"), [(3_600, STALE), (-3_600, FUTURE)])
+def test_a_member_whose_clock_is_an_hour_off_refuses_and_nobody_else_does(
+    world: Apart, evidence: Evidence, off_s: int, code: str
+) -> None:
+    world.wait_ready()
+    world.import_next()
+    share = world.share()
+    payer = world.node("payer")
+    world.clocks.of["payer"].advance(off_s)
+    evidence.fault("a clock that is an hour off")
+    receipt = world.receipt()
+    eventually(lambda: world.said_by("payer", receipt) in (code, NOT_IN_TIME))
+    eventually(lambda: not payer.ready())
+    assert world.opened(receipt)
+    assert not world.ledger("regulator").submit(world.transaction()).code
+    world.clocks.of["payer"].advance(-off_s)
+    world.wait_ready()
+    world.one_history()
+    eventually(lambda: world.said_by("payer", receipt) == "released")
+    world.person.revoke(share)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("P5", "P10")
+@pytest.mark.parametrize("name", ["hospital", pytest.param("regulator", marks=pytest.mark.long)])
+def test_a_member_whose_disk_is_full_says_so_serves_reads_and_resumes(
+    world: Apart, tmp_path: Path, evidence: Evidence, name: str
+) -> None:
+    world.wait_ready()
+    node = world.node(name)
+    with disk_of(node, tmp_path) as disk:
+        evidence.say(f"a full disk is {disk.kind}")
+        world.wait_ready()
+        imported = set(world.import_next())
+        done = world.ledger(name).submit(world.transaction())
+        disk.fill()
+        evidence.fault("a full disk")
+        starts = {part: said["starts"] for part, said in node.parts().items()}
+        eventually(lambda: world.hosts.readiness(name)[0] == 503)
+        checks = world.hosts.readiness(name)[1]
+        assert not checks["room"] or not checks["writable"]
+        acknowledged = [CID(done.tx)]
+        if name == "regulator":  # until the pages are used up that its database had free
+            with pytest.raises(CareMeshError) as refused:
+                acknowledged.extend(CID(world.ledger(name).submit(world.transaction()).tx) for _ in range(MANY))
+            assert isinstance(refused.value, StorageFailed | Unavailable), refused.value
+        else:
+            with pytest.raises(CareMeshError) as refused:
+                world.import_next()
+            assert isinstance(refused.value, StorageFailed | Unavailable), refused.value
+            assert not world.ledger("regulator").submit(world.transaction()).code
+        assert node.desk.where().height >= done.height
+        if disk.over:
+            assert known(world.ledger(name), CID(done.tx))
+        disk.free()
+        node.wait(node.ready, WITHIN_S)
+        world.wait_ready()
+        assert {part: said["starts"] for part, said in node.parts().items()} == starts, "nobody had to begin anew"
+        imported |= set(eventually(world.import_next))
+        assert not world.ledger(name).submit(world.transaction()).code
+        world.one_history()
+        assert imported <= {record.id for _, record in world.person.records("laboratory")}
+        assert all(known(world.ledger("payer"), tx) for tx in acknowledged)
+    node.start()
+    world.wait_ready()
+    world.one_history()
+
+
+@pytest.mark.slow
+@pytest.mark.promise("P5", "P10")
+def test_a_member_whose_disk_is_lost_is_made_anew_out_of_backup_and_peers(
+    world: Apart, tmp_path: Path, evidence: Evidence
+) -> None:
+    world.wait_ready()
+    world.import_next()
+    share, node = world.share(), world.node("laboratory")
+    back_up(node.home, tmp_path / "backup", world.clocks())
+    key_file = tmp_path / "secrets.key"
+    key_file.write_bytes((node.home / "secrets.key").read_bytes())
+    key_file.chmod(0o600)
+    after = set(world.import_next())  # what is in no backup
+    done = world.ledger("laboratory").submit(world.transaction())
+    held = blocks_at(node.home)
+    node.kill()
+    shutil.rmtree(node.home)
+    evidence.fault("a whole disk that is lost")
+    assert after <= world.opened(world.receipt())
+    restore(tmp_path / "backup", node.home, key_file, world.clocks())
+    node.start()
+    node.wait(node.ready, WITHIN_S)
+    eventually(lambda: node.desk.where().height >= done.height)
+    assert known(world.ledger("laboratory"), CID(done.tx))
+    eventually(lambda: held <= blocks_at(node.home))
+    assert eventually(lambda: world.said_by("laboratory", world.receipt()) in LOG_CLOSED)
+    assert after <= world.opened(world.receipt())
+    world.one_history()
+    world.person.revoke(share)
+
+
+def blocks_at(home: Path) -> set[str]:
+    return {path.name for path in (home / "blocks").rglob("*") if path.is_file() and len(path.name) > 40}
+
+
+GIGABYTES = 10 * 10**9
+PIECE = bytes(1 << 20)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("P10")
+@pytest.mark.parametrize("announced", [True, False])
+def test_ten_gigabytes_are_cut_off_and_cost_no_memory(world: Apart, evidence: Evidence, *, announced: bool) -> None:
+    world.wait_ready()
+    node = world.node("practice")
+    pid = int(node.parts()["api-1"]["pid"])
+    before = memory(pid)
+    for path in ("/ledger/v1/transactions", "/custody/v1/releases", "/nowhere"):
+        status, sent = pour(world.hosts.url("practice"), path, announced=announced)
+        assert status in (b"400", b"401", b"404", b"405", b"408", b"413", b"415", b""), (path, status)
+        assert sent < GIGABYTES
+        evidence.fault("a body of 10 GB")
+    assert node.parts()["api-1"]["pid"] == pid
+    assert memory(pid) - before < 128 * 2**20
+    assert node.ready()
+
+
+def pour(url: str, path: str, *, announced: bool) -> tuple[bytes, int]:
+    """Send for as long as somebody takes it; the status of the answer, if one came, and how much went."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    place = urlsplit(url)
+    size = f"content-length: {GIGABYTES}" if announced else "transfer-encoding: chunked"
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: {place.netloc}\r\ncontent-type: application/vnd.ipld.dag-cbor\r\n{size}\r\n\r\n"
+    )
+    piece, sent, answer = (PIECE if announced else b"%x\r\n%s\r\n" % (len(PIECE), PIECE)), 0, b""
+    with (
+        suppress(OSError),
+        socket.create_connection((place.hostname, place.port), 60) as plain,
+        context.wrap_socket(plain) as secured,
+    ):
+        secured.sendall(head.encode())
+        while sent < GIGABYTES and not select.select([secured], [], [], 0)[0]:
+            secured.sendall(piece)
+            sent += len(PIECE)
+        answer = secured.recv(12)
+    return answer[9:12], sent
+
+
+def memory(pid: int) -> int:
+    """The most that a process ever had, in bytes."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return 1024 * int(line.split()[1])

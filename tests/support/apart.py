@@ -12,14 +12,19 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from caremesh import codec
 from caremesh.client.blocking import RemoteLedger
 from caremesh.client.ledger import LedgerClient
 from caremesh.codec import CID
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.members.messages import SetEndpoints
+from caremesh.contracts.records import queries as records
 from caremesh.errors import CareMeshError
 from caremesh.fhir import samples
+from caremesh.node.mesh import OPERATOR
 from caremesh.node.relay import signed_tx
+from caremesh.sealing import custody
+from caremesh.sealing.custody import ReleaseRequest
 from caremesh.testing.bent import CLOCK, MODULE, FileClock
 from caremesh.testing.far_world import FarWorld
 from caremesh.testing.hosts import Hosts
@@ -29,8 +34,10 @@ from caremesh.types import DAY_S, Seconds
 
 FLAGS = {
     "api_workers": "1",
+    "blocks_rest_s": "3",
     "block_every_s": "1.0",
     "follow_wait_s": "2",
+    "min_free_bytes": "1048576",
     "retry_first_s": "0.1",
     "retry_most_s": "1.0",
     "silent_s": "20",
@@ -67,7 +74,7 @@ class Apart(FarWorld):
     """``FarWorld`` over hosts, with one patient enrolled at the hospital, and a physician at the practice."""
 
     def __init__(self, network: Network, hosts: Hosts, clocks: Clocks) -> None:
-        super().__init__(network, cast("FileClock", clocks))
+        super().__init__(network, cast("FileClock", clocks), relay=OPERATOR)
         self.hosts = hosts
         self.clocks = clocks
         self._imported = 0
@@ -125,6 +132,26 @@ class Apart(FarWorld):
     @cached_property
     def founders(self) -> list[Any]:
         return list(self.network.founding.document.members)
+
+    def said_by(self, custodian: str, receipt: Receipt) -> str:
+        """What a custodian says to a request under a receipt: ``released``, or why not."""
+        did, doctor = self.did(custodian), self.home("practice").practitioner(CHAIN)
+        [segment, *_] = records.segments(self.reader(), receipt.stream)
+        assert segment.descriptor is not None
+        request = ReleaseRequest(
+            receipt=receipt.id,
+            stream=receipt.stream,
+            descriptors=[segment.descriptor],
+            custodian=did,
+            nonce=os.urandom(16),
+            at=self.clocks(),
+        )
+        signed = codec.encode(custody.sign_payload(custody.RELEASE_REQUEST, request, doctor.key))
+        try:
+            self.custodians_of("practice")[did].release(signed)
+        except CareMeshError as error:
+            return error.code
+        return "released"
 
     # --- what is true ---------------------------------------------------------------------------------
 

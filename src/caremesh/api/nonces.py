@@ -1,6 +1,7 @@
 """Which nonces were used: one small LMDB for all worker processes of a node, not synced.
 
-It outlives a process, not the machine: what it may have forgotten is refused by time instead (``born``).
+It outlives a process, not the machine: what it may have forgotten is refused by time instead (``born``). Its room on
+the disk is taken when it is made, so that on a full disk requests that only read are still answered.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 
 import lmdb
 
+from caremesh.api import room
 from caremesh.api.errors import BUSY
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import StorageFailed, Unavailable
@@ -56,7 +58,7 @@ class NonceStore:
                 if created < self.born or not txn.put(short, b"", db=self._used, overwrite=False):
                     return False
                 txn.put(until.to_bytes(8) + short, b"", db=self._order)
-        except lmdb.MapFullError as error:
+        except lmdb.Error as error:  # full, or the disk takes nothing: who cannot be told from a replay waits
             raise Unavailable(BUSY) from error
         return True
 
@@ -68,6 +70,8 @@ class NonceStore:
         self._env = lmdb.open(
             str(folder), map_size=map_bytes, max_dbs=3, sync=False, metasync=False, max_readers=64, mode=0o600
         )
+        room.take(folder / "data.mdb", map_bytes)
+        room.take(folder / "lock.mdb", (folder / "lock.mdb").stat().st_size)
         self._used = self._env.open_db(b"used")
         self._order = self._env.open_db(b"order")
         known = self._env.open_db(b"known")

@@ -31,7 +31,7 @@ from caremesh.types import Count, Did, StreamId
 RATE_BYTES_S: Final[Count] = 4 * 2**20
 _PIECE: Final = 16
 _PAUSE_S: Final = 0.05
-_REST_S: Final = 60.0
+REST_S: Final = 60.0
 """Between two rounds, and after a failure of this member's own store."""
 _SUSPECTS: Final = 1_024
 
@@ -158,6 +158,7 @@ class Check:
         stopped: Callable[[float], bool],
         rate_bytes_s: Count = RATE_BYTES_S,
         clock: Callable[[], float] = time.monotonic,
+        rest_s: float = REST_S,
     ) -> None:
         """Go on until stopped. ``stopped``: waits so many seconds and says whether to end, as ``Event.wait`` does."""
         pause = 0.0
@@ -166,10 +167,10 @@ class Check:
             try:
                 done = self.step()
             except StorageFailed:  # a full or broken disk: whoever writes to it says so
-                pause = _REST_S
+                pause = rest_s
                 continue
             spent = max(done.bytes_read / rate_bytes_s - (clock() - start), _PAUSE_S)
-            pause = max(spent, _REST_S) if done.round_ended else spent
+            pause = max(spent, rest_s) if done.round_ended else spent
 
     def _complete(self, row: Row) -> tuple[list[CID], list[CID]]:
         """Fetch what is missing here of a segment that is placed here: (what came, what nobody has)."""

@@ -7,7 +7,8 @@ One thread makes blocks: it takes what has been submitted, executes it, writes s
 transaction, and only then answers the submitters. Signatures are verified in the threads that submit. Blocks come at
 least every ``max_interval_s``, so that a copy of the ledger can know how old it is.
 
-Anything but a refusal stops the engine: nothing of that block is kept, and every submitter that waits is told.
+When the disk does not take a block, nothing of it is kept, and its submitters are told; the next block is tried as if
+it had not been. Anything else but a refusal stops the engine, and every submitter that waits is told.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from caremesh import codec
 from caremesh.consensus import kept
 from caremesh.consensus.interface import FULL, NOT_YET, STOPPED, Committed, Status
 from caremesh.consensus.verification import Verifier
-from caremesh.errors import CareMeshError, Unavailable
+from caremesh.errors import CareMeshError, StorageFailed, Unavailable
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import (
     HEADER_DOMAIN,
@@ -96,6 +97,7 @@ class Embedded:
         self._pending: dict[bytes, Future[Committed]] = {}
         self._closed = False
         self._failed: BaseException | None = None
+        self._not_written = False
         self._listeners: list[Callable[[Block], None]] = []
         self._thread: threading.Thread | None = None
 
@@ -153,11 +155,14 @@ class Embedded:
                 try:
                     block, done = self._commit([row.checked for row in batch])
                 except BaseException as error:
-                    self._failed = error
+                    self._not_written = isinstance(error, StorageFailed) and kept.is_whole_after_failure(self.machine)
+                    self._failed = None if self._not_written else error
                     for row in batch:
                         self._answer(row, error)
-                    self._give_up(error)
+                    if not self._not_written:
+                        self._give_up(error)
                     raise
+                self._not_written = False
             try:
                 for listener in self._listeners:
                     listener(block)
@@ -205,7 +210,12 @@ class Embedded:
 
     def status(self) -> Status:
         """See ``Engine.status``."""
-        return kept.status_of(self.machine, running=not self._closed and self._failed is None)
+        return kept.status_of(self.machine, running=not self._closed and not self.stopped and not self._not_written)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether something went wrong after which it makes no block any more."""
+        return self._failed is not None
 
     def reader(self, height: Height | None = None) -> StateAt:
         """See ``Engine.reader``."""
@@ -324,4 +334,5 @@ class Embedded:
             try:
                 self.make_block()
             except BaseException:  # noqa: BLE001 - make_block has kept the reason, and told all who wait
-                return
+                if self._failed is not None:
+                    return

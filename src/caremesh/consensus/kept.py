@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 from caremesh import codec
 from caremesh.consensus.gate import ReadersGate
 from caremesh.consensus.interface import BAD_CURSOR, Committed, Status
-from caremesh.errors import BadInput, StorageFailed
+from caremesh.errors import BadInput, CareMeshError, StorageFailed
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block
 from caremesh.ledger.machine import NOT_KEPT, Machine
@@ -26,6 +28,7 @@ def open_machine(
     except OSError as error:
         raise StorageFailed(NOT_WRITTEN, folder.name) from error
     store = Store(str(folder), chain, gate=ReadersGate(), map_bytes=map_bytes)
+    _take_room(folder / "lock.mdb")
     try:
         machine = Machine(store, app)
         machine.start(genesis_time, genesis)
@@ -33,6 +36,23 @@ def open_machine(
         store.close()
         raise
     return machine
+
+
+def _take_room(mapped: Path) -> None:
+    """Fill the holes of a mapped file: a full disk that has no page for one ends the process (SIGBUS)."""
+    with suppress(OSError, AttributeError), mapped.open("r+b") as opened:  # no room; a system that cannot do it
+        os.posix_fallocate(opened.fileno(), 0, mapped.stat().st_size)
+
+
+def is_whole_after_failure(machine: Machine) -> bool:
+    """After a write that failed: open the database anew; whether it holds the last commit, and nothing after it."""
+    try:
+        with machine.store.gate.exclusive():
+            machine.store.reopen()
+        with machine.store.read() as read:
+            return read.head() == machine.head
+    except CareMeshError:
+        return False
 
 
 def block_at(machine: Machine, height: Height) -> Block:

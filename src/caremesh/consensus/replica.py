@@ -14,7 +14,7 @@ from caremesh import codec
 from caremesh.consensus import kept
 from caremesh.consensus.interface import DIVERGED, OUT_OF_ORDER, TOO_LARGE, WRONG_TXS, Committed, Status
 from caremesh.consensus.verification import Verifier
-from caremesh.errors import Refused, Tampered
+from caremesh.errors import Refused, StorageFailed, Tampered
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block, Header, Validator, header_hash, txs_root
 from caremesh.ledger.light import FOREVER_S, Answer, LightBlock, LightClient
@@ -45,6 +45,8 @@ class Replica:
         self._monotonic = monotonic
         self._verifier = Verifier(self.machine.codec, pool)
         self._seen: float | None = None
+        self.stopped = False
+        """Whether its database failed so that it has to be opened by another process."""
         # No trust period: a replica has executed every block since genesis itself.
         self._light = LightClient(chain, validators, trusted_at=self.machine.head.time, trust_period_s=FOREVER_S)
 
@@ -63,7 +65,11 @@ class Replica:
         done = self.machine.execute(header.height, header.time, txs)
         if done.app_hash != header.app_hash:
             raise Tampered(DIVERGED, f"height {header.height}")
-        self.machine.commit(done, block=codec.encode(block), header=header_hash(block.signed.header))
+        try:
+            self.machine.commit(done, block=codec.encode(block), header=header_hash(block.signed.header))
+        except StorageFailed:
+            self.stopped = not kept.is_whole_after_failure(self.machine)
+            raise
         self._light.verify(LightBlock(block.signed, self._validators), self._clock())
         self._seen = self._monotonic()
 
@@ -73,7 +79,7 @@ class Replica:
 
     def status(self) -> Status:
         """Height, time and app hash of the last block."""
-        return kept.status_of(self.machine, running=True)
+        return kept.status_of(self.machine, running=not self.stopped)
 
     def header(self) -> Header:
         """The last verified header. Raises BadInput ledger.11 before the first block, and after a restore."""

@@ -6,8 +6,10 @@ Beside the log are the heads of the last roots that were made to be anchored.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import lmdb
 from msgspec import Struct
@@ -16,7 +18,7 @@ from caremesh import codec
 from caremesh.blobs.durable import STORAGE_FAILED
 from caremesh.codec import CID
 from caremesh.custodian.errors import LOG_BROKEN
-from caremesh.errors import StorageFailed, Tampered
+from caremesh.errors import BadInput, StorageFailed, Tampered
 from caremesh.sealing.release_log import START, Anchor, LogEntry, LogHead, check_chain, link_of
 from caremesh.types import Count, Digest, ReceiptId, Seconds, StreamId
 
@@ -25,6 +27,7 @@ _ENTRY_PREFIX: Final = b"entry/"
 _ANCHORS: Final = (b"anchor/0", b"anchor/1")
 _MAP_SIZE_BYTES: Final = 1 << 34
 """Address space reserved, not disk used."""
+T = TypeVar("T")
 
 
 class _Row(Struct, frozen=True):
@@ -36,12 +39,13 @@ class ReleaseLog:
     """The log of one custodian, in an LMDB environment of its own; one writer."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or create. Raises StorageFailed storage.01."""
+        """Open or create. Raises StorageFailed storage.01, Tampered custodian.21."""
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._cached: dict[Digest, Anchor] = {}
-            self._env = lmdb.open(str(folder), map_size=_MAP_SIZE_BYTES)
-        except (OSError, lmdb.Error) as error:
+            with _told():
+                self._env = lmdb.open(str(folder), map_size=_MAP_SIZE_BYTES)
+        except OSError as error:
             raise StorageFailed(STORAGE_FAILED, folder.name) from error
 
     def append(self, stream: StreamId, receipt: ReceiptId, descriptors: list[CID], at: Seconds) -> list[LogEntry]:
@@ -49,41 +53,38 @@ class ReleaseLog:
 
         Raises StorageFailed storage.01; Tampered custodian.21 where an entry stands already: the head was lost.
         """
-        try:
-            with self._env.begin(write=True) as txn:
-                head = _head(txn, stream)
-                entries = []
-                for descriptor in descriptors:
-                    entry = LogEntry(stream, head.count, head.link, receipt, descriptor, at)
-                    if not txn.put(_entry_key(stream, head.count), codec.encode(entry), overwrite=False):
-                        raise Tampered(LOG_BROKEN, f"entry {head.count}")
-                    head = LogHead(head.count + 1, link_of(entry))
-                    entries.append(entry)
-                txn.put(_HEAD_PREFIX + stream, codec.encode(head))
-        except lmdb.Error as error:
-            raise StorageFailed(STORAGE_FAILED, "release log") from error
+        with _told(), self._env.begin(write=True) as txn:
+            head = _head(txn, stream)
+            entries = []
+            for descriptor in descriptors:
+                entry = LogEntry(stream, head.count, head.link, receipt, descriptor, at)
+                if not txn.put(_entry_key(stream, head.count), codec.encode(entry), overwrite=False):
+                    raise Tampered(LOG_BROKEN, f"entry {head.count}")
+                head = LogHead(head.count + 1, link_of(entry))
+                entries.append(entry)
+            txn.put(_HEAD_PREFIX + stream, codec.encode(head))
         return entries
 
     def entries(self, stream: StreamId) -> tuple[list[LogEntry], LogHead]:
         """All entries of a stream in order, and the head. Raises Tampered custodian.21."""
-        with self._env.begin() as txn:
+        with _told(), self._env.begin() as txn:
             head = _head(txn, stream)
             stored = [txn.get(_entry_key(stream, index)) for index in range(head.count)]
         if not all(stored):
             raise Tampered(LOG_BROKEN, f"entry {stored.index(None)}")
-        entries = [codec.decode_as(data, LogEntry) for data in stored if data is not None]
+        entries = [_read(data, LogEntry, f"entry {number}") for number, data in enumerate(stored) if data is not None]
         check_chain(stream, entries, head)
         return entries, head
 
     def heads(self) -> dict[StreamId, LogHead]:
-        """The head of every stream that has entries."""
-        with self._env.begin() as txn, txn.cursor() as cursor:
+        """The head of every stream that has entries. Raises Tampered custodian.21."""
+        with _told(), self._env.begin() as txn, txn.cursor() as cursor:
             found = {}
             if cursor.set_range(_HEAD_PREFIX):
                 for key, value in cursor:
                     if not key.startswith(_HEAD_PREFIX):
                         break
-                    found[bytes(key[len(_HEAD_PREFIX) :])] = codec.decode_as(bytes(value), LogHead)
+                    found[bytes(key[len(_HEAD_PREFIX) :])] = _read(bytes(value), LogHead, "head")
             return found
 
     def anchor(self) -> Anchor:
@@ -113,19 +114,16 @@ class ReleaseLog:
 
     def _kept(self, number: int) -> dict[StreamId, LogHead]:
         stored = self._stored(_ANCHORS[number])
-        return {row.stream: row.head for row in codec.decode_as(stored, list[_Row])} if stored else {}
+        return {row.stream: row.head for row in _read(stored, list[_Row], "anchor")} if stored else {}
 
     def _stored(self, key: bytes) -> bytes:
-        with self._env.begin() as txn:
+        with _told(), self._env.begin() as txn:
             return bytes(txn.get(key, b""))
 
     def _put(self, values: dict[bytes, bytes]) -> None:
-        try:
-            with self._env.begin(write=True) as txn:
-                for key, value in values.items():
-                    txn.put(key, value)
-        except lmdb.Error as error:
-            raise StorageFailed(STORAGE_FAILED, "release log") from error
+        with _told(), self._env.begin(write=True) as txn:
+            for key, value in values.items():
+                txn.put(key, value)
 
 
 def _entry_key(stream: StreamId, index: Count) -> bytes:
@@ -134,4 +132,22 @@ def _entry_key(stream: StreamId, index: Count) -> bytes:
 
 def _head(txn: lmdb.Transaction, stream: StreamId) -> LogHead:
     stored = txn.get(_HEAD_PREFIX + stream)
-    return LogHead(0, START) if stored is None else codec.decode_as(bytes(stored), LogHead)
+    return LogHead(0, START) if stored is None else _read(bytes(stored), LogHead, "head")
+
+
+def _read(data: bytes, kind: type[T], place: str) -> T:
+    try:
+        return codec.decode_as(data, kind)
+    except BadInput as error:
+        raise Tampered(LOG_BROKEN, place) from error
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """LMDB's errors as ours: damage is Tampered, all else is the disk's failure."""
+    try:
+        yield
+    except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+        raise Tampered(LOG_BROKEN, "data.mdb") from error
+    except lmdb.Error as error:
+        raise StorageFailed(STORAGE_FAILED, "release log") from error

@@ -125,7 +125,7 @@ class BlockKeeper:
 
     def _checks(self) -> None:
         while not self._ended.is_set():
-            self._do("check", lambda: self.check.run(self._pauses, self._rate_bytes_s))
+            self._do("check", lambda: self.check.run(self._pauses, self._rate_bytes_s, rest_s=self._every_s))
             self._ended.wait(self._every_s)
 
     def _pauses(self, seconds: float) -> bool:

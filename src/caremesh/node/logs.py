@@ -8,10 +8,12 @@ class and where it was raised.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import MutableMapping
-from typing import Any, Final, TextIO
+from contextlib import suppress
+from typing import Any, Final, TextIO, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -40,7 +42,7 @@ def begin(part: str, level: str, to: TextIO | None = None) -> Log:
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(to or sys.stderr),  # a line in one write: processes share a log
+        logger_factory=structlog.WriteLoggerFactory(to or _standard_error()),
         cache_logger_on_first_use=False,
     )
     log: Log = structlog.get_logger().bind(part=part)
@@ -65,6 +67,27 @@ def _known(_: Any, __: str, said: MutableMapping[str, Any]) -> MutableMapping[st
         known |= about(error)
     unknown = sorted(set(said) - set(known))
     return known | ({"left_out": unknown} if unknown else {})
+
+
+class _Careful:
+    """A line in one write, as processes share a log; what the disk does not take is lost, and holds up nobody."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, line: str) -> None:
+        with suppress(OSError):
+            os.write(self._descriptor, line.encode())
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+def _standard_error() -> TextIO:
+    try:
+        return cast("TextIO", _Careful(sys.stderr.fileno()))
+    except OSError:  # whoever runs this has put something else there
+        return sys.stderr
 
 
 class _Quiet(logging.Handler):

@@ -21,7 +21,7 @@ from caremesh.consensus.replica import Replica
 from caremesh.contracts import Contracts
 from caremesh.contracts.members import queries as members
 from caremesh.crypto.pins import Leaf, make_leaf
-from caremesh.custodian.checks import MAX_AGE_S
+from caremesh.custodian.checks import check_fresh
 from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
 from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Block
@@ -114,6 +114,7 @@ class Node:
                 finish=lambda: self.member.source(self.ways).finish(),
                 log=log,
                 rate_bytes_s=settings.blocks_check_bytes,
+                every_s=settings.blocks_rest_s,
                 notice=self._noticed,
             )
             opened.callback(self.keeper.close)
@@ -177,7 +178,7 @@ class Node:
     def checks(self) -> dict[str, Callable[[], bool]]:
         """What readiness asks."""
         return {
-            "fresh": lambda: self.age_s() <= MAX_AGE_S,
+            "fresh": self._is_fresh,
             "ordering": lambda: self.copy.status().running,
             "room": lambda: shutil.disk_usage(self.folder).free >= self.settings.min_free_bytes,
             "writable": self._writable,
@@ -185,7 +186,7 @@ class Node:
 
     def is_well(self) -> bool:
         """Whether this process can go on; when not, it has to begin anew."""
-        return self.copy.status().running
+        return not self.copy.stopped
 
     def suspect(self, cid: CID) -> None:
         """Someone asked for a block that could not be given: when it is here and damaged, its name is kept and told.
@@ -269,6 +270,11 @@ class Node:
     def _arrived(self, height: Height) -> None:
         if height > self.copy.machine.head.height:
             self.wait(height, ARRIVES_WITHIN_S)
+
+    def _is_fresh(self) -> bool:
+        """By the very rule of custodians. Raises Refused custodian.01, custodian.02."""
+        check_fresh(self.copy.header().time, self.copy.seen_s(), self.clock())
+        return True
 
     def _writable(self) -> bool:
         mark = self.folder / "run" / "writable"

@@ -7,6 +7,7 @@ process writes it, to know whose key is whose.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -17,7 +18,7 @@ from typing import Final, cast
 from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from caremesh.api import observing
+from caremesh.api import observing, room
 from caremesh.api.app import make_app
 from caremesh.api.handover import CALLER, forwarded, spell
 from caremesh.api.limits import Limits, Rates
@@ -113,6 +114,8 @@ class _Worker:
                 clock=self._clock,
             )
             routes = [_told_soon(each) if each.name == READY else each for each in routes]
+            if not room.for_metrics(Path(os.environ.get(observing.SHARED, os.devnull))):
+                self._log.warning("counts alone")
             metrics = observing.Metrics()
             observe = observing.all_of([metrics.observe, observing.to_log(cast("observing.Log", self._log))])
             outside = make_app(

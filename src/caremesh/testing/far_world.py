@@ -67,8 +67,9 @@ def far(folder: Path) -> Iterator[FarWorld]:
 class FarWorld(WalletNetwork):
     """See ``World``. What a wallet reaches, it reaches by the network, as any wallet does."""
 
-    def __init__(self, network: Network, clock: FileClock) -> None:
-        super().__init__(codec.encode(network.founding), network.nodes[RELAY].keys.did, clock)
+    def __init__(self, network: Network, clock: FileClock, relay: str = RELAY) -> None:
+        """``relay``: the member whose node the patient's wallet asks first."""
+        super().__init__(codec.encode(network.founding), network.nodes[relay].keys.did, clock)
         self.network = network
         self._advance = clock.advance
         self._admitted = {each.member: each for each in network.founding.document.members}

@@ -40,3 +40,11 @@ def test_every_threat_names_a_test_that_exists() -> None:
     named = [re.search(r"\| `(test_\w+)` \|$", row) for row in rows]
     assert len(rows) > 20
     assert [row for row, found in zip(rows, named, strict=True) if found is None or found[1] not in TESTS] == []
+
+
+def test_every_fault_names_a_test_that_exists() -> None:
+    page = (ROOT / "docs/explanation/faults.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| fault ")]
+    named = [re.search(r"\| `(test_\w+)` \|$", row) for row in rows]
+    assert len(rows) > 20
+    assert [row for row, found in zip(rows, named, strict=True) if found is None or found[1] not in TESTS] == []

@@ -17,6 +17,7 @@ from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Tam
 from caremesh.ledger.application import Params
 from caremesh.ledger.blocks import Block, header_hash, txs_root
 from caremesh.ledger.light import LightClient, check_answer
+from caremesh.ledger.store import NOT_WRITTEN, Commit
 from tests.support.kv import (
     CHAIN,
     GENESIS,
@@ -408,3 +409,50 @@ def test_listeners_hear_of_blocks_in_their_order(made: Embedded) -> None:
     both.set()
     first.join(30)
     assert heard == [1, 2]
+
+
+def test_a_block_that_the_disk_does_not_take_is_told_and_the_next_one_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = engine(tmp_path)
+    try:
+        before = made.submit(put(b"a")).height
+        made.start()
+        with monkeypatch.context() as patch:
+            patch.setattr(made.machine.store, "commit", full)
+            with pytest.raises(StorageFailed, match=r"ledger\.30"):
+                made.submit(put(b"b"))
+            assert not made.status().running
+            assert not made.stopped
+            assert made.status().height == before
+        assert made.submit(put(b"c")).height == before + 1
+        assert made.status().running
+    finally:
+        made.close()
+
+
+def test_a_database_that_holds_something_else_after_a_failure_stops_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write may have come through although the system said that it failed: another process finds out."""
+    made = engine(tmp_path)
+    try:
+        made.submit(put(b"a"))
+        commit = made.machine.store.commit
+
+        def comes_through(row: Commit) -> None:
+            commit(row)
+            full(row)
+
+        monkeypatch.setattr(made.machine.store, "commit", comes_through)
+        with pytest.raises(StorageFailed):
+            made.submit(put(b"b"))
+        assert made.stopped
+        with pytest.raises(Unavailable, match=r"consensus\.01"):
+            made.submit(put(b"c"))
+    finally:
+        made.close()
+
+
+def full(_: object) -> None:
+    raise StorageFailed(NOT_WRITTEN)

@@ -16,10 +16,11 @@ from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.replica import Replica
 from caremesh.consensus.verification import Verifier
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, WrongLedger
+from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Tampered, WrongLedger
 from caremesh.ledger.application import Params
 from caremesh.ledger.blocks import HEADER_DOMAIN, Block, HeaderSignature, SignedHeader, txs_root
 from caremesh.ledger.light import check_answer
+from caremesh.ledger.store import NOT_WRITTEN, Commit
 from caremesh.ledger.transactions import TransactionCodec
 from tests.support.kv import GENESIS, MEMBER, NODE, START_S, VALUES, Kv, Put, Refuse, engine, replica, transaction
 
@@ -224,3 +225,28 @@ def test_a_block_larger_than_the_ledger_allows_is_not_applied(tmp_path: Path) ->
             made.apply(block)
         made.close()
     source.close()
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_a_block_that_the_disk_does_not_take_is_taken_later(
+    source: Embedded, follower: Replica, monkeypatch: pytest.MonkeyPatch, *, through: bool
+) -> None:
+    """``through``: the block is there although the system said that it failed. Then another process finds out."""
+    blocks = list(source.blocks(1))
+    commit = follower.machine.store.commit
+
+    def full(row: Commit) -> None:
+        if through:
+            commit(row)
+        raise StorageFailed(NOT_WRITTEN)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(follower.machine.store, "commit", full)
+        with pytest.raises(StorageFailed):
+            follower.apply(blocks[0])
+    assert follower.height() == 0
+    assert follower.stopped is through
+    assert follower.status().running is not through
+    if not through:
+        follower.apply(blocks[0])
+        assert follower.height() == 1

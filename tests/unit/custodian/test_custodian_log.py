@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 from caremesh import codec
 from caremesh.custodian.log import ReleaseLog
 from caremesh.sealing.release_log import START, Anchor, LogEntry, LogHead, link_of
+from tests.conftest import Evidence
 from tests.support.keepers import refusal
 
 ONE, TWO = bytes([1]) * 32, bytes([2]) * 32
@@ -123,3 +128,62 @@ def test_what_the_disk_refuses_is_said(tmp_path: Path, log: ReleaseLog) -> None:
     log._env.set_mapsize(2**15)
     assert refusal(lambda: [log.append(ONE, RECEIPT, CIDS, 1) for _ in range(200)]) == ("storage.01", "release log")
     assert refusal(lambda: log._put({b"anchor/0": bytes(2**16)})) == ("storage.01", "release log")
+
+
+READS = """
+import sys
+from pathlib import Path
+from caremesh.custodian.log import ReleaseLog
+from caremesh.errors import CareMeshError
+image = Path(sys.argv[1]).read_bytes()
+one, two = bytes([1]) * 32, bytes([2]) * 32
+for place in sys.argv[3:]:
+    at, bit = map(int, place.split("."))
+    folder = Path(sys.argv[2]) / place
+    folder.mkdir(parents=True)
+    (folder / "data.mdb").write_bytes(image[:at] + bytes([image[at] ^ 1 << bit]) + image[at + 1 :])
+    try:
+        log = ReleaseLog(folder)
+        print(place, "read", hash((repr(log.entries(one)), repr(log.entries(two)))), flush=True)
+        log.close()
+    except CareMeshError as error:
+        print(place, error.code, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.promise("P6")
+def test_a_changed_byte_of_a_release_log_is_noticed_or_does_no_harm(tmp_path: Path, evidence: Evidence) -> None:
+    """A page that LMDB itself misreads may take the process down: that is noticed too."""
+    made = ReleaseLog(tmp_path / "log")
+    for number in range(8):
+        made.append(ONE, RECEIPT, CIDS, 100 + number)
+        made.append(TWO, RECEIPT, CIDS[:1], 100 + number)
+    made.close()
+    file = tmp_path / "log" / "data.mdb"
+    size = file.stat().st_size
+    dice = random.Random(5)  # noqa: S311 - a seed must replay
+    places = [f"{dice.randrange(size)}.{dice.randrange(8)}" for _ in range(300)]
+    sound = verdicts(file, tmp_path / "sound", ["0.0"])  # LMDB reads nothing of the first bytes
+    assert sound["0.0"][0] == "read"
+    heard: dict[str, list[str]] = {}
+    while rest := [place for place in places if place not in heard]:
+        some = verdicts(file, tmp_path / f"bent{len(heard)}", rest)
+        heard |= some
+    for verdict in heard.values():
+        evidence.fault("byte changed in a release log")
+        assert verdict[0] != "read" or verdict == sound["0.0"]
+    assert any(verdict[0].startswith("custod") for verdict in heard.values())
+
+
+def verdicts(file: Path, folder: Path, places: list[str]) -> dict[str, list[str]]:
+    """What a process reads of the file with a bit changed at each place, until one of them ends it."""
+    command = [sys.executable, "-c", READS, str(file), str(folder), *places]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    found = {row[0]: row[1:] for row in rows}
+    if done.returncode:
+        assert done.returncode < 0, done.stderr  # a signal, never an exception that is not ours
+        found[places[len(rows)]] = ["signal"]
+    return found

@@ -205,7 +205,7 @@ def test_the_check_is_begun_again_when_something_unforeseen_ends_it(
     kept = Kept(case, tmp_path, every_s=0.01)
     calls: list[int] = []
 
-    def run(*_: object) -> None:
+    def run(*_: object, **__: object) -> None:
         calls.append(1)
         raise RuntimeError
 

@@ -95,3 +95,9 @@ def test_libraries_words_are_not_logged() -> None:
     [line] = lines(to)
     assert (line["event"], line["place"].split(":")[0]) == ("library", "lmdb")
     assert SECRET not in to.getvalue()
+
+
+def test_a_line_that_the_disk_does_not_take_is_lost_and_holds_up_nobody() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-c", WRITES, "a"], stderr=full, check=False)
+    assert done.returncode == 0
