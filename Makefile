@@ -82,6 +82,7 @@ promises: dev-ready  ## the tests of every promise -> build/promises.json
 
 sim: dev-ready  ## long simulations; SEEDS=200
 	$(BIN)/python -m pytest -q -n $(JOBS) tests/simulation --seeds $(or $(SEEDS),200) $(ARGS)
+	$(BIN)/python -m pytest -q -m long tests/unit tests/e2e $(ARGS)
 
 bench: dev-ready  ## measurements -> build/bench/results.json; ONLY=ledger PAGE=1
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PAGE),--page)

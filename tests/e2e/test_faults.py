@@ -26,6 +26,7 @@ from tests.support.apart import WITHIN_S, Apart, apart, eventually, known
 from tests.support.full_disk import disk_of
 from tests.support.killing import Work, kill_at_random
 
+pytestmark = pytest.mark.timeout(900)
 KILLS = 20
 KILLS_AT_LENGTH = 500
 
@@ -40,7 +41,7 @@ def killing(world: Apart, seed: int, times: int, evidence: Evidence) -> None:
     evidence.seed(seed)
     evidence.say(f"hosts are {world.hosts.kind}")
     dice = random.Random(seed)  # noqa: S311 - it chooses what is done, and what dies
-    world.wait_ready()
+    world.well()
     work = Work(world, random.Random(seed + 1))  # noqa: S311 - see above
     work.round()
     with work:
@@ -85,7 +86,7 @@ def test_every_split_of_five_leaves_one_side_that_goes_on_and_one_that_refuses(
     world: Apart, evidence: Evidence
 ) -> None:
     evidence.say(f"hosts are {world.hosts.kind}")
-    world.wait_ready()
+    world.well()
     world.import_next()
     assert len(SPLITS) == 15
     for far in SPLITS:
@@ -132,7 +133,7 @@ def split(world: Apart, far: frozenset[str]) -> None:
 def test_one_custodian_of_three_may_be_silent_or_lie_and_is_named(
     world: Apart, evidence: Evidence, silent: str, lying: str
 ) -> None:
-    world.wait_ready()
+    world.well()
     world.import_next()
     share = world.share()
     for name in CUSTODIANS:
@@ -166,7 +167,7 @@ def test_one_custodian_of_three_may_be_silent_or_lie_and_is_named(
 def test_a_member_whose_clock_is_an_hour_off_refuses_and_nobody_else_does(
     world: Apart, evidence: Evidence, off_s: int, code: str
 ) -> None:
-    world.wait_ready()
+    world.well()
     world.import_next()
     share = world.share()
     payer = world.node("payer")
@@ -190,7 +191,7 @@ def test_a_member_whose_clock_is_an_hour_off_refuses_and_nobody_else_does(
 def test_a_member_whose_disk_is_full_says_so_serves_reads_and_resumes(
     world: Apart, tmp_path: Path, evidence: Evidence, name: str
 ) -> None:
-    world.wait_ready()
+    world.well()
     node = world.node(name)
     with disk_of(node, tmp_path) as disk:
         evidence.say(f"a full disk is {disk.kind}")
@@ -235,7 +236,7 @@ def test_a_member_whose_disk_is_full_says_so_serves_reads_and_resumes(
 def test_a_member_whose_disk_is_lost_is_made_anew_out_of_backup_and_peers(
     world: Apart, tmp_path: Path, evidence: Evidence
 ) -> None:
-    world.wait_ready()
+    world.well()
     world.import_next()
     share, node = world.share(), world.node("laboratory")
     back_up(node.home, tmp_path / "backup", world.clocks())
@@ -273,7 +274,7 @@ PIECE = bytes(1 << 20)
 @pytest.mark.promise("P10")
 @pytest.mark.parametrize("announced", [True, False])
 def test_ten_gigabytes_are_cut_off_and_cost_no_memory(world: Apart, evidence: Evidence, *, announced: bool) -> None:
-    world.wait_ready()
+    world.well()
     node = world.node("practice")
     pid = int(node.parts()["api-1"]["pid"])
     before = memory(pid)

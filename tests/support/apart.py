@@ -17,6 +17,7 @@ from caremesh.client.blocking import RemoteLedger
 from caremesh.client.ledger import LedgerClient
 from caremesh.codec import CID
 from caremesh.contracts.access.state import Receipt
+from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.members.messages import SetEndpoints
 from caremesh.contracts.records import queries as records
 from caremesh.errors import CareMeshError
@@ -31,6 +32,7 @@ from caremesh.testing.hosts import Hosts
 from caremesh.testing.nodes import CHAIN, Network, NodeProcess
 from caremesh.testing.person import Person
 from caremesh.types import DAY_S, Seconds
+from caremesh.wallet.state import ShareRecord
 
 FLAGS = {
     "api_workers": "1",
@@ -108,6 +110,22 @@ class Apart(FarWorld):
     def share(self, days: int = 30) -> bytes:
         """Share laboratory results with the practice; the share."""
         return self.person.share("practice", ["laboratory"], days=days).record.id
+
+    def standing(self) -> ShareRecord | None:
+        """The newest share that is on the ledger, whether that was acknowledged or not."""
+        reader = self.reader()
+        for record in reversed(self.person.wallet.state.shares):
+            found = consents.consent(reader, record.items[0].consent)
+            if found is not None and found.status == "granted":
+                return record
+        return None
+
+    def well(self) -> None:
+        """All are ready, nothing fails, and nothing is shared, whatever was there before."""
+        self.hosts.heal()
+        self.wait_ready()
+        while record := self.standing():
+            self.person.revoke(record.id)
 
     def receipt(self) -> Receipt:
         return self.ask_for("practice", "laboratory", "TREAT", BASIS)

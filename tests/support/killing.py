@@ -81,17 +81,8 @@ class Work:
         assert not done.code
         self.transactions.append(CID(done.tx))
 
-    def _standing(self) -> ShareRecord | None:
-        """The newest share that is on the ledger, whether that was acknowledged or not."""
-        reader = self._world.reader()
-        for record in reversed(self._world.person.wallet.state.shares):
-            found = consents.consent(reader, record.items[0].consent)
-            if found is not None and found.status == "granted":
-                return record
-        return None
-
     def _shares(self) -> None:
-        if self._standing() is None:
+        if self._world.standing() is None:
             try:
                 share = self._world.share()
             except Refused as error:  # what was sent before and not acknowledged has come meanwhile
@@ -101,7 +92,7 @@ class Work:
 
     def _shared(self) -> ShareRecord | None:
         """See ``_standing``; custodians and grantee have what they need for it."""
-        record, person = self._standing(), self._world.person
+        record, person = self._world.standing(), self._world.person
         if record is None:
             return None
         if record.id not in self._told:
@@ -123,7 +114,7 @@ class Work:
             self.opened.append(receipt)
 
     def _revokes(self) -> None:
-        record = self._standing()
+        record = self._world.standing()
         if record is not None and self._dice.random() < _REVOKED:
             self._world.person.revoke(record.id)
             self.revoked.append(record.id)
