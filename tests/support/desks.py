@@ -41,6 +41,7 @@ def desk_of(mesh: LocalMesh, name: str, folder: Path, address: str) -> Iterator[
     member = mesh.member(name)
     node = SimpleNamespace(
         member=member,
+        folder=folder,
         ways=_Ways(mesh),
         submit=mesh.engine.submit,
         endpoint=address,

@@ -15,16 +15,22 @@ if TYPE_CHECKING:
     from caremesh.node.desk import Desk
 
 
+def is_node(home: Path) -> bool:
+    """Whether a node has this home, and is not known to have ended."""
+    from caremesh.node.doors import RUN, SOCKET
+
+    return (home / RUN / SOCKET).exists()
+
+
 @contextmanager
 def opened_desk(home: Path, member: str, *, quiet: bool) -> Iterator[Desk | MemberDesk]:
     """``home``: of a node that runs, whose member it is; or of a mesh, in which ``member`` is meant.
 
     Raises BadInput cli.04, node.04; Unavailable node.21.
     """
-    from caremesh.node.doors import RUN, SOCKET
-
-    if (home / RUN / SOCKET).exists():
+    if is_node(home):
         from caremesh.node.desk import Desk
+        from caremesh.node.doors import RUN, SOCKET
 
         with closing(Desk(home / RUN / SOCKET)) as there:
             yield there

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from caremesh.cli.desks import is_node, opened_desk
 from caremesh.cli.output import (
     AsJson,
     Home,
@@ -22,13 +23,16 @@ from caremesh.cli.output import (
 from caremesh.cli.wallet import WalletPath, open_person
 
 if TYPE_CHECKING:
+    from caremesh.node.at_desk import MemberDesk
+    from caremesh.node.desk import Desk
     from caremesh.source.importer import ImportReport, Progress, Source
 
 HELP = """Import FHIR R4: bundles, NDJSON or single resources, plain or gzip. Validate, classify, seal, store, register.
 
-The patient's wallet enrols with the member first, when it has not yet. The same file twice changes nothing. Hospitals
-and practitioners that the records name come first, into the member's signed directory. Profiles that records declare
-are checked where their packages are installed. Leaves with 3 when anything was refused.
+The patient's wallet enrols with the member first, when it has not yet; at a node (its home as [bold]--home[/bold])
+patients come by invitation. The same file twice changes nothing. Hospitals and practitioners that the records name come
+first, into the member's signed directory. Profiles that records declare are checked where their packages are installed.
+Leaves with 3 when anything was refused.
 
 Example: [bold]caremesh import sample[/bold] (the sample patient), or [bold]caremesh import hospitals.json
 bundle.json.gz[/bold]
@@ -46,37 +50,61 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Import files, one after the other; stop at the first of which nothing can be imported."""
+    from caremesh.source.importer import NotImported
+
+    try:
+        if is_node(home):
+            report = _at_node(home, files, quiet=as_json)
+        else:
+            report = _in_mesh(home, files, member, wallet, profiles, quiet=as_json)
+    except NotImported as error:
+        if as_json:
+            import msgspec
+
+            print_json(error_fields(error) | {"refused": msgspec.to_builtins(error.report.refused)})
+        else:
+            _tell_refused(error.report)
+            fail(error, as_json=False)
+        raise typer.Exit(error.exit_code) from error
+    _tell(report, as_json=as_json)
+    if report.refused:
+        raise typer.Exit(REFUSED)
+
+
+def _at_node(home: Path, files: list[str], *, quiet: bool) -> ImportReport:
+    """At the desk of the node whose home this is. Its patients come by invitation."""
+    from caremesh.source.importer import ImportReport
+
+    report = ImportReport()
+    with opened_desk(home, "", quiet=quiet) as desk, progress("Importing", quiet=quiet):
+        for content in _contents(files):
+            report = report.plus(content.at(desk))
+    return report
+
+
+def _in_mesh(
+    home: Path, files: list[str], member: str, wallet: Path | None, profiles: Path | None, *, quiet: bool
+) -> ImportReport:
+    """By a member of the mesh in this process; the wallet enrols first."""
     from caremesh.node.mesh import LocalMesh
     from caremesh.node.profiles import FOLDER, checking
-    from caremesh.source.importer import ImportReport, NotImported
+    from caremesh.source.importer import ImportReport
 
     report = ImportReport()
     check = checking(profiles or home / FOLDER)
-    with LocalMesh(home / "mesh") as mesh, progress("Importing", quiet=as_json) as bar:
+    with LocalMesh(home / "mesh") as mesh, progress("Importing", quiet=quiet) as bar:
 
         def show(doing: str, done: int, total: int) -> None:
             if bar is not None:
                 bar.update(bar.task_ids[0], description=doing, completed=done, total=total or None)
 
         source = mesh.member(member).source(mesh, check)
-        try:
-            for content in _contents(files):
-                for patient in content.patients():
-                    if not source.is_enrolled(patient):
-                        open_person(mesh, home, wallet).enrol(member, patient)
-                report = report.plus(content.into(source, show))
-        except NotImported as error:
-            if as_json:
-                import msgspec
-
-                print_json(error_fields(error) | {"refused": msgspec.to_builtins(error.report.refused)})
-            else:
-                _tell_refused(error.report)
-                fail(error, as_json=False)
-            raise typer.Exit(error.exit_code) from error
-    _tell(report, as_json=as_json)
-    if report.refused:
-        raise typer.Exit(REFUSED)
+        for content in _contents(files):
+            for patient in content.patients():
+                if not source.is_enrolled(patient):
+                    open_person(mesh, home, wallet).enrol(member, patient)
+            report = report.plus(content.into(source, show))
+    return report
 
 
 class _Document:
@@ -94,6 +122,9 @@ class _Document:
 
     def into(self, source: Source, show: Progress) -> ImportReport:
         return source.import_bundle(self._data, show)
+
+    def at(self, desk: Desk | MemberDesk) -> ImportReport:
+        return desk.import_file(bytes(self._data))
 
 
 class _Lines:
@@ -115,6 +146,11 @@ class _Lines:
         from caremesh.source.files import chunks
 
         return source.import_lines(chunks(self._path), show)
+
+    def at(self, desk: Desk | MemberDesk) -> ImportReport:
+        from caremesh.source.files import chunks, whole
+
+        return desk.import_file(bytes(whole(chunks(self._path))), lines=True)
 
 
 def _contents(files: list[str]) -> Iterator[_Document | _Lines]:

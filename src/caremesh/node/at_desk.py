@@ -34,6 +34,7 @@ from caremesh.sealing.invitation import Invitation, network_digest
 from caremesh.sealing.segment import OpenedRecord
 from caremesh.source.importer import ImportReport, Source
 from caremesh.source.invitations import LIFE_S, Invited
+from caremesh.source.survey import Check, valid_r4
 from caremesh.types import DAY_S, Code, Count, Did, Multikey, Seconds
 from caremesh.wallet.templates import period
 
@@ -54,8 +55,11 @@ class MemberDesk:
         leave: Leave,
         endpoint: Callable[[], str],
         patience_s: float = PATIENCE_S,
+        check: Callable[[], Check] = lambda: valid_r4,
     ) -> None:
-        """``endpoint``: where wallets reach this member; ``patience_s``: see ``Gateway``."""
+        """``endpoint``: where wallets reach this member; ``patience_s``: see ``Gateway``; ``check``: the validation of
+        what is imported now.
+        """
         self._member: Final = member
         self._home: Final = member.home
         self._ways: Final = ways
@@ -64,12 +68,14 @@ class MemberDesk:
         self._leave: Final = leave
         self._endpoint: Final = endpoint
         self._patience_s: Final = patience_s
+        self._check: Final = check
 
     # --- records ---------------------------------------------------------------------------------------
 
-    def import_file(self, data: bytes) -> ImportReport:
-        """See ``Source.import_bundle``."""
-        return self._source().import_bundle(data)
+    def import_file(self, data: bytes, *, lines: bool = False) -> ImportReport:
+        """See ``Source.import_bundle``; with ``lines``, ``Source.import_lines``."""
+        source = self._source()
+        return source.import_lines(iter([data])) if lines else source.import_bundle(data)
 
     def correct(self, data: bytes) -> Count:
         """See ``Source.correct``."""
@@ -181,7 +187,7 @@ class MemberDesk:
             raise Refused(ErrorCode(done.code, done.result.sentence), done.result.place)
 
     def _source(self) -> Source:
-        return self._member.source(self._ways)
+        return self._member.source(self._ways, self._check())
 
     def _gateway(self) -> Gateway:
         return self._member.gateway(self._ways, patience_s=self._patience_s)

@@ -29,7 +29,7 @@ from caremesh.sealing.custody import Signed
 from caremesh.sealing.evidence import Claim
 from caremesh.sealing.invitation import Invitation
 from caremesh.sealing.segment import OpenedRecord
-from caremesh.source.importer import ImportReport
+from caremesh.source.importer import ImportReport, NotImported
 from caremesh.source.invitations import LIFE_S, Invited
 from caremesh.types import DAY_S, Code, Count, Did, Height, Multikey, Seconds
 
@@ -144,8 +144,16 @@ class Ask(NamedTuple, Generic[A, T]):
     max_bytes: Count = MIB
 
 
+class Imported(Struct, frozen=True):
+    """What came of a file; not ``whole``: nothing was imported, since something in it was refused."""
+
+    report: ImportReport
+    whole: bool
+
+
 WHERE: Final = Ask("where", "Where this node stands", bytes, Where)
-IMPORT: Final = Ask("import", "Import a file of FHIR", bytes, ImportReport, MAX_FILE_BYTES)
+IMPORT: Final = Ask("import", "Import a bundle or a resource of FHIR", bytes, Imported, MAX_FILE_BYTES)
+IMPORT_LINES: Final = Ask("import-lines", "Import NDJSON of FHIR", bytes, Imported, MAX_FILE_BYTES)
 CORRECT: Final = Ask("correct", "Put a corrected record in the place of its earlier version", bytes, int)
 RETRACT: Final = Ask("retract", "Say that a segment was entered in error, or erase it", Retraction, type(None))
 INVITE: Final = Ask("invite", "Invite a patient", Invite, Invitation)
@@ -177,9 +185,12 @@ class Desk:
         """Where the node stands. Raises Unavailable node.21 when it does not run."""
         return self._call(WHERE, b"")
 
-    def import_file(self, data: bytes) -> ImportReport:
+    def import_file(self, data: bytes, *, lines: bool = False) -> ImportReport:
         """See ``MemberDesk``, as for all of these."""
-        return self._call(IMPORT, data)
+        done = self._call(IMPORT_LINES if lines else IMPORT, data)
+        if not done.whole:
+            raise NotImported(done.report)
+        return done.report
 
     def correct(self, data: bytes) -> Count:
         """See ``MemberDesk``."""

@@ -15,9 +15,11 @@ from caremesh.errors import CareMeshError
 from caremesh.gateway.opening import Opened
 from caremesh.node import desk
 from caremesh.node.at_desk import MemberDesk
-from caremesh.node.desk import Ask, OpenedAnswer, OpenedPart, Said, Visited, Where
+from caremesh.node.desk import Ask, Imported, OpenedAnswer, OpenedPart, Said, Visited, Where
 from caremesh.node.node import Node
+from caremesh.node.profiles import FOLDER, checking
 from caremesh.sealing.segment import OpenedRecord
+from caremesh.source.importer import ImportReport, NotImported
 from caremesh.types import Code
 
 A = TypeVar("A")
@@ -45,7 +47,8 @@ def routes(node: Node) -> list[Route]:
 
     return [
         route(desk.WHERE, lambda _: _where(node)),
-        route(desk.IMPORT, at.import_file),
+        route(desk.IMPORT, lambda data: _imported(lambda: at.import_file(data))),
+        route(desk.IMPORT_LINES, lambda data: _imported(lambda: at.import_file(data, lines=True))),
         route(desk.CORRECT, at.correct),
         route(desk.RETRACT, lambda asked: at.retract(asked.patient, asked.category, asked.segment, asked.duty)),
         route(desk.INVITE, lambda asked: at.invite(asked.patient, asked.life_s, again=asked.again)),
@@ -70,6 +73,7 @@ def member_desk(node: Node) -> MemberDesk:
         submit=node.submit,
         leave=node.ways.leave,
         endpoint=lambda: node.endpoint,
+        check=lambda: checking(node.folder / FOLDER),
         patience_s=node.settings.hedge_after_s,
     )
 
@@ -77,6 +81,13 @@ def member_desk(node: Node) -> MemberDesk:
 def _given(ask: Ask[A, T], body: bytes) -> A:
     """Raises BadInput codec.NN."""
     return cast("A", body) if ask.asked is bytes else codec.decode_as(body, ask.asked)
+
+
+def _imported(work: Callable[[], ImportReport]) -> Imported:
+    try:
+        return Imported(work(), whole=True)
+    except NotImported as error:
+        return Imported(error.report, whole=False)
 
 
 def _where(node: Node) -> Where:
