@@ -14,6 +14,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +59,8 @@ class SharedRates:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
             os.ftruncate(self._file, _KEY_BYTES + self._sets * _SET_BYTES)
+            with suppress(OSError, AttributeError):  # room for all, as long as there is room
+                os.posix_fallocate(self._file, 0, _KEY_BYTES + self._sets * _SET_BYTES)
             key = os.pread(self._file, _KEY_BYTES, 0)
             if key == bytes(_KEY_BYTES):
                 key = os.urandom(_KEY_BYTES)
@@ -94,7 +97,8 @@ class SharedRates:
                 raise Refused(TOO_MANY)
             if counts:
                 slot = slot if slot >= 0 else _oldest(rows, now)
-                os.pwrite(self._file, _SLOT.pack(tag, max(0.0, left - 1), now), at + slot)
+                with suppress(OSError):  # a disk that takes nothing: requests that read are answered, uncounted
+                    os.pwrite(self._file, _SLOT.pack(tag, max(0.0, left - 1), now), at + slot)
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 

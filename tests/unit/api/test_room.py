@@ -46,3 +46,16 @@ def test_a_process_counts_in_files_without_holes_or_in_memory(tmp_path: Path, *,
     command = [sys.executable, "-c", COUNTS, str(tmp_path), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
     assert done.stdout.strip() == said, done.stderr
+
+
+def test_who_cannot_be_counted_because_the_disk_takes_nothing_is_let_in(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; from caremesh.api.shared_rates import SharedRates\n"
+        "rates = SharedRates(Path(sys.argv[1]), 1.0, 1, 64)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\n"
+        "rates.count('a'); rates.take('a'); rates.take('a'); print('in')\n"
+    )
+    file = tmp_path / "rates"
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "in", done.stderr
+    assert 512 * file.stat().st_blocks >= file.stat().st_size
