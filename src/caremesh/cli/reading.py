@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from caremesh.cli.desks import is_node, opened_desk
+from caremesh.cli.errors import NOT_A_DAY, NOT_AT_A_NODE
 from caremesh.cli.output import AsJson, Home, console, identity, print_table, progress
+from caremesh.cli.wallet import opened_mesh
+from caremesh.errors import BadInput
 
 if TYPE_CHECKING:
+    from caremesh.contracts.access.state import Receipt
     from caremesh.fhir.labs import LabRow
     from caremesh.fhir.selecting import Filter, Selected
     from caremesh.gateway.directories import Directories
     from caremesh.gateway.opening import Opened
-    from caremesh.node.mesh import LocalMesh
+    from caremesh.ledger.state import Reader
+    from caremesh.types import Did
 
 HELP = """Read what is shared with a member: a receipt from the ledger, two of three custodians, the records.
 
@@ -62,37 +69,37 @@ def read(
 ) -> None:
     """Read what is shared."""
     from caremesh.blobs.durable import write_durably
-    from caremesh.contracts.consent import queries as consents
     from caremesh.fhir.selecting import Filter, select
-    from caremesh.gateway.ask import Asked
     from caremesh.node import evidence
-    from caremesh.node.founding import CHAIN
-    from caremesh.node.mesh import LocalMesh
     from caremesh.sealing.custody import keep_releases
 
+    if directory and is_node(home):
+        raise BadInput(NOT_AT_A_NODE)
     wanted = Filter(types=type_, codes=code, since=_day(since), until=_day(until), history=history)
     shape = Shape.BUNDLE if as_json else shape
-    opened: list[tuple[bytes, Opened]] = []
     named = identity(share, "share") if share else None
-    files: list[Path] = []
-    sources: set[str] = set()
-    with LocalMesh(home / "mesh") as mesh, progress("Asking, gathering, opening", quiet=shape is not Shape.TABLE):
-        gateway = mesh.member(member).gateway(mesh)
-        who = mesh.member(member).home.practitioner(CHAIN)
-        for category in categories:
-            receipt = gateway.ask(Asked(gateway.shared(category, named).consent, "read", purpose, basis), who)
-            opened.append((receipt.id, gateway.open(receipt, who)))
-            consent = consents.consent(mesh.member(member).ledger.reader(), receipt.consent)
-            sources |= {consent.source} if consent is not None else set()
-        mesh.anchor_logs()
+    quiet = shape is not Shape.TABLE
+    with ExitStack() as stack:
+        if is_node(home):
+            mesh, desk = None, stack.enter_context(opened_desk(home, member, quiet=quiet))
+        else:
+            mesh = stack.enter_context(opened_mesh(home, quiet=quiet))
+            desk = mesh.desk(member)
+        stack.enter_context(progress("Asking, gathering, opening", quiet=quiet))
+        receipts = [desk.ask(category, purpose, basis, named) for category in categories]
+        opened = [desk.open(receipt) for receipt in receipts]
+        if mesh is not None:
+            mesh.anchor_logs()
         if releases is not None:
-            write_durably(releases, keep_releases([signed for _, each in opened for signed in each.signed]))
-        claims = [fault.claim for _, each in opened for fault in each.faults if fault.claim is not None]
-        files = evidence.write(mesh, claims, home / "evidence")
-        told = [_told(mesh, receipt, each) for receipt, each in opened]
-        records = select((row for _, each in opened for row in _records(each)), wanted)
-        if directory:
-            records += _named_by(records, sorted(sources), mesh.member(member).directories(mesh))
+            write_durably(releases, keep_releases([signed for each in opened for signed in each.signed]))
+        claims = [fault.claim for each in opened for fault in each.faults if fault.claim is not None]
+        files = evidence.keep(claims, desk.evidence(claims), home / "evidence")
+        names = desk.names()
+        told = [_told(names, receipt, each) for receipt, each in zip(receipts, opened, strict=True)]
+        records = select((row for each in opened for row in _records(each)), wanted)
+        if directory and mesh is not None:
+            at = mesh.member(member)
+            records += _named_by(records, _sources(at.ledger.reader(), receipts), at.directories(mesh))
     _show(", ".join(categories), records, shape, wanted)
     if shape in {Shape.TABLE, Shape.PLOT}:
         console().print("\n".join(told))
@@ -124,11 +131,21 @@ def _named_by(records: Sequence[Selected], sources: Sequence[str], directories: 
     ]
 
 
-def _told(mesh: LocalMesh, receipt: bytes, opened: Opened) -> str:
+def _sources(reader: Reader, receipts: Sequence[Receipt]) -> list[Did]:
+    from caremesh.contracts.consent import queries as consents
+
+    known = [consents.consent(reader, receipt.consent) for receipt in receipts]
+    return sorted({consent.source for consent in known if consent is not None})
+
+
+def _told(names: Mapping[Did, str], receipt: Receipt, opened: Opened) -> str:
     """Who released how much, under which receipt, and who did not do their part."""
-    released_by = " and ".join(mesh.name_of(did) for did in opened.released_by)
-    lines = [f"{len(opened.records)} records, released by {released_by} under receipt {receipt.hex()[:16]}…"]
-    lines += [f"[yellow]{fault.custodian} did not do its part: {fault.error.code}[/yellow]" for fault in opened.faults]
+    released_by = " and ".join(names.get(did, did) for did in opened.released_by)
+    lines = [f"{len(opened.records)} records, released by {released_by} under receipt {receipt.id.hex()[:16]}…"]
+    lines += [
+        f"[yellow]{names.get(fault.custodian, fault.custodian)} did not do its part: {fault.error.code}[/yellow]"
+        for fault in opened.faults
+    ]
     lines += [f"[yellow]A damaged block was passed over: {error.place}[/yellow]" for error in opened.damaged]
     return "\n".join(lines)
 
@@ -230,9 +247,6 @@ def _what(resource: dict[str, Any]) -> str:
 def _day(text: str) -> str:
     """Raises BadInput cli.NN for what is not a day."""
     from datetime import date
-
-    from caremesh.cli.errors import NOT_A_DAY
-    from caremesh.errors import BadInput
 
     try:
         return date.fromisoformat(text).isoformat() if text else ""

@@ -12,6 +12,7 @@ from caremesh import codec
 from caremesh.consensus.interface import Committed
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.identity.messages import Register
+from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.messages import Appoint
 from caremesh.errors import CareMeshError, ErrorCode, Refused
 from caremesh.gateway.ask import Asked, Requester
@@ -23,6 +24,8 @@ from caremesh.gateway.inquiring import Wish, inquire
 from caremesh.gateway.opening import Opened
 from caremesh.gateway.visit import Purpose
 from caremesh.ledger.transactions import Message
+from caremesh.node import evidence
+from caremesh.node.erasures import Proves
 from caremesh.node.founding import Founding
 from caremesh.node.relay import signed_tx
 from caremesh.node.rotating import rotate_receiving_key
@@ -30,6 +33,7 @@ from caremesh.node.running import Member
 from caremesh.node.serving_wallets import Leave, tell
 from caremesh.node.ways import Ways
 from caremesh.sealing.channel import SharedStream
+from caremesh.sealing.evidence import Claim
 from caremesh.sealing.invitation import Invitation, network_digest
 from caremesh.sealing.segment import OpenedRecord
 from caremesh.source.importer import ImportReport, Source
@@ -52,6 +56,7 @@ class MemberDesk:
         *,
         founding: Founding,
         submit: Callable[[bytes], Committed],
+        proves: Proves,
         leave: Leave,
         endpoint: Callable[[], str],
         patience_s: float = PATIENCE_S,
@@ -65,6 +70,7 @@ class MemberDesk:
         self._ways: Final = ways
         self._founding: Final = founding
         self._submit: Final = submit
+        self._proves: Final = proves
         self._leave: Final = leave
         self._endpoint: Final = endpoint
         self._patience_s: Final = patience_s
@@ -164,6 +170,14 @@ class MemberDesk:
             categories = dict.fromkeys(grounds.category for grounds in visit.grounds)
             records = {category: list(map(_copy, visit.records(category))) for category in categories}
             return records, [each.error for each in visit.ended]
+
+    def evidence(self, claims: Sequence[Claim]) -> list[bytes]:
+        """Files that show anybody what custodians did. Raises Tampered evidence.01 for what shows nothing."""
+        return evidence.made(self._proves, claims)
+
+    def names(self) -> dict[Did, str]:
+        """What people call the members."""
+        return {each.did: each.name for each in members.members(self._member.ledger.reader())}
 
     # --- keys and people -------------------------------------------------------------------------------
 

@@ -164,6 +164,8 @@ SHARED: Final = Ask("shared", "What is shared with this member in a category", S
 ASK: Final = Ask("ask", "Ask for access", Question, Receipt)
 OPEN: Final = Ask("open", "Open what a receipt is for", Receipt, OpenedAnswer)
 VISIT: Final = Ask("visit", "Open all that a patient shares for a purpose, and let go of it", Visit, Visited)
+EVIDENCE: Final = Ask("evidence", "Files that show what custodians did", list[Claim], list[bytes])
+NAMES: Final = Ask("names", "What people call the members", bytes, dict[Did, str])
 APPOINT: Final = Ask("appoint", "Register and appoint the practitioner of this home", Appoint, type(None))
 ROTATE: Final = Ask("rotate-key", "Change the key that grants are made to", bytes, str)
 
@@ -241,6 +243,14 @@ class Desk:
     def visit(self, patient: Multikey, purpose: Code, legal_basis: Sequence[Code]) -> Visited:
         """See ``MemberDesk``."""
         return self._call(VISIT, Visit(patient, purpose, list(legal_basis)))
+
+    def evidence(self, claims: Sequence[Claim]) -> list[bytes]:
+        """See ``MemberDesk``."""
+        return self._call(EVIDENCE, list(claims))
+
+    def names(self) -> dict[Did, str]:
+        """See ``MemberDesk``."""
+        return self._call(NAMES, b"")
 
     def appoint(self, practitioner: Did, roles: list[Code], licensed_until: Seconds) -> None:
         """See ``MemberDesk``."""

@@ -59,6 +59,8 @@ def routes(node: Node) -> list[Route]:
         route(desk.ASK, lambda asked: at.ask(asked.category, asked.purpose, asked.legal_basis, asked.share)),
         route(desk.OPEN, lambda receipt: _spelt(at.open(receipt))),
         route(desk.VISIT, lambda asked: _visited(*at.visit(asked.patient, asked.purpose, asked.legal_basis))),
+        route(desk.EVIDENCE, at.evidence),
+        route(desk.NAMES, lambda _: at.names()),
         route(desk.APPOINT, lambda asked: at.appoint(asked.practitioner, asked.roles, asked.licensed_until)),
         route(desk.ROTATE, lambda _: at.rotate_key()),
     ]
@@ -71,6 +73,7 @@ def member_desk(node: Node) -> MemberDesk:
         node.ways,
         founding=node.founding,
         submit=node.submit,
+        proves=node,
         leave=node.ways.leave,
         endpoint=lambda: node.endpoint,
         check=lambda: checking(node.folder / FOLDER),

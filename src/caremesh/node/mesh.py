@@ -163,7 +163,13 @@ class LocalMesh:
             self.leave_message(channel_key, sealed, relay, at.home.did)
 
         return MemberDesk(
-            at, self, founding=self.founding, submit=self.engine.submit, leave=leave, endpoint=lambda: NO_NODE
+            at,
+            self,
+            founding=self.founding,
+            submit=self.engine.submit,
+            proves=self,
+            leave=leave,
+            endpoint=lambda: NO_NODE,
         )
 
     def invite(self, member: str, patient: str, *, again: bool = False, life_s: Seconds = LIFE_S) -> Invitation:
