@@ -10,7 +10,9 @@ import pytest
 from caremesh.crypto import envelope
 from caremesh.node.mesh import LocalMesh
 from caremesh.testing.clock import SettableClock
+from caremesh.wallet.network import Network
 from tests.support.case import Case
+from tests.support.relayed import RelayedMesh, relayed
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,3 +38,19 @@ def case(mesh: LocalMesh, tmp_path: Path) -> Case:
     made.add(3)
     mesh.confirmations.clear()
     return made
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayedMesh]:
+    """Every member of a mesh of the module's own behind its door."""
+    folder = tmp_path_factory.mktemp("relayed")
+    with LocalMesh(folder / "mesh", SettableClock()) as mesh, relayed(mesh, folder) as doors:
+        yield doors
+
+
+@pytest.fixture
+def network(served: RelayedMesh) -> Iterator[Network]:
+    """The network as a wallet reaches it."""
+    served.mesh.tick()
+    with served.network() as made:
+        yield made

@@ -8,40 +8,23 @@ import pytest
 
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.streams import queries as streams
-from caremesh.ledger.light import Answer, LightBlock
-from caremesh.types import Did, Height
 from caremesh.wallet import ahead
 from caremesh.wallet.derive import relationship
 from caremesh.wallet.proven import ProvenLedger, ProvenReader
 from tests.support.case import Case
+from tests.support.honest_node import Honest
 
 CATEGORIES = ["conditions", "laboratory"]
 
 
-class Node:
-    """A node that answers as its engine does, and notes what it is asked."""
-
-    def __init__(self, case: Case, did: Did) -> None:
-        self.engine = case.mesh.engine
-        self.did = did
-        self.asked: list[list[bytes]] = []
-
-    def light_block(self, height: Height | None = None) -> LightBlock:
-        return self.engine.light_block(height)
-
-    def answers(self, keys: Sequence[bytes], height: Height) -> list[Answer]:
-        self.asked.append(list(keys))
-        return [self.engine.query(key, height) for key in keys]
-
-
-def reader_over(case: Case, nodes: Sequence[Node]) -> ProvenReader:
+def reader_over(case: Case, nodes: Sequence[Honest]) -> ProvenReader:
     return ProvenLedger(case.mesh.light_client(), lambda: nodes, case.clock).reader()
 
 
 @pytest.mark.promise("P1")
 def test_each_member_is_asked_for_what_the_seed_could_have_with_it(case: Case) -> None:
     seed = case.wallet.state.seed
-    nodes = [Node(case, member.did) for member in members.members(case.reader)]
+    nodes = [Honest(case, member.did) for member in members.members(case.reader)]
     first = reader_over(case, nodes)
     ahead.members_of(first)
     of_members = first.requests

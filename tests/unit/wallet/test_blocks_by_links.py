@@ -37,20 +37,6 @@ HOLDERS = ("hospital", "laboratory", "payer")
 NO_SUCH_ROUTE = "api.14"
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayedMesh]:
-    folder = tmp_path_factory.mktemp("linked")
-    with LocalMesh(folder / "mesh", SettableClock()) as mesh, relayed(mesh, folder) as doors:
-        yield doors
-
-
-@pytest.fixture
-def network(served: RelayedMesh) -> Iterator[Network]:
-    served.mesh.tick()
-    with served.network() as made:
-        yield made
-
-
 class Far(Case):
     """A person whose wallet comes by the network, with one segment of two conditions."""
 

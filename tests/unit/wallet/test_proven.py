@@ -19,7 +19,7 @@ from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.proofs import Proof
 from caremesh.ledger.state import Reader
 from caremesh.node.mesh import OPERATOR
-from caremesh.types import Did, Height
+from caremesh.types import Height
 from caremesh.wallet import ahead
 from caremesh.wallet.audit import audit
 from caremesh.wallet.logs import own_logs
@@ -28,25 +28,10 @@ from caremesh.wallet.proven import MAX_AGE_S, Fault, ProvenLedger, ProvenReader,
 from caremesh.wallet.restore import restore
 from caremesh.wallet.revoke import destroyed, revocations
 from tests.support.case import Case
+from tests.support.honest_node import Honest
 
 pytestmark = [pytest.mark.slow, pytest.mark.promise("P4")]
 AWAY = ErrorCode("test.01", "This node does not answer.")
-
-
-class Honest:
-    """A node that answers as its engine does."""
-
-    def __init__(self, case: Case, did: Did = "honest") -> None:
-        self.engine = case.mesh.engine
-        self.did = did
-        self.asked: list[list[bytes]] = []
-
-    def light_block(self, height: Height | None = None) -> LightBlock:
-        return self.engine.light_block(height)
-
-    def answers(self, keys: Sequence[bytes], height: Height) -> list[Answer]:
-        self.asked.append(list(keys))
-        return [self.engine.query(key, height) for key in keys]
 
 
 class Lying(Honest):

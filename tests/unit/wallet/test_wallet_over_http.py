@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -19,34 +18,18 @@ from caremesh.crypto.keys import SigningKey
 from caremesh.errors import CareMeshError, Refused, Tampered
 from caremesh.gateway.inquiring import Wish, inquire
 from caremesh.node.founding import CHAIN
-from caremesh.node.mesh import LocalMesh
 from caremesh.node.serving_wallets import tell
 from caremesh.node.sponsoring import QUOTA_OF_ALL
 from caremesh.sealing import letter as letters
-from caremesh.testing.clock import SettableClock
 from caremesh.testing.person import Person
 from caremesh.wallet import state as states
 from caremesh.wallet.network import Network, read_network
 from caremesh.wallet.templates import period
 from tests.support.case import PASSPHRASE, Case
-from tests.support.relayed import RelayedMesh, relayed
+from tests.support.relayed import RelayedMesh
 
 pytestmark = pytest.mark.slow
 _numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayedMesh]:
-    folder = tmp_path_factory.mktemp("relayed")
-    with LocalMesh(folder / "mesh", SettableClock()) as mesh, relayed(mesh, folder) as doors:
-        yield doors
-
-
-@pytest.fixture
-def network(served: RelayedMesh) -> Iterator[Network]:
-    served.mesh.tick()
-    with served.network() as made:
-        yield made
 
 
 class Far(Case):
