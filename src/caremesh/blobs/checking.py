@@ -105,6 +105,7 @@ class Check:
         self._notice = notice
         self._cursor = _read(cursor)
         self._suspects: deque[CID] = deque(maxlen=_SUSPECTS)
+        self._at_work = False
         self.done: Final[Counter[str]] = Counter()
         """Blocks and bytes read, rounds ended, since it was made: for metrics."""
 
@@ -112,11 +113,23 @@ class Check:
         """Look at this block next: someone was told that it is damaged here, or missing."""
         self._suspects.append(cid)
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether something is being looked at, or will be at once since it is suspected."""
+        return self._at_work or bool(self._suspects)
+
     def step(self) -> Checked:
         """Check what is suspected, then the next few blocks, then the next few segments; remember where it stands.
 
         Raises StorageFailed when this member's own store does not work.
         """
+        self._at_work = True
+        try:
+            return self._step()
+        finally:
+            self._at_work = False
+
+    def _step(self) -> Checked:
         suspects = [self._suspects.popleft() for _ in range(min(len(self._suspects), _PIECE))]
         at = self._cursor
         names = [] if at.names_ended else self._store.names(at.name, _PIECE)

@@ -42,12 +42,15 @@ T = TypeVar("T")
 
 
 class Where(Struct, frozen=True):
-    """Where this node's copy of the ledger stands, how much it has let go of, and which of its blocks are damaged."""
+    """Where this node's copy of the ledger stands, how much it has let go of, and its blocks: which were found damaged,
+    and whether it looks at any just now.
+    """
 
     height: Height
     app_hash: bytes
     confirmations: Count
     damaged: list[str]
+    checking: bool
 
 
 class Sought(Struct, frozen=True):

@@ -96,7 +96,7 @@ def _imported(work: Callable[[], ImportReport]) -> Imported:
 def _where(node: Node) -> Where:
     now = node.status()
     damaged = sorted(cid.encode() for cid in node.damaged)
-    return Where(now.height, now.app_hash, node.member.confirmed, damaged)
+    return Where(now.height, now.app_hash, node.member.confirmed, damaged, node.keeper.check.is_at_work)
 
 
 def _spelt(opened: Opened) -> OpenedAnswer:

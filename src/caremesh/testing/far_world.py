@@ -157,7 +157,8 @@ class FarWorld(WalletNetwork):
             mark.unlink()
 
     def block_folders(self, asker: str) -> list[Path]:
-        """See ``World``: its own first."""
+        """See ``World``: its own first. What nodes are mending just now, they finish before."""
+        _until(lambda: not any(node.desk.where().checking for node in self.network.nodes.values()))
         names = sorted(map(self._name, self._admitted), key=lambda name: name != asker)
         return [self.network.nodes[name].home / "blocks" for name in names]
 
