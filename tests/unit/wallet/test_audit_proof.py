@@ -184,6 +184,7 @@ def test_a_dispute_its_answer_and_its_lateness_are_in_the_feed_and_the_words_are
     with pytest.raises(Refused, match=r"gateway\.14"):
         clinic.gateway.answer_dispute(receipt, reply)
     member, sealed = wallet.dispute(receipt, words, ledger, clinic.patient.sponsor)
+    raised = clinic.mesh.engine.light_block().signed.content().time
     assert member == clinic.practice.home.did
     with pytest.raises(Refused, match=r"access\.25"):
         wallet.dispute(receipt, words, ledger, clinic.patient.sponsor)
@@ -196,6 +197,7 @@ def test_a_dispute_its_answer_and_its_lateness_are_in_the_feed_and_the_words_are
         clinic.gateway.hear_dispute(receipt, sealed[:-1] + b"?")
     entry = clinic.entry(clinic.audit(clinic.logs()))
     assert entry.dispute is not None
+    assert entry.dispute.raised == raised
     due = entry.dispute.due
     assert [entry.dispute.standing(at) for at in (due, due + 1)] == ["waiting", "overdue"]
     with pytest.raises(Refused, match=r"wallet\.52"):

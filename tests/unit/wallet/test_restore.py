@@ -152,6 +152,7 @@ def test_a_phrase_that_is_nobodys_restores_an_empty_wallet(patient: Patient, tmp
         ([(0, 0), (3, 0)], [(0, 0), (3, 0)]),
         ([(0, 2), (0, 5)], [(0, 2), (0, 5)]),
         ([(0, 0), (0, 4)], [(0, 0)]),
+        ([(2, 0)], [(2, 0)]),
         ([(3, 0)], []),
     ],
 )
