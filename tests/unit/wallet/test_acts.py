@@ -75,6 +75,15 @@ def test_what_protects_goes_at_once_and_what_can_wait_among_others(case: Case) -
     assert ledger.way(lambda: wallet.new_epoch(case.stream, writing, ledger, sponsor, case.mesh)) == "at once"
 
 
+def test_a_record_that_is_dropped_and_a_key_that_is_new_can_wait(case: Case) -> None:
+    wallet, sponsor, ledger = case.wallet, case.sponsor, Watched(case)
+    record = reseal.Record("Condition", f"{case.name}-c1")
+    assert ledger.way(lambda: wallet.drop(case.stream, 0, [record], ledger, sponsor, case.mesh)) == "among others"
+    case.share()
+    case.mesh.desk("practice").rotate_key()
+    assert ledger.way(lambda: wallet.redelegate(ledger, sponsor, case.mesh)) == "among others"
+
+
 def statuses(case: Case) -> list[str]:
     return [held.status for entry in case.person.shares() for held in entry.consents]
 
