@@ -6,6 +6,7 @@ connection; nothing else. The first line on standard output is its port; it ends
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from typing import Final
@@ -27,6 +28,7 @@ def main() -> None:
         listener.settimeout(30)
         print(listener.getsockname()[1], flush=True)
         connection, _ = listener.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else it waits for an acknowledgement
         with context.wrap_socket(connection, server_side=True) as tls:
             left = asked
             while data := tls.recv(left):

@@ -103,7 +103,9 @@ def round_trips(asked: int, answered: int) -> Iterator[Callable[[], None]]:
         assert process.stdout is not None
         port = int(process.stdout.readline())
         context = pins.client_context(None, pins.anchor(_tls_server.DID, _tls_server.KEY.public))
-        with context.wrap_socket(socket.create_connection(("127.0.0.1", port))) as tls:
+        connection = socket.create_connection(("127.0.0.1", port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with context.wrap_socket(connection) as tls:
             yield lambda: _round_trip(tls, bytes(asked), answered)
 
 
