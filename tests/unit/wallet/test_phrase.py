@@ -1,11 +1,13 @@
 """The recovery phrase: it is the seed, and a slip of the pen is pointed at."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from caremesh.errors import BadInput
+from caremesh.wallet import phrase
 from caremesh.wallet.phrase import phrase_of, seed_of, suggestions
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors/wallet/phrase.json").read_bytes())["vectors"]
@@ -83,3 +85,37 @@ def test_there_is_no_suggestion_for_what_is_no_word(typed: str) -> None:
 def test_a_seed_has_32_bytes(length: int) -> None:
     with pytest.raises(BadInput, match=r"wallet\.04"):
         phrase_of(bytes(length))
+
+
+def away(typed: str, word: str) -> int:
+    """The same number by its definition: the shortest way of edits, no letter touched twice."""
+    if not typed or not word:
+        return len(typed) + len(word)
+    ways = [
+        away(typed[1:], word) + 1,
+        away(typed, word[1:]) + 1,
+        away(typed[1:], word[1:]) + (typed[0] != word[0]),
+    ]
+    if len(typed) > 1 and len(word) > 1 and typed[:2] == word[1::-1]:
+        ways.append(away(typed[2:], word[2:]) + 1)
+    return min(ways)
+
+
+@pytest.mark.parametrize("typed", ["", "a", "ab", "ba", "aba", "abb", "cab", "bca", "abca"])
+def test_how_far_words_are_from_each_other(typed: str) -> None:
+    for letters in (letters for length in range(5) for letters in product("abc", repeat=length)):
+        word = "".join(letters)
+        assert phrase._distance(typed, word) == away(typed, word), (typed, word)
+
+
+def test_those_that_begin_alike_come_first() -> None:
+    assert [phrase._shared(typed, "able") for typed in ("", "x", "able", "abel", "ables", "abl")] == [0, 0, 4, 2, 4, 3]
+    found = suggestions("sord")
+    assert found == sorted(found, key=lambda word: (away("sord", word), -phrase._shared("sord", word), word))
+    assert len({away("sord", word) for word in found}) < len(found), "some are as far"
+
+
+def test_a_long_word_is_near_one_that_is_as_long() -> None:
+    longest = max(phrase._english().wordlist, key=len)
+    assert suggestions(longest + "x" * phrase._FARTHEST)[0] == longest
+    assert suggestions(longest + "x" * (phrase._FARTHEST + 1)) == []
