@@ -19,7 +19,7 @@ from caremesh.sealing import channel, custody
 from caremesh.sealing.segment import OpenedRecord, RecordToSeal
 from caremesh.types import DAY_S, Did
 from caremesh.wallet import audit as audits
-from caremesh.wallet import change, enrol, epoch, erase, index, reseal, restore
+from caremesh.wallet import change, enrol, epoch, erase, index, reseal, restore, revoke
 from caremesh.wallet import state as states
 from caremesh.wallet.change import Narrower
 from caremesh.wallet.enrol import Custody, Writing
@@ -287,3 +287,37 @@ def test_an_access_is_shown_with_what_was_done_under_which_share_and_whether_tha
     revoked = seen(state).permission
     assert revoked is not None
     assert revoked.revoked == case.consent(shared).revoked is not None
+
+
+class Asked:
+    """The way to the custodians of a mesh, of which one does not answer."""
+
+    def __init__(self, case: Case, silent: Did) -> None:
+        self._case, self._silent = case, silent
+        self.asked: set[tuple[Did, bytes]] = set()
+
+    def confirm_destroyed(self, custodian: Did, consent: bytes) -> bytes:
+        self.asked.add((custodian, consent))
+        if custodian == self._silent:
+            raise Unavailable(SILENT)
+        return self._case.mesh.confirm_destroyed(custodian, consent)
+
+
+@pytest.mark.promise("P3")
+def test_every_custodian_is_asked_whether_it_let_go_and_who_did_not_say_so_is_named(case: Case) -> None:
+    given = case.share(categories=("conditions", "laboratory"))
+    shared = given.record
+    consents_of = {item.consent for item in shared.items}
+    custodians = {each.custodian for each in case.consent(given).fragments}
+    silent = min(custodians)
+    way = Asked(case, silent)
+    before = revoke.destroyed(shared, case.reader, way)
+    codes = dict.fromkeys(custodians, "custodian.24") | {silent: SILENT.code}
+    expected = sorted((did, codes[did]) for did in custodians for _ in consents_of)
+    assert (before.confirmed, sorted(before.missing)) == (0, expected)
+    assert way.asked == {(did, consent) for did in custodians for consent in consents_of}
+    case.person.revoke(shared.id)
+    after = revoke.destroyed(shared, case.reader, way)
+    assert (after.confirmed, after.missing) == (4, [(silent, SILENT.code)] * 2)
+    unknown = replace(shared, items=[replace(shared.items[0], consent=bytes(32))])
+    assert revoke.destroyed(unknown, case.reader, way) == (0, [])
