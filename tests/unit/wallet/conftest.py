@@ -15,7 +15,7 @@ from tests.support.case import Case
 from tests.support.relayed import RelayedMesh, relayed
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _least_effort() -> Iterator[None]:
     """A passphrase is stretched no longer than a wallet's file has to ask for: every test makes a wallet."""
     patch = pytest.MonkeyPatch()
