@@ -13,7 +13,7 @@ from caremesh.testing.clock import SettableClock
 from tests.support.case import Case
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _least_effort() -> Iterator[None]:
     """A passphrase is stretched no longer than a wallet's file has to ask for: every test makes a wallet."""
     patch = pytest.MonkeyPatch()
