@@ -13,8 +13,8 @@ from typing import Final
 
 import lmdb
 
-from caremesh.api import room
 from caremesh.api.errors import BUSY
+from caremesh.blobs.durable import take_room
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import StorageFailed, Unavailable
 from caremesh.ledger.store import NOT_WRITTEN
@@ -70,8 +70,8 @@ class NonceStore:
         self._env = lmdb.open(
             str(folder), map_size=map_bytes, max_dbs=3, sync=False, metasync=False, max_readers=64, mode=0o600
         )
-        room.take(folder / "data.mdb", map_bytes)
-        room.take(folder / "lock.mdb", (folder / "lock.mdb").stat().st_size)
+        take_room(folder / "data.mdb", map_bytes)
+        take_room(folder / "lock.mdb", (folder / "lock.mdb").stat().st_size)
         self._used = self._env.open_db(b"used")
         self._order = self._env.open_db(b"order")
         known = self._env.open_db(b"known")

@@ -13,26 +13,18 @@ from typing import Final
 
 from prometheus_client import values
 
+from caremesh.blobs.durable import take_room
+
 COUNTED: Final = ("counter", "histogram")
 """The kinds of metrics of which a process keeps a file each."""
 _BYTES: Final = 64 * 1024
 """What the Prometheus client begins a file with."""
 
 
-def take(file: Path, size: int) -> bool:
-    """Whether a file, made when it is not there, has so many bytes of its own now; what is in it stays."""
-    try:
-        with file.open("ab") as opened:
-            os.posix_fallocate(opened.fileno(), 0, size)
-    except (OSError, AttributeError):  # no room; a system that cannot do it
-        return False
-    return True
-
-
 def for_metrics(folder: Path) -> bool:
     """For this process's files, before it counts anything. False when it counts for itself alone, in memory."""
     mine = [folder / f"{kind}_{os.getpid()}.db" for kind in COUNTED]
-    if all(take(file, _BYTES) for file in mine):
+    if all(take_room(file, _BYTES) for file in mine):
         return True
     for file in mine:
         with suppress(OSError):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from caremesh.api.errors import TOO_MANY
+from caremesh.blobs.durable import take_room
 from caremesh.errors import Refused, StorageFailed
 from caremesh.ledger.store import NOT_WRITTEN
 
@@ -49,6 +50,7 @@ class SharedRates:
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            take_room(file, _KEY_BYTES + self._sets * _SET_BYTES)  # for all, as long as there is room
             key = self._begin()
         except OSError as error:
             raise StorageFailed(NOT_WRITTEN, file.name) from error
@@ -59,8 +61,6 @@ class SharedRates:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
             os.ftruncate(self._file, _KEY_BYTES + self._sets * _SET_BYTES)
-            with suppress(OSError, AttributeError):  # room for all, as long as there is room
-                os.posix_fallocate(self._file, 0, _KEY_BYTES + self._sets * _SET_BYTES)
             key = os.pread(self._file, _KEY_BYTES, 0)
             if key == bytes(_KEY_BYTES):
                 key = os.urandom(_KEY_BYTES)

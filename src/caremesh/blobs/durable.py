@@ -154,3 +154,13 @@ def _named(place: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageFailed(STORAGE_FAILED, place) from error
+
+
+def take_room(file: Path, size: int) -> bool:
+    """Whether a file, made when it is not there, has so many bytes of its own now; what is in it stays."""
+    try:
+        with file.open("ab") as opened:
+            os.posix_fallocate(opened.fileno(), 0, size)
+    except (OSError, AttributeError):  # no room; a system that cannot do it
+        return False
+    return True

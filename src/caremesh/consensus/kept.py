@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 from caremesh import codec
+from caremesh.blobs.durable import take_room
 from caremesh.consensus.gate import ReadersGate
 from caremesh.consensus.interface import BAD_CURSOR, Committed, Status
 from caremesh.errors import BadInput, CareMeshError, StorageFailed
@@ -28,7 +28,9 @@ def open_machine(
     except OSError as error:
         raise StorageFailed(NOT_WRITTEN, folder.name) from error
     store = Store(str(folder), chain, gate=ReadersGate(), map_bytes=map_bytes)
-    _take_room(folder / "lock.mdb")
+    lock = folder / "lock.mdb"  # mapped: a full disk that has no page for a hole in it ends the process
+    with suppress(OSError):
+        take_room(lock, lock.stat().st_size)
     try:
         machine = Machine(store, app)
         machine.start(genesis_time, genesis)
@@ -36,12 +38,6 @@ def open_machine(
         store.close()
         raise
     return machine
-
-
-def _take_room(mapped: Path) -> None:
-    """Fill the holes of a mapped file: a full disk that has no page for one ends the process (SIGBUS)."""
-    with suppress(OSError, AttributeError), mapped.open("r+b") as opened:  # no room; a system that cannot do it
-        os.posix_fallocate(opened.fileno(), 0, mapped.stat().st_size)
 
 
 def is_whole_after_failure(machine: Machine) -> bool:

@@ -20,6 +20,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from caremesh import __version__
+from caremesh.api.health import holds
 from caremesh.errors import BadInput
 from caremesh.node.node import Node
 from caremesh.node.supervisor import STATE
@@ -50,7 +51,7 @@ def _node(node: Node) -> Iterator[Metric]:
     with suppress(BadInput):  # before the first block there is none
         yield _one("ledger_age_seconds", "Age of the newest block here, as custodians judge it", node.age_s())
     yield _one("following", "Whether the last question for blocks was answered", _follows(node))
-    checks = {name: float(_holds(check)) for name, check in node.checks().items()}
+    checks = {name: float(holds(check)) for name, check in node.checks().items()}
     yield _gauges("ready", "Whether a check of readiness holds", "check", checks)
     free = shutil.disk_usage(node.folder).free
     yield _one("disk_free_bytes", "Free on the disk of the home", free)
@@ -104,13 +105,6 @@ def _parts(run: Path, *, answers: bool) -> Iterator[Metric]:
 
 def _follows(node: Node) -> bool:
     return node.follower is None or node.follower.trouble is None
-
-
-def _holds(check: object) -> bool:
-    try:
-        return bool(check())  # type: ignore[operator]
-    except Exception:  # noqa: BLE001 - whatever it is, it is not well
-        return False
 
 
 class _Rows(Collector):

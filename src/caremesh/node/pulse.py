@@ -18,6 +18,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+from caremesh.api.health import holds
 from caremesh.api.threads import in_threads
 from caremesh.node.logs import Log
 from caremesh.types import Count
@@ -52,7 +53,7 @@ async def _beat(every_s: float, well: Callable[[], bool], end: Callable[[], None
     run = in_threads(1)
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(_STDIN)) as ear:  # not a socket: nobody listens
         while True:
-            if not await run(lambda: _holds(well)):
+            if not await run(lambda: holds(well)):
                 log.error("cannot go on as it is")
                 end()
                 return  # and when it hangs while it ends, it is killed
@@ -92,10 +93,3 @@ class Ear:
             while more := self._mine.recv(4_096):
                 count += len(more)
         return count
-
-
-def _holds(well: Callable[[], bool]) -> bool:
-    try:
-        return well()
-    except Exception:  # noqa: BLE001 - whatever it is, it is not well
-        return False

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from caremesh.api import room
+from caremesh.blobs.durable import take_room
 
 COUNTS = """
 import os, sys
@@ -30,14 +30,14 @@ print(shared, *(f"{file.name.split('_')[0]}:{each}" for file, each in zip(files,
 def test_a_file_gets_its_pages_and_keeps_what_is_in_it(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"kept")
-    assert room.take(file, 1 << 20)
+    assert take_room(file, 1 << 20)
     assert (file.stat().st_size, file.read_bytes()[:5]) == (1 << 20, b"kept\0")
     assert 512 * file.stat().st_blocks >= 1 << 20
 
 
 def test_where_there_is_no_room_it_says_so(tmp_path: Path) -> None:
-    assert not room.take(tmp_path / "no folder" / "file", 1)
-    assert not room.take(Path("/dev/full"), 1)
+    assert not take_room(tmp_path / "no folder" / "file", 1)
+    assert not take_room(Path("/dev/full"), 1)
 
 
 @pytest.mark.parametrize(("there", "said"), [(True, "True counter:True histogram:True"), (False, "False")])
