@@ -15,8 +15,9 @@ import lmdb
 
 from caremesh.api.errors import BUSY
 from caremesh.blobs.durable import take_room
+from caremesh.blobs.pages import check_pages
 from caremesh.crypto.hashes import sha256
-from caremesh.errors import StorageFailed, Unavailable
+from caremesh.errors import StorageFailed, Tampered, Unavailable
 from caremesh.ledger.store import NOT_WRITTEN
 from caremesh.types import Seconds
 
@@ -25,6 +26,8 @@ MAP_BYTES: Final = 64 * 2**20
 SWEPT: Final = 8
 """Rows that are forgotten, if their time is over, whenever one comes: more than come."""
 _NAME_BYTES: Final = 16
+_MAX_READERS: Final = 64
+_DATABASES: Final = ("used", "order", "known")
 _BORN: Final = b"born"
 
 
@@ -40,8 +43,9 @@ class NonceStore:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
+                check_pages(folder, names=_DATABASES, readers=_MAX_READERS)
                 self._open(folder, map_bytes)
-            except lmdb.Error:
+            except (lmdb.Error, Tampered):
                 shutil.rmtree(folder)
                 folder.mkdir(mode=0o700)
                 self._open(folder, map_bytes)
@@ -68,13 +72,17 @@ class NonceStore:
 
     def _open(self, folder: Path, map_bytes: int) -> None:
         self._env = lmdb.open(
-            str(folder), map_size=map_bytes, max_dbs=3, sync=False, metasync=False, max_readers=64, mode=0o600
+            str(folder),
+            map_size=map_bytes,
+            max_dbs=len(_DATABASES),
+            sync=False,
+            metasync=False,
+            max_readers=_MAX_READERS,
+            mode=0o600,
         )
         take_room(folder / "data.mdb", map_bytes)
         take_room(folder / "lock.mdb", (folder / "lock.mdb").stat().st_size)
-        self._used = self._env.open_db(b"used")
-        self._order = self._env.open_db(b"order")
-        known = self._env.open_db(b"known")
+        self._used, self._order, known = (self._env.open_db(name.encode()) for name in _DATABASES)
         with self._env.begin(write=True) as txn:
             txn.put(_BORN, self._clock().to_bytes(8), db=known, overwrite=False)
             self.born: Seconds = int.from_bytes(txn.get(_BORN, db=known) or b"")

@@ -20,6 +20,7 @@ from msgspec import Struct
 from caremesh import codec
 from caremesh.blobs.durable import STORAGE_FAILED
 from caremesh.blobs.errors import OVER_QUOTA
+from caremesh.blobs.pages import check_pages
 from caremesh.codec import CID
 from caremesh.errors import Refused, StorageFailed
 from caremesh.types import Count, Did, Seconds, StreamId
@@ -54,9 +55,10 @@ class Accounts:
     """The table of one block store. One process writes; any number of threads may use it."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or create. Raises StorageFailed storage.01."""
+        """Open or create. Raises StorageFailed storage.01, Tampered storage.03."""
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            check_pages(folder)
             self._env = lmdb.open(str(folder), map_size=_MAP_SIZE_BYTES, metasync=False)
         except (OSError, lmdb.Error) as error:
             raise StorageFailed(STORAGE_FAILED, folder.name) from error

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from caremesh import codec
 from caremesh.blobs.durable import take_room
+from caremesh.blobs.pages import check_pages
 from caremesh.consensus.gate import ReadersGate
 from caremesh.consensus.interface import BAD_CURSOR, Committed, Status
 from caremesh.errors import BadInput, CareMeshError, StorageFailed
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block
 from caremesh.ledger.machine import NOT_KEPT, Machine
-from caremesh.ledger.store import MAP_BYTES, NOT_WRITTEN, Store
+from caremesh.ledger.records import DAMAGED
+from caremesh.ledger.store import DATABASES, MAP_BYTES, NOT_WRITTEN, Store
 from caremesh.types import Height, Seconds
 
 
@@ -27,6 +29,7 @@ def open_machine(
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise StorageFailed(NOT_WRITTEN, folder.name) from error
+    check_pages(folder, DAMAGED, DATABASES)
     store = Store(str(folder), chain, gate=ReadersGate(), map_bytes=map_bytes)
     lock = folder / "lock.mdb"  # mapped: a full disk that has no page for a hole in it ends the process
     with suppress(OSError):

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from caremesh import codec
 from caremesh.blobs.durable import STORAGE_FAILED
+from caremesh.blobs.pages import check_pages
 from caremesh.codec import CID
 from caremesh.custodian.errors import LOG_BROKEN
 from caremesh.errors import BadInput, StorageFailed, Tampered
@@ -43,6 +44,7 @@ class ReleaseLog:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._cached: dict[Digest, Anchor] = {}
+            check_pages(folder, LOG_BROKEN)
             with _told():
                 self._env = lmdb.open(str(folder), map_size=_MAP_SIZE_BYTES)
         except OSError as error:

@@ -32,7 +32,7 @@ from caremesh.types import Digest, Height, Seconds
 MAP_BYTES: Final = 1 << 30
 """Address space to begin with; the file is as large as what it holds."""
 _MAX_MAP_BYTES: Final = 1 << 46
-_DATABASES: Final = ("state", "undo", "blocks", "results", "txs", "history", "meta")
+DATABASES: Final = ("state", "undo", "blocks", "results", "txs", "history", "meta")
 _BY_HEIGHT: Final = ("undo", "blocks", "results")
 _HEAD: Final = b"head"
 _GENESIS: Final = b"genesis"
@@ -332,13 +332,13 @@ class Store:
             self._env = lmdb.open(
                 self._folder,
                 map_size=map_bytes,
-                max_dbs=len(_DATABASES),
+                max_dbs=len(DATABASES),
                 max_readers=_MAX_READERS,
                 readonly=self._readonly,
             )
             try:
                 self._databases.update(
-                    (name, self._env.open_db(name.encode(), create=not self._readonly)) for name in _DATABASES
+                    (name, self._env.open_db(name.encode(), create=not self._readonly)) for name in DATABASES
                 )
             except lmdb.Error:
                 self._env.close()  # a process opens a folder once: what is left open could not be opened again

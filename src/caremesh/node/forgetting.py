@@ -21,6 +21,7 @@ from caremesh import codec
 from caremesh.blobs.checking import Row
 from caremesh.blobs.durable import STORAGE_FAILED
 from caremesh.blobs.interface import BlockStore
+from caremesh.blobs.pages import check_pages
 from caremesh.codec import CID
 from caremesh.contracts.records import queries as records
 from caremesh.custodian.custodian import OwnCopy
@@ -57,7 +58,7 @@ class Forgetting:
         ledger: OwnCopy,
         clock: Callable[[], Seconds],
     ) -> None:
-        """``key``: the member's node key. Raises StorageFailed storage.01."""
+        """``key``: the member's node key. Raises StorageFailed storage.01, Tampered storage.03."""
         self._did = did
         self._key = key
         self._blocks = blocks
@@ -66,6 +67,7 @@ class Forgetting:
         self._clock = clock
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            check_pages(folder)
             # Without the last sync of a commit the table may be a few blocks behind after a power cut; never broken.
             self._env = lmdb.open(str(folder), map_size=_MAP_SIZE_BYTES, metasync=False)
         except (OSError, lmdb.Error) as error:

@@ -15,6 +15,7 @@ from typing import Final
 import lmdb
 
 from caremesh import codec
+from caremesh.blobs.pages import check_pages
 from caremesh.errors import StorageFailed
 from caremesh.fhir.directory import MAX_FITTING, DirectoryAnswer, DirectoryEntry, DirectoryQuery, open_entry
 from caremesh.fhir.references import Condition
@@ -28,11 +29,15 @@ class Directory:
     """A member's signed directory on disk. Close it."""
 
     def __init__(self, folder: Path, member: Did, node_key: Multikey) -> None:
-        """Open or create. Entries are checked against ``node_key`` whenever they are read. Raises StorageFailed."""
+        """Open or create. Entries are checked against ``node_key`` whenever they are read.
+
+        Raises StorageFailed source.05, Tampered storage.03.
+        """
         self._member = member
         self._node_key = node_key
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            check_pages(folder)
             self._env = lmdb.open(str(folder), map_size=_MAP_BYTES, max_dbs=0)
         except (OSError, lmdb.Error) as error:
             raise StorageFailed(errors.DIRECTORY_FAILED, folder.name) from error

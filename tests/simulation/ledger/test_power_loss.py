@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from caremesh.errors import CareMeshError
 from caremesh.ledger.verify import check_store
-from tests.support.kv import Put, engine, transaction
+from tests.support.kv import VALUES, Put, engine, transaction
 
 ROOT = Path(__file__).parents[3]
 SHIM = Path(__file__).with_name("recording_disk.c")
@@ -157,49 +158,33 @@ def test_killed_at_any_time_it_recovers_the_last_acknowledged_block(tmp_path: Pa
 @pytest.mark.promise("P6")
 @pytest.mark.slow
 def test_a_changed_byte_anywhere_in_the_file_is_noticed_or_does_no_harm(tmp_path: Path, evidence: Any) -> None:
-    """A page that LMDB itself misreads may take the checking process down: that is noticed too."""
     made = engine(tmp_path / "ledger")
     for number in range(6):
         made.submit(transaction(*(Put(key=b"%d" % at, value=b"%d" % number) for at in range(20))))
-    app_hash = made.status().app_hash.hex()
+    app_hash = made.status().app_hash
     made.close()
     image = (tmp_path / "ledger" / "data.mdb").read_bytes()
-    code = (
-        "import sys; from pathlib import Path; from tests.support.kv import *\n"
-        "from caremesh.ledger.verify import check_store; from caremesh.errors import CareMeshError\n"
-        "image = Path(sys.argv[1]).read_bytes()\n"
-        "for number, place in enumerate(sys.argv[3:]):\n"
-        "    at, bit = map(int, place.split('.')); folder = Path(sys.argv[2]) / place; folder.mkdir(parents=True)\n"
-        "    (folder / 'data.mdb').write_bytes(image[:at] + bytes([image[at] ^ 1 << bit]) + image[at + 1:])\n"
-        "    try:\n"
-        "        made = engine(folder); check_store(made.machine.store); made.query(VALUES.key(b'1'))\n"
-        "        print(place, 'sound', made.status().app_hash.hex(), flush=True); made.close()\n"
-        "    except CareMeshError as error:\n"
-        "        print(place, error.code, flush=True)\n"
-    )
     rng = random.Random(3)  # noqa: S311 - a seed must replay
-    places = [f"{rng.randrange(len(image))}.{rng.randrange(8)}" for _ in range(60)]
-    heard: dict[str, list[str]] = {}
-    while len(heard) < len(places):
-        rest = [place for place in places if place not in heard]
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "ledger" / "data.mdb"), str(tmp_path / "bent"), *rest],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        rows = [line.split() for line in done.stdout.splitlines()]
-        heard.update({row[0]: row[1:] for row in rows})
-        if done.returncode:
-            assert done.returncode < 0, done.stderr  # a signal, never an exception that is not ours
-            heard[rest[len(rows)]] = ["signal"]
-    for verdict in heard.values():
+    heard = set()
+    for number in range(120):
+        bent = bytearray(image)
+        bent[rng.randrange(len(image))] ^= 1 << rng.randrange(8)
+        folder = tmp_path / "bent" / str(number)
+        folder.mkdir(parents=True)
+        (folder / "data.mdb").write_bytes(bent)
         evidence.fault("byte changed in data.mdb")
-        if verdict[0] == "sound":
-            assert verdict[1] == app_hash
-        else:
-            assert verdict[0] in ("signal", "ledger.32", "ledger.33", "ledger.31", "ledger.30", "ledger.11")
-    assert any(verdict[0] == "ledger.32" for verdict in heard.values())
+        try:
+            made = engine(folder)
+        except CareMeshError as error:
+            heard.add(error.code)
+            continue
+        try:
+            check_store(made.machine.store)
+            made.query(VALUES.key(b"1"))
+            assert made.status().app_hash == app_hash
+        except CareMeshError as error:
+            heard.add(error.code)
+        finally:
+            made.close()
+    assert "ledger.32" in heard
+    assert heard <= {"ledger.11", "ledger.30", "ledger.31", "ledger.32", "ledger.33"}
