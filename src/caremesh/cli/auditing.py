@@ -71,7 +71,7 @@ def audit(
         found = person.wallet.audit(person.ledger.reader(), logs, signed)
         if save is not None:
             block = mesh.light_block()
-            height = block.signed.content().height
+            height = block.signed.content().proves
             proof = prove(person.wallet.state, block, lambda key: mesh.query(key, height), logs, signed)
             write_durably(save, codec.encode(proof))
         claims = [finding.claim for finding in found.findings if finding.claim is not None]

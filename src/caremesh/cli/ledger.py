@@ -93,7 +93,7 @@ def prove(
     key = {"receipt": receipt_key, "consent": consent_key, "stream": stream_key}[kind](name)
     with LocalMesh(existing_mesh(home)) as mesh:
         block = mesh.engine.light_block()
-        answer = mesh.engine.query(key, block.signed.content().height)
+        answer = mesh.engine.query(key, block.signed.content().proves)
         write_durably(
             out, codec.encode(ProofFile(chain=mesh.engine.status().chain, kind=kind, block=block, answer=answer))
         )

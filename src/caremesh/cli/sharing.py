@@ -164,7 +164,7 @@ def narrow(
             categories=only or None,
             until=None if days is None else period(mesh.clock(), days)[1],
             purposes=purpose or None,
-            existing=mesh.light_block().signed.content().height if existing else None,
+            existing=mesh.light_block().signed.content().proves if existing else None,
             listed={item.stream: listed[item.category] for item in record.items if item.category in listed},
         )
         person.narrow(identity, less)

@@ -20,7 +20,7 @@ from caremesh.codec import CID
 from caremesh.consensus.interface import Committed
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
 from caremesh.ledger.application import Event
-from caremesh.ledger.blocks import Block, Header
+from caremesh.ledger.blocks import Block, BlockHeader
 from caremesh.ledger.light import OTHER_HEIGHT, Answer, LightBlock, LightClient, check_answer
 from caremesh.types import Height, Seconds
 
@@ -41,7 +41,7 @@ class LedgerClient:
         self._node = node
         self._light = light
         self._max_age_s = max_age_s
-        self._headers: OrderedDict[Height, Header] = OrderedDict()
+        self._headers: OrderedDict[Height, BlockHeader] = OrderedDict()
         self._verifying = asyncio.Lock()
         self.told: Height = 0
         """The node's newest height, by its own word, when it answered with blocks last."""
@@ -90,7 +90,7 @@ class LedgerClient:
         header = await self.header(answer.height, newest=height is None)
         return check_answer(header, answer)
 
-    async def header(self, height: Height, *, newest: bool = False) -> Header:
+    async def header(self, height: Height, *, newest: bool = False) -> BlockHeader:
         """A verified header. ``newest``: refuse one that is older than ``max_age_s``. Raises as ``query``."""
         if self._light is None:
             raise Refused(errors.NOTHING_TRUSTED)

@@ -225,7 +225,7 @@ class Embedded:
         """The header of the last block; makes the first block when there is none yet."""
         if not self.machine.head.height:
             self.make_block()
-        return self.block(self.machine.head.height).signed.content()
+        return self.block(self.machine.head.height).signed.own()
 
     def seen_s(self) -> float:
         """This process makes the headers itself: it has always just seen the last one."""

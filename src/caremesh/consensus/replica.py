@@ -52,7 +52,7 @@ class Replica:
 
     def apply(self, block: Block) -> None:
         """Execute the next one. Raises Refused consensus.02; Tampered consensus.03, .07, .08, light; StorageFailed."""
-        header = block.signed.content()
+        header = block.signed.own()
         head = self.machine.head
         if header.height != head.height + 1 or header.previous != head.header:
             raise Refused(OUT_OF_ORDER, f"height {header.height}")
@@ -83,7 +83,7 @@ class Replica:
 
     def header(self) -> Header:
         """The last verified header. Raises BadInput ledger.11 before the first block, and after a restore."""
-        return kept.block_at(self.machine, self.height()).signed.content()
+        return kept.block_at(self.machine, self.height()).signed.own()
 
     def seen_s(self) -> float:
         """Seconds since the last block came in; without end when none has since this process began."""

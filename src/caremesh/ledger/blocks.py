@@ -1,22 +1,27 @@
-"""Headers and blocks as the embedded engine makes them, and who may sign them.
+"""Headers and blocks as the embedded engine makes them, who may sign them, and signed headers of either engine.
 
 header hash  = SHA-256("caremesh/header/v1\\0" ‖ bytes(Header))
 signing input = the same bytes, unhashed
+
+What CometBFT signs is in ``ledger/comet.py``; a header's bytes say of which engine it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from caremesh import codec
 from caremesh.crypto.hashes import sha256, tagged_hash
 from caremesh.ledger import history
+from caremesh.ledger.comet import CometHeader, Instant
 from caremesh.types import Count, Digest, Height, Multikey, Seconds, Signature
 
 HEADER_DOMAIN: Final = b"caremesh/header/v1\0"
+_COMET: Final = bytes((0xA0 | len(CometHeader.__struct_fields__),))
+"""How the bytes of a header of CometBFT begin: a map of so many entries. Ours has eight."""
 
 
 class Validator(Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,12 +47,26 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True):
     next_validators: Digest
     """Hash of the set that signs the next."""
 
+    @property
+    def proves(self) -> Height:
+        """The height of the state whose root this header holds."""
+        return self.height
 
-class HeaderSignature(Struct, frozen=True, forbid_unknown_fields=True):
-    """One validator's signature of a header."""
+    def hash(self) -> Digest:
+        """Name of the header."""
+        return header_hash(codec.encode(self))
+
+
+BlockHeader: TypeAlias = Header | CometHeader
+"""Of either engine: ``chain``, ``height``, ``time``, ``app_hash``, ``proves``, ``validators``, ``next_validators``."""
+
+
+class HeaderSignature(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One validator's signature of a header. ``at``: when it voted, where CometBFT's validators sign that too."""
 
     key: Multikey
     signature: Signature
+    at: Instant | None = None
 
 
 class SignedHeader(Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,8 +75,14 @@ class SignedHeader(Struct, frozen=True, forbid_unknown_fields=True):
     header: bytes
     signatures: list[HeaderSignature]
 
-    def content(self) -> Header:
+    def content(self) -> BlockHeader:
         """The header itself, not yet verified. Raises BadInput codec.01 to codec.04."""
+        if self.header.startswith(_COMET):
+            return codec.decode_as(self.header, CometHeader)
+        return codec.decode_as(self.header, Header)
+
+    def own(self) -> Header:
+        """The header of a block that the embedded engine made. Raises BadInput codec.01 to codec.04."""
         return codec.decode_as(self.header, Header)
 
 

@@ -7,23 +7,30 @@ Rules (those of a light client with skipping verification):
 - more than 2/3 of the power of the header's own validator set has signed it;
 - the set is known: the next header's set is named by the trusted header; for a later one, more than 1/3 of the
   *trusted* set's power has signed too, else a header in between is asked for (bisection);
-- a value stands only with a proof to the header's app hash.
+- a value stands only with a proof to the header's app hash, which is the root of the state that the header
+  ``proves``: with the embedded engine the one after its block, with CometBFT the one before it.
+
+Headers of both engines are followed alike; what differs is how a header and a set are named and what is signed
+(``ledger/blocks.py``, ``ledger/comet.py``). Time is compared in whole seconds. Signatures count by libsodium's rules,
+which accept no more than the rules of CometBFT (ADR 0111).
 
 A wrong answer raises. Nothing here returns a truth value that could be ignored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Final
 
 from msgspec import Struct
 
 from caremesh.crypto import signatures
 from caremesh.errors import ErrorCode, Refused, Tampered, WrongLedger
-from caremesh.ledger.blocks import HEADER_DOMAIN, Header, SignedHeader, Validator, header_hash, validators_hash
+from caremesh.ledger import comet
+from caremesh.ledger.blocks import HEADER_DOMAIN, BlockHeader, SignedHeader, Validator, validators_hash
+from caremesh.ledger.comet import CometHeader
 from caremesh.ledger.proofs import Proof, check_proof
-from caremesh.types import Digest, Height, Seconds
+from caremesh.types import Count, Digest, Height, Multikey, Seconds
 
 TRUST_PERIOD_S: Final[Seconds] = 14 * 86_400
 FOREVER_S: Final[Seconds] = 2**40
@@ -69,22 +76,43 @@ class LightClient:
         *,
         trusted_at: Seconds,
         trust_period_s: Seconds = TRUST_PERIOD_S,
+        height: Height = 0,
     ) -> None:
-        """``validators``: the set trusted at ``trusted_at`` (genesis, or learned out of band)."""
+        """``validators``: the set trusted at ``trusted_at`` (genesis, or learned out of band) to sign the block after
+        ``height``; of CometBFT in its own order.
+        """
         self._chain = chain
         self._trust_period_s = trust_period_s
         self._trusted = list(validators)
-        self._next = validators_hash(validators)
+        self._next: Digest | None = None
         self._time = trusted_at
-        self._height: Height = 0
-        self._hash: Digest | None = None
+        self._height: Height = height
+        self._name: Digest | None = None
+
+    @classmethod
+    def from_header(
+        cls, chain: str, block: LightBlock, name: Digest, *, trust_period_s: Seconds = TRUST_PERIOD_S
+    ) -> LightClient:
+        """A client that trusts one header because somebody trusted has told its hash, ``name``.
+
+        Raises Tampered light.01, .08, .09; WrongLedger light.06.
+        """
+        header = block.signed.content()
+        if header.chain != chain:
+            raise WrongLedger(OTHER_CHAIN)
+        if header.hash() != name:
+            raise Tampered(OTHER_HEIGHT, f"height {header.height}")
+        _check_signed(block, header)
+        client = cls(chain, block.validators, trusted_at=header.time, trust_period_s=trust_period_s)
+        client._trust(block, header)
+        return client
 
     @property
     def height(self) -> Height:
         """Height of the newest verified header."""
         return self._height
 
-    def check(self, block: LightBlock, now: Seconds) -> Header:
+    def check(self, block: LightBlock, now: Seconds) -> BlockHeader:
         """The header, if it is to be believed; what is trusted stays as it was.
 
         Raises Tampered, Refused or WrongLedger light.NN.
@@ -94,30 +122,29 @@ class LightClient:
             raise WrongLedger(OTHER_CHAIN)
         if now - self._time > self._trust_period_s:
             raise Refused(TRUST_ENDED)
-        if header.height == self._height and self._hash is not None:
-            if header_hash(block.signed.header) != self._hash:
-                self._check_signed(block, header)
-                raise Tampered(FORKED, f"height {header.height}")
+        if header.height == self._height and self._name is not None:
+            if header.hash() != self._name:
+                self._check_fork(block, header)
             return header
         if header.height <= self._height or header.time < self._time:
             raise Refused(NOT_NEWER, f"height {header.height}")
         if header.time > now + MAX_DRIFT_S:
             raise Refused(FROM_FUTURE, f"height {header.height}")
-        self._check_signed(block, header)
-        if header.validators != self._next:
+        signers = _check_signed(block, header)
+        if header.validators != (self._next or set_name(header, self._trusted)):
             adjacent = header.height == self._height + 1
-            if adjacent or not _more_than(1, self._trusted, block.signed):
+            if adjacent or not _more_than(1, self._trusted, signers):
                 raise Tampered(UNKNOWN_SET, f"height {header.height}")
         return header
 
-    def verify(self, block: LightBlock, now: Seconds) -> Header:
+    def verify(self, block: LightBlock, now: Seconds) -> BlockHeader:
         """Believe a header, and from now on trust what it names. Raises Tampered, Refused or WrongLedger light.NN."""
         header = self.check(block, now)
-        self._trusted, self._next = block.validators, header.next_validators
-        self._time, self._height, self._hash = header.time, header.height, header_hash(block.signed.header)
+        if header.height > self._height:
+            self._trust(block, header)
         return header
 
-    def advance(self, target: LightBlock, fetch: Callable[[Height], LightBlock], now: Seconds) -> Header:
+    def advance(self, target: LightBlock, fetch: Callable[[Height], LightBlock], now: Seconds) -> BlockHeader:
         """Believe ``target``, by way of headers in between where the set has changed too much (bisection)."""
         pending = [target]
         while True:
@@ -138,32 +165,68 @@ class LightClient:
             if not pending:
                 return header
 
-    def _check_signed(self, block: LightBlock, header: Header) -> None:
-        if validators_hash(block.validators) != header.validators:
-            raise Tampered(OTHER_SET, f"height {header.height}")
-        if not _more_than(2, block.validators, block.signed):
-            raise Tampered(NOT_SIGNED, f"height {header.height}")
+    def _check_fork(self, block: LightBlock, header: BlockHeader) -> None:
+        """Another header of the trusted height: a fork where those who could sign there have signed it, else a lie."""
+        signers = _check_signed(block, header)
+        if not _more_than(1, self._trusted, signers):
+            raise Tampered(UNKNOWN_SET, f"height {header.height}")
+        raise Tampered(FORKED, f"height {header.height}")
+
+    def _trust(self, block: LightBlock, header: BlockHeader) -> None:
+        self._trusted, self._next = block.validators, header.next_validators
+        self._time, self._height, self._name = header.time, header.height, header.hash()
 
 
-def check_answer(header: Header, answer: Answer) -> bytes | None:
+def check_answer(header: BlockHeader, answer: Answer) -> bytes | None:
     """The value (None: proven absent) under a verified header. Raises Tampered ledger.20, light.08."""
-    if answer.height != header.height:
+    if answer.height != header.proves:
         raise Tampered(OTHER_HEIGHT, f"height {answer.height}")
     return check_proof(header.app_hash, answer.key, answer.proof)
 
 
-def _more_than(thirds: int, validators: Sequence[Validator], signed: SignedHeader) -> bool:
-    """Whether validators with more than so many thirds of the set's power have signed. Bad signatures count nothing."""
-    message = HEADER_DOMAIN + signed.header
-    given = {entry.key: entry.signature for entry in signed.signatures}
-    total = sum(validator.power for validator in validators)
-    power = 0
-    for validator in {validator.key: validator for validator in validators}.values():
-        if validator.key not in given:
+def set_name(header: BlockHeader, validators: Sequence[Validator]) -> Digest:
+    """What a header of this engine calls these validators."""
+    if isinstance(header, CometHeader):
+        return comet.set_hash((validator.key, validator.power) for validator in validators)
+    return validators_hash(validators)
+
+
+def signers_of(signed: SignedHeader, header: BlockHeader, keys: Set[Multikey]) -> frozenset[Multikey]:
+    """Those of the keys that have signed the header. Bad signatures count nothing."""
+    name = header.hash()
+    found: set[Multikey] = set()
+    for entry in signed.signatures:
+        if entry.key not in keys or entry.key in found:
             continue
+        if isinstance(header, CometHeader):
+            message = b"" if entry.at is None else header.signing_input(entry.at, name)
+        else:
+            message = HEADER_DOMAIN + signed.header
         try:
-            signatures.verify(validator.key, message, given[validator.key])
+            signatures.verify(entry.key, message, entry.signature)
         except Tampered:
             continue
-        power += validator.power
-    return 3 * power > thirds * total
+        found.add(entry.key)
+    return frozenset(found)
+
+
+def _check_signed(block: LightBlock, header: BlockHeader) -> frozenset[Multikey]:
+    """Who has signed, when the header's own set has. Raises Tampered light.01, light.09."""
+    if set_name(header, block.validators) != header.validators:
+        raise Tampered(OTHER_SET, f"height {header.height}")
+    signers = signers_of(block.signed, header, {validator.key for validator in block.validators})
+    if not _more_than(2, block.validators, signers):
+        raise Tampered(NOT_SIGNED, f"height {header.height}")
+    return signers
+
+
+def _more_than(thirds: int, validators: Sequence[Validator], signers: Set[Multikey]) -> bool:
+    """Whether signers have more than so many thirds of the set's power. A validator listed twice counts once."""
+    total = sum(validator.power for validator in validators)
+    return 3 * power_of(validators, signers) > thirds * total
+
+
+def power_of(validators: Sequence[Validator], signers: Set[Multikey]) -> Count:
+    """The power in the set of those who have signed."""
+    by_key = {validator.key: validator.power for validator in validators}
+    return sum(power for key, power in by_key.items() if key in signers)

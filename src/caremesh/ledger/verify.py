@@ -84,7 +84,7 @@ def _check_blocks(read: Read, head: Head) -> int:
         if record is None or stored is None:
             raise Tampered(DAMAGED, f"block {height} is missing")
         block, results = codec.decode_as(record, Block), codec.decode_as(stored, Results)
-        header = block.signed.content()
+        header = block.signed.own()
         named = header_hash(block.signed.header)
         fits = (
             header.height == height

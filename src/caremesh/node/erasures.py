@@ -31,7 +31,7 @@ class Proves(Protocol):
 def make(ledger: Proves, stream: StreamId, segment: Count, confirmations: Sequence[Signed]) -> Certificate:
     """A certificate on the newest header. Raises Tampered certificate.02, certificate.03."""
     block = ledger.light_block()
-    height = block.signed.content().height
+    height = block.signed.content().proves
     return certificate.make(stream, segment, confirmations, block, lambda key: ledger.query(key, height))
 
 

@@ -17,7 +17,7 @@ from caremesh.sealing.evidence import Claim
 def made(ledger: Proves, claims: Iterable[Claim]) -> list[bytes]:
     """The content of one file for each claim. Raises Tampered evidence.01 for what shows nothing."""
     block = ledger.light_block()
-    height = block.signed.content().height
+    height = block.signed.content().proves
     return [codec.encode(evidence.make(claim, block, lambda key: ledger.query(key, height))) for claim in claims]
 
 

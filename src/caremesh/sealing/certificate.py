@@ -19,7 +19,7 @@ from caremesh.contracts.members import queries as members
 from caremesh.contracts.records import queries as records
 from caremesh.contracts.streams import queries as streams
 from caremesh.errors import BadInput, ErrorCode, Tampered
-from caremesh.ledger.blocks import Header
+from caremesh.ledger.blocks import BlockHeader
 from caremesh.ledger.light import Answer, LightBlock, LightClient, check_answer
 from caremesh.ledger.state import Reader
 from caremesh.sealing import custody
@@ -141,7 +141,7 @@ def check(reader: Reader, stream: StreamId, segment: Count, signed: Signed) -> C
 
 
 def _judge(
-    reader: Reader, header: Header, stream: StreamId, segment: Count, confirmations: Sequence[Signed]
+    reader: Reader, header: BlockHeader, stream: StreamId, segment: Count, confirmations: Sequence[Signed]
 ) -> Erasure:
     known, opened = records.segment(reader, stream, segment), streams.stream(reader, stream)
     if known is None or opened is None or known.status != "erased":

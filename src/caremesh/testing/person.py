@@ -160,7 +160,7 @@ class Person:
 
     def grant(self, terms: Terms) -> Shared:
         """Grant these terms; the member gets the share."""
-        height = self._mesh.light_block().signed.content().height
+        height = self._mesh.light_block().signed.content().proves
         shared = self.wallet.share(terms, self.ledger, height, self.sponsor, self._mesh)
         self._tell(terms.grantee, "share", shared.message)
         self.keep()

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from caremesh import codec
 from caremesh.errors import BadInput, Tampered, WrongLedger
-from caremesh.ledger.blocks import Header
+from caremesh.ledger.blocks import BlockHeader
 from caremesh.ledger.light import Answer, LightBlock, LightClient, check_answer
 from caremesh.ledger.state import Reader
 from caremesh.sealing.custody import Signed
@@ -40,7 +40,7 @@ class Checked(NamedTuple):
     """What an audit comes to under a header that was verified."""
 
     audit: Audit
-    header: Header
+    header: BlockHeader
 
 
 def prove(

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol
 
 from caremesh.blobs.interface import WRONG_BLOCK
 from caremesh.errors import CareMeshError, ErrorCode, Refused, Tampered, Unavailable
-from caremesh.ledger.blocks import Header
+from caremesh.ledger.blocks import BlockHeader
 from caremesh.ledger.light import (
     FORKED,
     NOT_SIGNED,
@@ -118,16 +118,16 @@ class ProvenLedger:
                 return ProvenReader(header, [node, *(other for other in nodes if other is not node)], self.faults)
         raise met
 
-    def _header(self, node: Proofs, least: Height) -> Header:
+    def _header(self, node: Proofs, least: Height) -> BlockHeader:
         block, now = node.light_block(), self._clock()
         header = block.signed.content()
-        if header.height < max(least, self._light.height) or now - header.time > self._max_age_s:
+        if header.proves < least or header.height < self._light.height or now - header.time > self._max_age_s:
             raise Refused(STALE, f"height {header.height}")
         header = self._light.advance(block, node.light_block, now)
         self.block = block
         return header
 
-    def _ask_witness(self, header: Header, others: Sequence[Proofs]) -> None:
+    def _ask_witness(self, header: BlockHeader, others: Sequence[Proofs]) -> None:
         """Whether the next node that answers has the same header. Raises Tampered light.07."""
         for node in others:
             try:
@@ -143,12 +143,12 @@ class ProvenLedger:
 class ProvenReader:
     """State at one height. See ``ledger.state.Reader``. Any thread may call."""
 
-    def __init__(self, header: Header, nodes: Sequence[Proofs], faults: list[Fault]) -> None:
+    def __init__(self, header: BlockHeader, nodes: Sequence[Proofs], faults: list[Fault]) -> None:
         self._header: Final = header
         self._nodes: Final = nodes
         self._faults: Final = faults
         self._known: Final[dict[bytes, bytes | None]] = {}
-        self.height: Final[Height] = header.height
+        self.height: Final[Height] = header.proves
         self.requests = 0
         """How many were made for values so far."""
 

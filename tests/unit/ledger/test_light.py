@@ -339,3 +339,24 @@ def test_an_answer_is_of_the_header_and_proven() -> None:
     empty = light_block(3, FOUR, signed_by=(0, 1, 2), app_hash=AuthenticatedMap().root).signed.content()
     siblings = AuthenticatedMap().flat.siblings(0, {})
     assert check_answer(empty, Answer(b"k", 3, Proof(siblings=siblings))) is None
+
+
+@pytest.mark.promise("P4")
+def test_the_trusted_header_shown_again_changes_nothing(client: LightClient) -> None:
+    """Its validators are not looked at then: they must not become those that are trusted."""
+    client.verify(light_block(1, FOUR, signed_by=(0, 1, 2)), NOW + 1)
+    strangers = members(6, 7, 8)
+    again = LightBlock(light_block(1, FOUR, signed_by=(0, 1, 2)).signed, strangers)
+    assert client.verify(again, NOW + 1).height == 1
+    with pytest.raises(Tampered, match=r"light\.02"):
+        client.verify(light_block(5, strangers, signed_by=(6, 7, 8)), NOW + 5)
+
+
+@pytest.mark.promise("P4")
+def test_strangers_cannot_cry_fork(client: LightClient) -> None:
+    client.verify(light_block(1, FOUR, signed_by=(0, 1, 2)), NOW + 1)
+    strangers = members(6, 7, 8)
+    with pytest.raises(Tampered, match=r"light\.02"):
+        client.check(light_block(1, strangers, signed_by=(6, 7, 8), app_hash=b"\1" * 32), NOW + 1)
+    with pytest.raises(Tampered, match=r"light\.07"):
+        client.check(light_block(1, FOUR, signed_by=(1, 2, 3), app_hash=b"\1" * 32), NOW + 1)
