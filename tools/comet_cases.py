@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import msgspec
 
-from caremesh.consensus.comet_rpc import SignedByMany, header_of
+from caremesh.consensus.comet_rpc import SignedByMany, header_of, light_block
 from caremesh.crypto.keys import SigningKey
 from caremesh.ledger.comet import Instant, set_hash
+from caremesh.ledger.light import LightBlock
 
 PERIOD_S: Final = 14 * 86_400
 HEADER, COMMIT = ("signed_header", "header"), ("signed_header", "commit")
@@ -54,6 +55,20 @@ def built(chain: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
         "now": case["now"],
         "period_s": PERIOD_S,
     }
+
+
+def answers(given: dict[str, Any], height: int) -> tuple[bytes, bytes]:
+    """What a node answers at /commit and /validators for ``{signed_header, validators}``."""
+    commit = {"jsonrpc": "2.0", "id": -1, "result": {"signed_header": given["signed_header"], "canonical": True}}
+    validators = given["validators"]
+    page = {"block_height": str(height), "validators": validators, "total": str(len(validators))}
+    return json.dumps(commit).encode(), json.dumps({"jsonrpc": "2.0", "id": -1, "result": page}).encode()
+
+
+def as_light_block(given: dict[str, Any], height: int) -> LightBlock:
+    """Raises what ``comet_rpc.light_block`` raises."""
+    commit, page = answers(given, height)
+    return light_block(commit, [page])
 
 
 class Forger:

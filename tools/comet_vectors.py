@@ -17,7 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from tools import comet_case_list, comet_cases
+from caremesh import codec
+from caremesh.crypto.hashes import sha256
+from tools import comet_case_list, comet_cases, comet_own
 from tools.comet_network import Node, network
 
 ROOT: Final = Path(__file__).parent.parent
@@ -62,12 +64,14 @@ def record(nodes: list[Node], until: int) -> dict[str, Any]:
         sets[name] = validators
         blocks[str(height)] = {"signed_header": commit["signed_header"]}
     genesis = json.loads((asked.home / "config" / "genesis.json").read_text())
-    return {
-        "chain": CHAIN,
-        "genesis_time": genesis["genesis_time"],
-        "validators": sets,
-        "blocks": blocks,
-    }
+    found = {"chain": CHAIN, "genesis_time": genesis["genesis_time"], "validators": sets, "blocks": blocks}
+    return found | {"light_blocks": {str(height): digest(found, height) for height in range(1, until + 1)}}
+
+
+def digest(chain: dict[str, Any], height: int) -> str:
+    """SHA-256 of the light block of a height, in its canonical DAG-CBOR."""
+    block = comet_cases.as_light_block(comet_cases.block(chain, height), height)
+    return sha256(codec.encode(block)).hex()
 
 
 def oracle(chain: dict[str, Any], cases: list[dict[str, Any]]) -> list[str]:
@@ -114,6 +118,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "chain.json", chain)
     write(folder / "cases.json", {"cases": cases})
+    write(folder / "own.json", comet_own.content())
     print(f"{len(chain['blocks'])} blocks, {len(cases)} cases in {folder}")
 
 

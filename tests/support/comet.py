@@ -1,4 +1,4 @@
-"""What vectors/comet holds, as nodes answer it and as light blocks."""
+"""What vectors/comet holds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from caremesh.consensus import comet_rpc
 from caremesh.ledger.light import LightBlock
 from tools import comet_cases
 
@@ -28,20 +27,6 @@ def cases() -> list[dict[str, Any]]:
     return found
 
 
-def answers(given: dict[str, Any], height: int) -> tuple[bytes, bytes]:
-    """What a node answers at /commit and /validators for ``{signed_header, validators}``."""
-    commit = {"jsonrpc": "2.0", "id": -1, "result": {"signed_header": given["signed_header"], "canonical": True}}
-    validators = given["validators"]
-    page = {"block_height": str(height), "validators": validators, "total": str(len(validators))}
-    return json.dumps(commit).encode(), json.dumps({"jsonrpc": "2.0", "id": -1, "result": page}).encode()
-
-
-def as_light_block(given: dict[str, Any], height: int) -> LightBlock:
-    """Raises what ``comet_rpc.light_block`` raises."""
-    commit, page = answers(given, height)
-    return comet_rpc.light_block(commit, [page])
-
-
 def recorded(height: int) -> LightBlock:
     """A block of the chain."""
-    return as_light_block(comet_cases.block(chain(), height), height)
+    return comet_cases.as_light_block(comet_cases.block(chain(), height), height)

@@ -19,3 +19,6 @@ export class Tampered extends CareMeshError {}
 
 /** A rule says no. */
 export class Refused extends CareMeshError {}
+
+/** This belongs to another ledger. */
+export class WrongLedger extends CareMeshError {}

@@ -27,7 +27,7 @@ from msgspec import Struct
 from caremesh.crypto import signatures
 from caremesh.errors import ErrorCode, Refused, Tampered, WrongLedger
 from caremesh.ledger import comet
-from caremesh.ledger.blocks import HEADER_DOMAIN, BlockHeader, SignedHeader, Validator, validators_hash
+from caremesh.ledger.blocks import HEADER_DOMAIN, BlockHeader, Header, SignedHeader, Validator, validators_hash
 from caremesh.ledger.comet import CometHeader
 from caremesh.ledger.proofs import Proof, check_proof
 from caremesh.types import Count, Digest, Height, Multikey, Seconds
@@ -198,10 +198,12 @@ def signers_of(signed: SignedHeader, header: BlockHeader, keys: Set[Multikey]) -
     for entry in signed.signatures:
         if entry.key not in keys or entry.key in found:
             continue
-        if isinstance(header, CometHeader):
-            message = b"" if entry.at is None else header.signing_input(entry.at, name)
-        else:
+        if isinstance(header, CometHeader) and entry.at is not None:
+            message = header.signing_input(entry.at, name)
+        elif isinstance(header, Header) and entry.at is None:
             message = HEADER_DOMAIN + signed.header
+        else:
+            continue  # a vote of the other engine
         try:
             signatures.verify(entry.key, message, entry.signature)
         except Tampered:

@@ -11,9 +11,11 @@ import pytest
 from caremesh import codec
 from caremesh.consensus.comet_rpc import light_block
 from caremesh.errors import CareMeshError, Tampered
+from caremesh.ledger.blocks import Validator
 from caremesh.ledger.light import LightBlock, LightClient, set_name
-from tests.support.comet import VECTORS, answers, as_light_block, cases, chain, recorded
-from tools import comet_case_list, comet_cases
+from tests.support.comet import VECTORS, cases, chain, recorded
+from tools import comet_case_list, comet_cases, comet_own, comet_vectors
+from tools.comet_cases import answers, as_light_block
 
 HEIGHTS = sorted(map(int, chain()["blocks"]))
 LAST = HEIGHTS[-1]
@@ -45,6 +47,7 @@ def test_hashes_are_those_that_the_validators_signed(height: int) -> None:
     assert header.hash().hex().upper() == said["commit"]["block_id"]["hash"]
     assert set_name(header, block.validators).hex().upper() == said["header"]["validators_hash"]
     assert codec.decode_as(codec.encode(block), LightBlock) == block
+    assert comet_vectors.digest(chain(), height) == chain()["light_blocks"][str(height)]
 
 
 @pytest.mark.promise("P4")
@@ -66,6 +69,26 @@ def test_the_last_header_follows_from_the_founders_by_bisection() -> None:
         client.check(recorded(LAST), after())
     assert client.advance(recorded(LAST), fetch, after()).height == LAST
     assert 1 <= len(asked) < LAST // 2
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize("shown", comet_own.content()["blocks"], ids=lambda shown: shown["name"])
+def test_headers_of_the_embedded_engine_are_followed_by_the_same_client(shown: dict[str, Any]) -> None:
+    own = json.loads((VECTORS / "own.json").read_text("utf-8"))
+    assert own == comet_own.content()
+    validators = [Validator(bytes.fromhex(each["key"]), each["power"]) for each in own["validators"]]
+    client = LightClient(own["chain"], validators, trusted_at=own["trusted_at"])
+    block = codec.decode_as(bytes.fromhex(shown["light_block"]), LightBlock)
+    header = block.signed.content()
+    assert header.hash().hex() == shown["hash"]
+    assert header.proves == header.height
+    try:
+        assert client.verify(block, own["now"]) == header
+    except CareMeshError as error:
+        found = error.code
+    else:
+        found = ""
+    assert found == shown["expect"]
 
 
 def test_the_root_of_a_state_is_in_the_next_header() -> None:

@@ -13,8 +13,9 @@ from caremesh.consensus import comet_rpc
 from caremesh.errors import CareMeshError
 from caremesh.ledger.blocks import BlockHeader
 from caremesh.ledger.light import LightClient
-from tests.support.comet import answers, chain, recorded
+from tests.support.comet import chain, recorded
 from tools import comet_cases
+from tools.comet_cases import answers
 
 TARGET = 3
 COMMIT, PAGE = answers(comet_cases.block(chain(), TARGET), TARGET)

@@ -1,0 +1,212 @@
+/**
+ * The light client: as `caremesh.ledger.light`, whose rules and codes these are. Believe a header because enough
+ * validators that you know have signed it. A wrong answer throws; nothing here returns a truth value that could be ignored.
+ */
+import { encode } from "@ipld/dag-cbor";
+import { ed25519 } from "@noble/curves/ed25519.js";
+
+import { bytesToHex, concatBytes, equal, utf8ToBytes } from "../crypto/bytes.ts";
+import { sha256, taggedHash } from "../crypto/keys.ts";
+import { Refused, Tampered, WrongLedger } from "../errors.ts";
+import * as comet from "./comet.ts";
+import type { CometHeader, Instant, Validator } from "./comet.ts";
+
+export type { Validator } from "./comet.ts";
+
+/** A header of the embedded engine. The names are those of its CBOR. */
+export type Header = {
+  chain: string;
+  height: number;
+  time: number;
+  previous: Uint8Array;
+  txs: Uint8Array;
+  app_hash: Uint8Array;
+  validators: Uint8Array;
+  next_validators: Uint8Array;
+};
+export type BlockHeader = Header | CometHeader;
+/** `at`: when it voted, where CometBFT's validators sign that too. */
+export type HeaderSignature = { key: Uint8Array; signature: Uint8Array; at?: Instant };
+/** A header with its signatures and the set that signed. */
+export type LightBlock = { header: BlockHeader; signatures: readonly HeaderSignature[]; validators: readonly Validator[] };
+
+export const TRUST_PERIOD_S = 14 * 86_400;
+export const MAX_DRIFT_S = 10;
+
+const HEADER_DOMAIN = utf8ToBytes("caremesh/header/v1\0");
+const MULTICODEC_BYTES = 2;
+
+const notSigned = (at: string) => new Tampered("light.01", "The header is not signed by enough of the validators that it names.", at);
+const unknownSet = (at: string) => new Tampered("light.02", "The header's validators are not those that are trusted.", at);
+const trustEnded = () => new Refused("light.03", "The trusted header is older than the trust period.");
+const fromFuture = (at: string) => new Refused("light.04", "The header is dated in the future.", at);
+const notNewer = (at: string) => new Refused("light.05", "The header is not newer than the trusted one.", at);
+const otherChain = () => new WrongLedger("light.06", "The header is of another chain.");
+const forked = (at: string) => new Tampered("light.07", "Two signed headers of one height differ: someone has signed a fork.", at);
+/** For answers that are about another height than was asked. */
+export const otherHeight = (at: string) => new Tampered("light.08", "The answer is for another block than the header.", at);
+/** For validators whom a header does not name. */
+export const otherSet = (at: string) => new Tampered("light.09", "These are not the validators that the header names.", at);
+
+/** Follows one chain from a header or a validator set that its user trusts. */
+export class LightClient {
+  readonly #chain: string;
+  readonly #periodS: number;
+  #trusted: readonly Validator[];
+  #next: Uint8Array | undefined;
+  #time: number;
+  #height: number;
+  #name: Uint8Array | undefined;
+
+  /** `validators`: the set trusted at `trustedAt` (seconds) to sign the block after `height`. */
+  constructor(chain: string, validators: readonly Validator[], trustedAt: number, periodS = TRUST_PERIOD_S, height = 0) {
+    this.#chain = chain;
+    this.#periodS = periodS;
+    this.#trusted = validators;
+    this.#time = trustedAt;
+    this.#height = height;
+  }
+
+  /** A client that trusts one header because somebody trusted has told its hash, `name`. */
+  static fromHeader(chain: string, block: LightBlock, name: Uint8Array, periodS = TRUST_PERIOD_S): LightClient {
+    const { header } = block;
+    if (header.chain !== chain) throw otherChain();
+    if (!equal(hashOf(header), name)) throw otherHeight(place(header));
+    checkSigned(block);
+    const client = new LightClient(chain, block.validators, header.time, periodS);
+    client.#trust(block);
+    return client;
+  }
+
+  /** Height of the newest verified header. */
+  get height(): number {
+    return this.#height;
+  }
+
+  /** The header, if it is to be believed; what is trusted stays as it was. `now` in seconds. Throws light.NN. */
+  check(block: LightBlock, now: number): BlockHeader {
+    const { header } = block;
+    if (header.chain !== this.#chain) throw otherChain();
+    if (now - this.#time > this.#periodS) throw trustEnded();
+    if (header.height === this.#height && this.#name !== undefined) {
+      if (!equal(hashOf(header), this.#name)) this.#checkFork(block);
+      return header;
+    }
+    if (header.height <= this.#height || header.time < this.#time) throw notNewer(place(header));
+    if (header.time > now + MAX_DRIFT_S) throw fromFuture(place(header));
+    const signers = checkSigned(block);
+    if (!equal(header.validators, this.#next ?? setName(header, this.#trusted))) {
+      const adjacent = header.height === this.#height + 1;
+      if (adjacent || !moreThan(1n, this.#trusted, signers)) throw unknownSet(place(header));
+    }
+    return header;
+  }
+
+  /** Believe a header, and from now on trust what it names. Throws light.NN. */
+  verify(block: LightBlock, now: number): BlockHeader {
+    const header = this.check(block, now);
+    if (header.height > this.#height) this.#trust(block);
+    return header;
+  }
+
+  /** Believe `target`, by way of headers in between where the set has changed too much (bisection). */
+  async advance(target: LightBlock, fetch: (height: number) => Promise<LightBlock>, now: number): Promise<BlockHeader> {
+    const pending = [target];
+    for (;;) {
+      const block = pending.at(-1)!;
+      try {
+        const header = this.verify(block, now);
+        pending.pop();
+        if (pending.length === 0) return header;
+      } catch (error) {
+        const { height } = block.header;
+        if (!(error instanceof Tampered && error.code === "light.02") || height <= this.#height + 1) throw error;
+        const middle = Math.floor((this.#height + height) / 2);
+        const found = await fetch(middle);
+        if (found.header.height !== middle) throw otherHeight(`height ${middle}`);
+        pending.push(found);
+      }
+    }
+  }
+
+  /** Another header of the trusted height: a fork where those who could sign there have signed it, else a lie. */
+  #checkFork(block: LightBlock): never {
+    const signers = checkSigned(block);
+    throw moreThan(1n, this.#trusted, signers) ? forked(place(block.header)) : unknownSet(place(block.header));
+  }
+
+  #trust(block: LightBlock): void {
+    this.#trusted = block.validators;
+    this.#next = block.header.next_validators;
+    this.#time = block.header.time;
+    this.#height = block.header.height;
+    this.#name = hashOf(block.header);
+  }
+}
+
+/** Whether a header is CometBFT's. */
+export function isComet(header: BlockHeader): header is CometHeader {
+  return "parts" in header;
+}
+
+/** What a header is named by. */
+export function hashOf(header: BlockHeader): Uint8Array {
+  return isComet(header) ? comet.headerHash(header) : sha256(concatBytes(HEADER_DOMAIN, encode(header)));
+}
+
+/** The height of the state whose root a header holds: with CometBFT that of the block before. */
+export function proves(header: BlockHeader): number {
+  return isComet(header) ? header.height - 1 : header.height;
+}
+
+/** What a header of this engine calls these validators. */
+export function setName(header: BlockHeader, validators: readonly Validator[]): Uint8Array {
+  if (isComet(header)) return comet.setHash(validators);
+  const sorted = validators.toSorted((one, two) => (bytesToHex(one.key) < bytesToHex(two.key) ? -1 : 1));
+  return taggedHash("caremesh/v1/validators", encode(sorted));
+}
+
+/** The keys, as text, of those in the set who have signed. Bad signatures count nothing. Throws light.01, light.09. */
+function checkSigned(block: LightBlock): Set<string> {
+  const { header, validators } = block;
+  if (!equal(setName(header, validators), header.validators)) throw otherSet(place(header));
+  const name = hashOf(header);
+  const known = new Set(validators.map(({ key }) => bytesToHex(key)));
+  const signers = new Set<string>();
+  for (const entry of block.signatures) {
+    const key = bytesToHex(entry.key);
+    if (!known.has(key) || signers.has(key)) continue;
+    if (isComet(header) !== (entry.at !== undefined)) continue;
+    const message = isComet(header)
+      ? comet.signingInput(header, entry.at!, name)
+      : concatBytes(HEADER_DOMAIN, encode(header));
+    if (isSigned(entry, message)) signers.add(key);
+  }
+  if (!moreThan(2n, validators, signers)) throw notSigned(place(header));
+  return signers;
+}
+
+function isSigned(entry: HeaderSignature, message: Uint8Array): boolean {
+  try {
+    return ed25519.verify(entry.signature, message, entry.key.subarray(MULTICODEC_BYTES));
+  } catch {
+    return false; // a key or a signature that is no such thing
+  }
+}
+
+/** Whether signers have more than so many thirds of the set's power. A validator listed twice counts once. */
+function moreThan(thirds: bigint, validators: readonly Validator[], signers: ReadonlySet<string>): boolean {
+  let total = 0n;
+  const powers = new Map<string, bigint>();
+  for (const { key, power } of validators) {
+    total += BigInt(power);
+    powers.set(bytesToHex(key), BigInt(power));
+  }
+  let power = 0n;
+  for (const key of signers) power += powers.get(key) ?? 0n;
+  return 3n * power > thirds * total;
+}
+
+function place(header: BlockHeader): string {
+  return `height ${header.height}`;
+}
