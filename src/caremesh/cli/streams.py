@@ -10,6 +10,7 @@ import typer
 
 from caremesh.cli.output import AsJson, Home, console, print_json, print_table
 from caremesh.cli.wallet import WalletPath, open_person, opened_ways
+from caremesh.cli.words import CATEGORY
 
 if TYPE_CHECKING:
     from caremesh.ledger.light import LightClient
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from caremesh.wallet.erase import Confirmations
     from caremesh.wallet.ways import Ways
 
-Category = Annotated[str, typer.Argument(help="laboratory, medications, conditions, …")]
+Category = Annotated[str, typer.Argument(help="laboratory, medications, conditions, …", callback=CATEGORY)]
 Segment = Annotated[int, typer.Argument(min=0, help="The segment's number, as `wallet records` prints it.")]
 
 
