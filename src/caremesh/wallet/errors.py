@@ -84,6 +84,7 @@ NO_FRONT_DESK = ErrorCode("wallet.64", "Members invite at their own front desks.
 NO_SUCH_STREAM = ErrorCode(
     "wallet.67", "This wallet has no stream of this category.", "Let a member write it first: `wallet join`."
 )
+SEVERAL_SOURCES = ErrorCode("wallet.68", "Several members write this category.", "Say which one is meant: `--from`.")
 NO_SUCH_NODE = ErrorCode(
     "wallet.66", "No founding member has its node at this address.", "Name the member, or use an invitation's link."
 )
