@@ -211,12 +211,8 @@ def test_correct_retract_erase_with_a_certificate_and_restore_from_the_phrase(
     assert number == 2
     assert until(lambda: patient.read(shared), lambda read: read == ["c1", "c2", "c3"])
     people.at("hospital", "retract", patient.name, "conditions", "1")
-    patient.says("erase", "conditions", "2")
-
-    def asked() -> Any:
-        return patient.says("certificate", "conditions", "2")
-
-    made = until(asked, lambda said: not said["faults"])
+    acts = iter(["erase"])
+    made = until(lambda: patient.says(next(acts, "certificate"), "conditions", "2"), lambda said: not said["faults"])
     shown = people.says(patient.home, "evidence", "verify", made["certificate"], wallet=patient.wallet)
     assert shown == people.at("practice", "evidence", "verify", made["certificate"])
     assert shown["unreadable"]
@@ -231,6 +227,32 @@ def test_correct_retract_erase_with_a_certificate_and_restore_from_the_phrase(
     assert "c3" in {row["id"].rpartition("-")[2] for row in patient.says("records", "conditions", wallet=again)}
     assert patient.says("keep", wallet=again) == {"fragments_missing": [], "index_missing": []}
     until(lambda: patient.says("revoke", shared, wallet=again), lambda said: not said["to_be_confirmed"])
+
+
+@pytest.mark.promise("P8")
+def test_an_erasure_while_a_custodian_is_away_says_how_its_certificate_is_completed(
+    patient: Patient, people: People
+) -> None:
+    away = people.network.nodes["payer"]
+    away.stop()
+    acts = iter(["erase"])
+    try:
+        said = until(
+            lambda: patient.says(next(acts, "certificate"), "conditions", "0"),
+            lambda said: [fault["member"] for fault in said["faults"]] == [away.keys.profile.label],
+        )
+        assert said["unreadable"], "two of three custodians have confirmed"
+        shown = people.says(patient.home, "evidence", "verify", said["certificate"], wallet=patient.wallet)
+        assert shown["custodians_missing"] == [away.keys.did]
+    finally:
+        people.network.start(["payer"])
+    program, group, *words = said["to_complete"].split()
+    assert (program, group) == ("caremesh", "wallet")
+    whole = until(lambda: patient.says(*words), lambda said: not said["faults"])
+    assert whole["to_complete"] == ""
+    assert whole["confirmations"] == said["confirmations"] + 2, "its seal, and its blocks"
+    shown = people.says(patient.home, "evidence", "verify", whole["certificate"], wallet=patient.wallet)
+    assert shown["custodians_missing"] == []
 
 
 @pytest.mark.promise("P1")

@@ -9,6 +9,7 @@ import typer
 
 from caremesh.cli.desks import opened_desk
 from caremesh.cli.output import AsJson, Home, console, print_json
+from caremesh.cli.words import CATEGORY
 
 CORRECT = """Import one corrected FHIR resource in the place of its earlier version.
 
@@ -52,7 +53,7 @@ def correct(
 def retract(
     home: Home,
     patient: Annotated[str, typer.Argument(help="The member's own id of the patient.")],
-    category: Annotated[str, typer.Argument(help="laboratory, medications, …")],
+    category: Annotated[str, typer.Argument(help="laboratory, medications, …", callback=CATEGORY)],
     segment: Annotated[int, typer.Argument(min=0, help="The segment's number.")],
     duty: Annotated[str, typer.Option(help="Erase it, under this legal duty.")] = "",
     member: Member = "hospital",

@@ -12,4 +12,5 @@ NOT_A_REQUEST = ErrorCode("cli.05", "This is not a policy request.", "Start from
 NOT_AT_A_NODE = ErrorCode(
     "cli.11", "At a node, other members' directories are not reached yet.", "Leave out --directory."
 )
+UNKNOWN_WORD = ErrorCode("cli.12", "This word is not known.", "Choose one of those named here.")
 NOT_A_DAY = ErrorCode("cli.10", "This is not a day.", "Write it as YYYY-MM-DD.")

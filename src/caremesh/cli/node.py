@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from caremesh.cli.output import AsJson, console, print_json, print_table
+from caremesh.cli.words import ROLE
 
 ROLES = "provider, payer, researcher, laboratory, custodian, emergency-service, regulator, credential-issuer"
 NodeHome = Annotated[Path, typer.Option("--home", envvar="CAREMESH_HOME", help="Folder of this node.")]
@@ -46,7 +47,7 @@ def init(
         str, typer.Option("--network", prompt="Name of the network (small letters, as all its members spell it)")
     ],
     name: Annotated[str, typer.Option(prompt="Name of your organisation, as patients know it")],
-    role: Annotated[list[str], typer.Option(help=f"What it is, once for each: {ROLES}.")],
+    role: Annotated[list[str], typer.Option(help=f"What it is, once for each: {ROLES}.", callback=ROLE)],
     country: Annotated[str, typer.Option(prompt="Country whose law it is under (two letters)", help="ISO 3166 code.")],
     address: Annotated[str, typer.Option(prompt="Address at which members reach your node (https://host:port)")],
     as_json: AsJson = False,

@@ -15,6 +15,7 @@ from caremesh.cli.desks import is_node, opened_desk
 from caremesh.cli.errors import NOT_A_DAY, NOT_AT_A_NODE
 from caremesh.cli.output import AsJson, Home, console, identity, print_table, progress
 from caremesh.cli.wallet import opened_mesh
+from caremesh.cli.words import CATEGORY, LEGAL_BASIS, PURPOSE, RESOURCE_TYPE
 from caremesh.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ HELP = """Read what is shared with a member: a receipt from the ledger, two of t
 Example: [bold]caremesh read laboratory[/bold], [bold]caremesh read laboratory --code 4548-4 --show plot[/bold], or
 [bold]caremesh read laboratory --json[/bold] for a FHIR Bundle
 """
+Types = Annotated[list[str], typer.Option("--type", help="Only resources of this type.", callback=RESOURCE_TYPE)]
+Bases = Annotated[list[str], typer.Option(help="Legal basis relied on.", callback=LEGAL_BASIS)]
 _PLOT_WIDTH: Final = 64
 _PLOT_HEIGHT: Final = 12
 _MOST_PLOTS: Final = 6
@@ -48,8 +51,8 @@ class Shape(StrEnum):
 
 def read(
     home: Home,
-    categories: Annotated[list[str], typer.Argument(help="laboratory, medications, conditions, …")],
-    type_: Annotated[list[str], typer.Option("--type", help="Only resources of this type.")] = [],  # noqa: B006
+    categories: Annotated[list[str], typer.Argument(help="laboratory, medications, conditions, …", callback=CATEGORY)],
+    type_: Types = [],  # noqa: B006
     code: Annotated[list[str], typer.Option(help="Only with this code, or system|code.")] = [],  # noqa: B006
     since: Annotated[str, typer.Option(help="From this day on, YYYY-MM-DD.")] = "",
     until: Annotated[str, typer.Option(help="Up to and including this day.")] = "",
@@ -60,8 +63,8 @@ def read(
     shape: Annotated[Shape, typer.Option("--show", help="How to show them.")] = Shape.TABLE,
     share: Annotated[str, typer.Option(help="Which share is meant, when several patients share this.")] = "",
     member: Annotated[str, typer.Option("--as", help="The member that reads.")] = "practice",
-    purpose: Annotated[str, typer.Option(help="What for: TREAT, HPAYMT, …")] = "TREAT",
-    basis: Annotated[list[str], typer.Option(help="Legal basis relied on.")] = ["HIPAA:164.506.c.2"],  # noqa: B006
+    purpose: Annotated[str, typer.Option(help="What for: TREAT, HPAYMT, …", callback=PURPOSE)] = "TREAT",
+    basis: Bases = ["HIPAA:164.506.c.2"],  # noqa: B006
     releases: Annotated[
         Path | None, typer.Option(help="Keep what the custodians signed in this file, for the patient's audit.")
     ] = None,

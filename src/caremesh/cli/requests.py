@@ -9,8 +9,9 @@ import typer
 
 from caremesh.cli.desks import opened_desk
 from caremesh.cli.output import AsJson, Home, console, identity, print_json
-from caremesh.cli.sharing import Days, Existing, share_bytes
+from caremesh.cli.sharing import Days, Existing, Purposes, share_bytes
 from caremesh.cli.wallet import WalletPath, open_person, opened_ways
+from caremesh.cli.words import CATEGORY
 
 HELP = """Ask a patient for more than they shared: another purpose, or longer. Only the patient gets the words.
 
@@ -21,10 +22,12 @@ Offer = Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id,
 
 def ask(
     home: Home,
-    categories: Annotated[list[str], typer.Argument(help="laboratory, medications, …: shared with the member before")],
+    categories: Annotated[
+        list[str], typer.Argument(help="laboratory, medications, …: shared with the member before", callback=CATEGORY)
+    ],
     why: Annotated[str, typer.Option(help="Why, in words that the patient understands.")],
     member: Annotated[str, typer.Option("--as", help="The member that asks.")] = "practice",
-    purpose: Annotated[list[str], typer.Option(help="What for: TREAT, HPAYMT, …")] = ["TREAT"],  # noqa: B006
+    purpose: Purposes = ["TREAT"],  # noqa: B006
     days: Annotated[int, typer.Option(min=1, max=3650, help="For how many days, today the first.")] = 30,
     share: Annotated[
         str, typer.Option(help="Whom to ask, by a share of theirs, when several patients shared this.")

@@ -11,6 +11,7 @@ import typer
 
 from caremesh.cli.output import AsJson, Home, console, print_json, print_table
 from caremesh.cli.wallet import WalletPath, open_person, opened_ways
+from caremesh.cli.words import CATEGORY, PURPOSE, TEMPLATE, check_categories
 
 if TYPE_CHECKING:
     from caremesh.contracts.consent.messages import Scope
@@ -21,14 +22,31 @@ if TYPE_CHECKING:
 
 Member = Annotated[str, typer.Option("--with", help="The member: practice, hospital, laboratory, payer, regulator.")]
 ShareId = Annotated[str, typer.Argument(metavar="SHARE", help="The share's id, as `wallet shares` prints it.")]
-Categories = Annotated[list[str], typer.Argument(help="What to share: laboratory, medications, conditions, …")]
+Categories = Annotated[
+    list[str], typer.Argument(help="What to share: laboratory, medications, conditions, …", callback=CATEGORY)
+]
 Days = Annotated[int | None, typer.Option(min=1, max=3650, help="For how many days, today the first.")]
-Purposes = Annotated[list[str], typer.Option(help="What for: TREAT (treatment), HPAYMT (payment), …")]
+Purposes = Annotated[list[str], typer.Option(help="What for: TREAT (treatment), HPAYMT (payment), …", callback=PURPOSE)]
 Template = Annotated[
-    str, typer.Option(help="What people mean: my-practice, one-visit, second-opinion, insurer, study.")
+    str,
+    typer.Option(
+        help="What people mean: my-practice, one-visit, second-opinion, insurer, study.",
+        callback=TEMPLATE,
+    ),
 ]
 Existing = Annotated[bool, typer.Option("--existing", help="Only what is there now, nothing that comes later.")]
-Segments = Annotated[list[str], typer.Option(help="Only these segments of a category: laboratory=0,2")]
+
+
+def _check_segments(context: typer.Context, given: list[str]) -> list[str]:
+    if not context.resilient_parsing:
+        _listed(given)
+    return given
+
+
+Kept = Annotated[list[str], typer.Option(help="Keep these categories, take back the others.", callback=CATEGORY)]
+Segments = Annotated[
+    list[str], typer.Option(help="Only these segments of a category: laboratory=0,2", callback=_check_segments)
+]
 
 
 def preview(
@@ -139,11 +157,11 @@ def shares(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> No
 def narrow(
     home: Home,
     share_id: ShareId,
-    only: Annotated[list[str], typer.Option(help="Keep these categories, take back the others.")] = [],  # noqa: B006
+    only: Kept = [],  # noqa: B006
     days: Annotated[int | None, typer.Option(min=1, help="End after so many days, today the first.")] = None,
-    purpose: Annotated[list[str], typer.Option(help="Keep these purposes.")] = [],  # noqa: B006
+    purpose: Annotated[list[str], typer.Option(help="Keep these purposes.", callback=PURPOSE)] = [],  # noqa: B006
     existing: Annotated[bool, typer.Option("--existing", help="Nothing that comes later.")] = False,
-    segments: Annotated[list[str], typer.Option(help="Of a category only these: laboratory=0,2")] = [],  # noqa: B006
+    segments: Segments = [],  # noqa: B006
     wallet: WalletPath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -268,6 +286,7 @@ def _listed(segments: Sequence[str]) -> dict[str, list[int]]:
         if not all(part.isdecimal() for part in numbers.split(",")):
             raise typer.BadParameter("write CATEGORY=NUMBER,NUMBER")
         found[category] = [int(part) for part in numbers.split(",")]
+    check_categories(found)
     return found
 
 

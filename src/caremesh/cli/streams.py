@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from caremesh.cli.output import AsJson, Home, console, print_json, print_table
+from caremesh.cli.output import AsJson, Home, console, print_json, print_table, progress
 from caremesh.cli.wallet import WalletPath, open_person, opened_ways
+from caremesh.cli.words import CATEGORY
 
 if TYPE_CHECKING:
     from caremesh.ledger.light import LightClient
@@ -17,11 +21,17 @@ if TYPE_CHECKING:
     from caremesh.wallet.erase import Confirmations
     from caremesh.wallet.ways import Ways
 
-Category = Annotated[str, typer.Argument(help="laboratory, medications, conditions, …")]
+Category = Annotated[str, typer.Argument(help="laboratory, medications, conditions, …", callback=CATEGORY)]
 Segment = Annotated[int, typer.Argument(min=0, help="The segment's number, as `wallet records` prints it.")]
+Source = Annotated[str, typer.Option("--from", help="The member that wrote it, when there are several.")]
+
+_ENOUGH: Final = "Nobody can open it any more"
+_TOO_FEW: Final = "Too few have confirmed: it may still be opened"
 
 
-def records(home: Home, category: Category, wallet: WalletPath = None, as_json: AsJson = False) -> None:
+def records(
+    home: Home, category: Category, source: Source = "", wallet: WalletPath = None, as_json: AsJson = False
+) -> None:
     """One's own records of a category, segment by segment, opened with one's own key.
 
     Example: caremesh wallet records conditions
@@ -30,7 +40,7 @@ def records(home: Home, category: Category, wallet: WalletPath = None, as_json: 
         person = open_person(mesh, home, wallet)
         rows = [
             {"segment": index, "type": record.resource_type, "id": record.id, "version": record.version}
-            for index, record in person.records(category)
+            for index, record in person.records(category, source)
         ]
     if as_json:
         print_json(rows)
@@ -60,6 +70,7 @@ def drop(
     category: Category,
     segment: Segment,
     record: Annotated[list[str], typer.Argument(metavar="TYPE/ID...", help="The records: Condition/123")],
+    source: Source = "",
     wallet: WalletPath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -73,33 +84,51 @@ def drop(
     if len(named) != len(record):
         raise typer.BadParameter("write TYPE/ID")
     with opened_ways(home, wallet, quiet=as_json) as mesh:
-        open_person(mesh, home, wallet).drop(category, segment, named)
+        open_person(mesh, home, wallet).drop(category, segment, named, source)
     if as_json:
         print_json({"category": category, "segment": segment, "dropped": record})
     else:
         console().print(f"Segment {segment} of {category} is sealed anew without {', '.join(record)}.")
 
 
-def erase(home: Home, category: Category, segment: Segment, wallet: WalletPath = None, as_json: AsJson = False) -> None:
+def erase(
+    home: Home,
+    category: Category,
+    segment: Segment,
+    source: Source = "",
+    wallet: WalletPath = None,
+    as_json: AsJson = False,
+) -> None:
     """Forget a segment for good. Who kept something of it confirms; the certificate shows it to anybody, offline.
+
+    Waits some seconds for those whose copies of the ledger are behind, and names who has not confirmed then.
 
     Example: caremesh wallet erase conditions 0
     """
     with opened_ways(home, wallet, quiet=as_json) as mesh:
-        made, found = open_person(mesh, home, wallet).erase(category, segment)
-        _tell(mesh, home, made, found, as_json=as_json)
+        person = open_person(mesh, home, wallet)
+        with _asking(quiet=as_json) as heard:
+            made, found = person.erase(category, segment, source, heard)
+        _tell(mesh, home, made, found, _again(category, segment, source), as_json=as_json)
 
 
 def certificate(
-    home: Home, category: Category, segment: Segment, wallet: WalletPath = None, as_json: AsJson = False
+    home: Home,
+    category: Category,
+    segment: Segment,
+    source: Source = "",
+    wallet: WalletPath = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Ask again who has confirmed that an erased segment is gone.
+    """Ask again who has confirmed that an erased segment is gone, and write the certificate anew.
 
     Example: caremesh wallet certificate conditions 0
     """
     with opened_ways(home, wallet, quiet=as_json) as mesh:
-        made, found = open_person(mesh, home, wallet).certificate(category, segment)
-        _tell(mesh, home, made, found, as_json=as_json)
+        person = open_person(mesh, home, wallet)
+        with _asking(quiet=as_json) as heard:
+            made, found = person.certificate(category, segment, source, heard)
+        _tell(mesh, home, made, found, _again(category, segment, source), as_json=as_json)
 
 
 def keep(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None:
@@ -152,7 +181,7 @@ def tell_shown(found: dict[str, Any]) -> None:
         console().print(f"  {entry['member']} keeps no {entry['kept']} of it any more")
     for did in found["custodians_missing"]:
         console().print(f"  [yellow]{did} has not confirmed[/yellow]")
-    enough = "Nobody can open it any more" if found["unreadable"] else "Too few have confirmed: it may still be opened"
+    enough = _ENOUGH if found["unreadable"] else _TOO_FEW
     console().print(f"{enough}, by the ledger at height {found['height']} ({at}).")
     console().print(f"Had it opened before, and may have kept it: {', '.join(found['read_by']) or 'nobody'}.")
     console().print("Not the mesh's to erase: backups until their end of life, and the source's own statutory record.")
@@ -164,16 +193,44 @@ def add_to(app: typer.Typer) -> None:
         app.command(command.__name__.replace("_", "-"))(command)
 
 
-def _tell(mesh: Ways, home: Path, made: Certificate, found: Confirmations, *, as_json: bool) -> None:
+@contextmanager
+def _asking(*, quiet: bool) -> Iterator[Callable[[Confirmations], None]]:
+    """Shows of how many members it is known."""
+    with progress("Asking who kept something of it", quiet=quiet) as bar:
+
+        def heard(found: Confirmations) -> None:
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=found.asked - len(found.faults), total=found.asked)
+
+        yield heard
+
+
+def _again(category: str, segment: int, source: str) -> str:
+    """The command that completes a certificate."""
+    words = ["caremesh", "wallet", "certificate", category, str(segment), *(["--from", source] if source else [])]
+    return shlex.join(words)
+
+
+def _tell(mesh: Ways, home: Path, made: Certificate, found: Confirmations, again: str, *, as_json: bool) -> None:
     from caremesh.node import erasures
 
     path = erasures.write(made, home / "certificates")
-    confirmed = len(found.signed)
     faults = [{"member": mesh.name_of(did), "code": code} for did, code in found.faults]
     if as_json:
-        print_json({"certificate": str(path), "confirmations": confirmed, "faults": faults})
+        print_json(
+            {
+                "certificate": str(path),
+                "confirmations": len(found.signed),
+                "unreadable": found.unreadable,
+                "faults": faults,
+                "to_complete": again if faults else "",
+            }
+        )
         return
-    console().print(f"Erased. {confirmed} confirmations are in {path}.")
+    console().print(f"Erased. {_ENOUGH if found.unreadable else _TOO_FEW}.")
+    console().print(f"{len(found.signed)} confirmations are in {path}.", soft_wrap=True)
     for row in faults:
-        console().print(f"[yellow]{row['member']} has not confirmed: {row['code']}[/yellow]")
-    console().print(f"To check it anywhere: caremesh evidence verify {path}")
+        console().print(f"[yellow]{row['member']} has not confirmed yet: {row['code']}[/yellow]")
+    if faults:
+        console().print(f"To complete the certificate later: {again}", soft_wrap=True)
+    console().print(f"To check it anywhere: caremesh evidence verify {path}", soft_wrap=True)

@@ -8,7 +8,7 @@ Fewer than *t* seals left is what makes a segment unreadable: that is when ``n -
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
@@ -18,6 +18,7 @@ from caremesh.contracts.access import queries as access
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.records import queries as records
 from caremesh.contracts.streams import queries as streams
+from caremesh.contracts.streams.state import Stream
 from caremesh.errors import BadInput, ErrorCode, Tampered
 from caremesh.ledger.blocks import BlockHeader
 from caremesh.ledger.light import Answer, LightBlock, LightClient, check_answer
@@ -140,6 +141,12 @@ def check(reader: Reader, stream: StreamId, segment: Count, signed: Signed) -> C
     return Confirmed(said.member, said.kept, said.at)
 
 
+def missing_seals(stream: Stream, confirmed: Iterable[Confirmed]) -> list[Did]:
+    """Its custodians that have not confirmed that their seal is gone. Fewer than the threshold: nobody can open it."""
+    gone = {entry.member for entry in confirmed if entry.kept == "seals"}
+    return [custodian for custodian in stream.custodians if custodian not in gone]
+
+
 def _judge(
     reader: Reader, header: BlockHeader, stream: StreamId, segment: Count, confirmations: Sequence[Signed]
 ) -> Erasure:
@@ -147,8 +154,7 @@ def _judge(
     if known is None or opened is None or known.status != "erased":
         raise Tampered(NOT_SHOWN, f"segment {segment}")
     confirmed = [check(reader, stream, segment, signed) for signed in confirmations]
-    gone = {entry.member for entry in confirmed if entry.kept == "seals"}
-    missing = [custodian for custodian in opened.custodians if custodian not in gone]
+    missing = missing_seals(opened, confirmed)
     receipts = [entry for entry in access.of_stream(reader, stream) if isinstance(entry, access.Receipt)]
     return Erasure(
         stream=stream,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from caremesh import codec
+from caremesh.contracts.records import queries as records
 from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
 from caremesh.fhir.categories import ALL
 from caremesh.ledger.state import Reader
 from caremesh.node import erasures
 from caremesh.sealing import letter as letters
-from caremesh.sealing.certificate import Certificate
+from caremesh.sealing.certificate import NOT_SHOWN, Certificate
 from caremesh.sealing.invitation import Invitation, check_words, claim
 from caremesh.sealing.letter import NOT_A_LETTER, LetterKind
 from caremesh.sealing.segment import OpenedRecord
@@ -27,7 +28,7 @@ from caremesh.wallet.change import Narrower
 from caremesh.wallet.delegate import Missing
 from caremesh.wallet.enrol import Writing, custody_for
 from caremesh.wallet.erase import Confirmations, confirmations
-from caremesh.wallet.errors import NO_FRONT_DESK
+from caremesh.wallet.errors import NO_FRONT_DESK, SEVERAL_SOURCES
 from caremesh.wallet.logs import StreamLog, own_logs
 from caremesh.wallet.members import active_member
 from caremesh.wallet.overview import Standing, look_at
@@ -47,6 +48,11 @@ from caremesh.wallet.ways import Ways
 
 _PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 0.8
+Heard: TypeAlias = Callable[[Confirmations], None]
+
+
+def nobody_listens(_: Confirmations) -> None:
+    """For who does not want to know how far it is."""
 
 
 class Person:
@@ -229,15 +235,15 @@ class Person:
             self._tell_profile(states.locate(self.wallet.state, stream).member)
         self.keep()
 
-    def drop(self, category: Code, segment: Count, records: Sequence[Record]) -> None:
-        """Seal a segment of a category anew without some records."""
-        [stream] = states.choose(self.wallet.state, [category])
-        self.wallet.drop(stream, segment, records, self.ledger, self.sponsor, self._mesh)
+    def drop(self, category: Code, segment: Count, dropped: Sequence[Record], source: str = "") -> None:
+        """Seal a segment of a category anew without some records. Raises Refused wallet.67, wallet.68."""
+        stream = self._one(category, source)
+        self.wallet.drop(stream, segment, dropped, self.ledger, self.sponsor, self._mesh)
 
-    def records(self, category: Code) -> list[tuple[Count, OpenedRecord]]:
-        """One's own records of a category, each with the number of its segment."""
+    def records(self, category: Code, source: str = "") -> list[tuple[Count, OpenedRecord]]:
+        """One's own records of a category, of one member or of all, each with the number of its segment."""
         found: list[tuple[Count, OpenedRecord]] = []
-        for stream in states.choose(self.wallet.state, [category]):
+        for stream in self._streams(category, source):
             located, reader = states.locate(self.wallet.state, stream), self._reader([stream])
             where = standing(reader, located)
             for segment in own_seals(reader, located, self._mesh, self._mesh.clock()).segments:
@@ -245,17 +251,43 @@ class Person:
                 found += [(segment.index, record) for record in opened]
         return found
 
-    def erase(self, category: Code, segment: Count) -> tuple[Certificate, Confirmations]:
-        """Forget a segment of a category for good; the certificate, and who confirmed."""
-        [stream] = states.choose(self.wallet.state, [category])
-        self.wallet.erase(stream, segment, self.ledger, self.sponsor)
-        return self.certificate(category, segment)
+    def erase(
+        self, category: Code, segment: Count, source: str = "", heard: Heard = nobody_listens, within_s: float = 10.0
+    ) -> tuple[Certificate, Confirmations]:
+        """Forget a segment of a category for good; then as ``certificate``. Raises Refused wallet.67, wallet.68."""
+        self.wallet.erase(self._one(category, source), segment, self.ledger, self.sponsor)
+        return self.certificate(category, segment, source, heard, within_s)
 
-    def certificate(self, category: Code, segment: Count) -> tuple[Certificate, Confirmations]:
-        """Ask again who has confirmed that a segment is erased."""
-        [stream] = states.choose(self.wallet.state, [category])
-        found = confirmations(self.ledger.reader(), stream, segment, self._mesh)
-        return erasures.make(self._mesh, stream, segment, found.signed), found
+    def certificate(
+        self, category: Code, segment: Count, source: str = "", heard: Heard = nobody_listens, within_s: float = 10.0
+    ) -> tuple[Certificate, Confirmations]:
+        """Ask who has confirmed that a segment is erased. Those whose copies of the ledger do not have it yet, or who
+        do not answer, are asked again for a while. ``heard`` is told after each time. Raises Tampered certificate.02
+        when it is not erased.
+        """
+        stream, end, pause = self._one(category, source), time.monotonic() + within_s, _PAUSE_S
+        found, reader = None, self.ledger.reader()
+        known = records.segment(reader, stream, segment)
+        if known is None or known.status != "erased":
+            raise Tampered(NOT_SHOWN, f"segment {segment}")
+        while True:
+            found = confirmations(reader, stream, segment, self._mesh, found)
+            heard(found)
+            if not found.faults or time.monotonic() + pause > end:
+                return erasures.make(self._mesh, stream, segment, found.signed), found
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _streams(self, category: Code, source: str) -> list[StreamId]:
+        return states.choose(self.wallet.state, [category], [self._mesh.did(source)] if source else None)
+
+    def _one(self, category: Code, source: str) -> StreamId:
+        """The only stream of a category, or that of one member. Raises Refused wallet.67, wallet.68."""
+        found = self._streams(category, source)
+        if len(found) > 1:
+            writers = sorted(self._mesh.name_of(states.locate(self.wallet.state, stream).member) for stream in found)
+            raise Refused(SEVERAL_SOURCES, ", ".join(writers))
+        return found[0]
 
     def _reader(self, streams: Sequence[StreamId] | None = None) -> Reader:
         """The ledger for one act over these streams, or all of this wallet's."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple, Protocol
 
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.records.messages import Erase
+from caremesh.contracts.streams import queries as streams
 from caremesh.errors import CareMeshError
 from caremesh.ledger.state import Reader
 from caremesh.sealing import certificate, custody
@@ -16,6 +18,8 @@ from caremesh.wallet.change import Change
 from caremesh.wallet.standing import standing
 from caremesh.wallet.state import WalletState
 
+_AT_ONCE: Final = 16
+
 
 class Keepers(Protocol):
     """The way to members that may keep something of a segment."""
@@ -25,10 +29,15 @@ class Keepers(Protocol):
 
 
 class Confirmations(NamedTuple):
-    """What was confirmed, and what was wrong with which member's answer."""
+    """What was confirmed, what was wrong with which member's answer, and how many members were asked in all.
+
+    ``unreadable``: so many custodians have confirmed that nobody can open it any more.
+    """
 
     signed: list[Signed]
     faults: list[tuple[Did, str]]
+    asked: Count
+    unreadable: bool
 
 
 def erasing(state: WalletState, reader: Reader, stream: StreamId, segment: Count) -> Change:
@@ -38,21 +47,36 @@ def erasing(state: WalletState, reader: Reader, stream: StreamId, segment: Count
     return key, Erase(stream=stream, segment=segment, duty=None)
 
 
-def confirmations(reader: Reader, stream: StreamId, segment: Count, keepers: Keepers) -> Confirmations:
-    """Ask every active member what it has left of an erased segment; believe what it signs for this segment alone."""
-    signed: list[Signed] = []
-    faults: list[tuple[Did, str]] = []
-    for member in members.members(reader):
-        if member.status != "active":
-            continue
+def confirmations(
+    reader: Reader, stream: StreamId, segment: Count, keepers: Keepers, before: Confirmations | None = None
+) -> Confirmations:
+    """Ask active members, all at once, what they have left of an erased segment; believe what each signs for this
+    segment alone. ``before``: what was confirmed already; only those that had not are asked again.
+    """
+    active = [member.did for member in members.members(reader) if member.status == "active"]
+    again = set(active) if before is None else {did for did, _ in before.faults}
+    asked = [did for did in active if did in again]
+
+    def ask(member: Did) -> list[Signed] | str:
         try:
-            said = [
-                custody.read_signed(answer, member.did)
-                for answer in keepers.confirm_erased(member.did, stream, segment)
-            ]
+            answers = keepers.confirm_erased(member, stream, segment)
+            said = [custody.read_signed(answer, member) for answer in answers]
             for entry in said:
                 certificate.check(reader, stream, segment, entry)
-            signed += said
         except CareMeshError as error:
-            faults.append((member.did, error.code))
-    return Confirmations(signed, faults)
+            return error.code
+        return said
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        answers = dict(zip(asked, pool.map(ask, asked), strict=True))
+    signed = [] if before is None else [*before.signed]
+    for said in answers.values():
+        signed += [] if isinstance(said, str) else said
+    faults = [(did, said) for did, said in answers.items() if isinstance(said, str)]
+    return Confirmations(signed, faults, len(active), _unreadable(reader, stream, segment, signed))
+
+
+def _unreadable(reader: Reader, stream: StreamId, segment: Count, signed: list[Signed]) -> bool:
+    opened = streams.stream(reader, stream)
+    confirmed = [certificate.check(reader, stream, segment, entry) for entry in signed]
+    return opened is not None and len(certificate.missing_seals(opened, confirmed)) < opened.threshold

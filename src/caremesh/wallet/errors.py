@@ -81,6 +81,10 @@ NOT_THE_NETWORK = ErrorCode(
     "wallet.63", "This is not the network that the invitation names.", "Ask the front desk for a new invitation."
 )
 NO_FRONT_DESK = ErrorCode("wallet.64", "Members invite at their own front desks.", "Ask for an invitation.")
+NO_SUCH_STREAM = ErrorCode(
+    "wallet.67", "This wallet has no stream of this category.", "Let a member write it first: `wallet join`."
+)
+SEVERAL_SOURCES = ErrorCode("wallet.68", "Several members write this category.", "Say which one is meant: `--from`.")
 NO_SUCH_NODE = ErrorCode(
     "wallet.66", "No founding member has its node at this address.", "Name the member, or use an invitation's link."
 )

@@ -15,7 +15,7 @@ from caremesh.errors import BadInput, Refused, Tampered
 from caremesh.ledger.transactions import ChainId
 from caremesh.types import Bytes16, Bytes32, Code, ConsentId, Count, Did, Seconds, StreamId
 from caremesh.wallet.derive import RelationshipKeys, StreamKeys, relationship
-from caremesh.wallet.errors import NOT_A_WALLET, UNKNOWN_SHARE, UNKNOWN_STREAM
+from caremesh.wallet.errors import NO_SUCH_STREAM, NOT_A_WALLET, UNKNOWN_SHARE, UNKNOWN_STREAM
 
 Uint32 = Annotated[int, Meta(ge=0, lt=2**32)]
 
@@ -158,13 +158,20 @@ def locate(state: WalletState, stream: StreamId) -> Located:
 
 
 def choose(state: WalletState, categories: list[str], sources: list[Did] | None = None) -> list[StreamId]:
-    """The streams of these categories, kept with any member or with these ones only."""
-    return [
-        stream.id
+    """The streams of these categories, kept with any member or with these ones only. Raises Refused wallet.67 with the
+    number of a category of which there is none.
+    """
+    found = [
+        stream
         for entry in state.relationships
         for stream in entry.streams
         if stream.category in categories and (sources is None or entry.member in sources)
     ]
+    kept = {stream.category for stream in found}
+    for number, category in enumerate(categories, 1):
+        if category not in kept:
+            raise Refused(NO_SUCH_STREAM, f"category {number}")
+    return [stream.id for stream in found]
 
 
 def share_record(state: WalletState, share: bytes) -> ShareRecord:

@@ -13,7 +13,10 @@ import typer
 from typer.testing import CliRunner
 
 from caremesh.cli.main import app
-from caremesh.errors import CareMeshError
+from caremesh.errors import CareMeshError, Unavailable
+from caremesh.node.errors import NO_NODE
+from caremesh.node.mesh import LocalMesh
+from caremesh.testing.person import Person
 
 pytestmark = pytest.mark.slow
 PATIENT = "p1"
@@ -151,7 +154,12 @@ def test_new_epoch_drop_correct_retract_and_erase(terminal: Terminal, tmp_path: 
     terminal.say("retract", PATIENT, "conditions", "2")
     assert "No fever" not in terminal.say("wallet", "records", "conditions")
     erased = terminal.json("wallet", "erase", "conditions", "0")
-    assert (erased["confirmations"], erased["faults"]) == (7, [])
+    assert (erased["confirmations"], erased["faults"], erased["to_complete"]) == (7, [], "")
+    assert erased["unreadable"]
+    told = terminal.say("wallet", "certificate", "conditions", "0", "--from", "hospital")
+    assert "Erased. Nobody can open it any more." in told
+    assert "7 confirmations are in" in told
+    assert "has not confirmed" not in told
     found = terminal.json("evidence", "verify", erased["certificate"])
     assert (found["unreadable"], found["custodians_missing"]) == (True, [])
     said = terminal.say("evidence", "verify", erased["certificate"])
@@ -183,3 +191,31 @@ def test_every_command_of_the_wallet_has_help_with_an_example() -> None:
     group = typer.main.get_command(app).commands["wallet"]  # type: ignore[attr-defined]
     for name, command in group.commands.items():
         assert f"Example: caremesh wallet {name}" in command.help, name
+
+
+def test_who_has_not_confirmed_an_erasure_is_named_with_the_command_that_asks_again(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custodians: list[str] = []
+
+    def away(mesh: LocalMesh, member: str, stream: bytes, segment: int) -> list[bytes]:
+        custodians[:] = sorted(mesh.custodians)[:2]
+        if member in custodians:
+            raise Unavailable(NO_NODE)
+        return mesh.member(member_name(mesh, member)).confirm_erased(stream, segment)
+
+    true = Person.erase
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalMesh, "confirm_erased", away)
+        patched.setattr(Person, "erase", lambda self, *words: true(self, *words, within_s=0))
+        told = terminal.say("wallet", "erase", "conditions", "0", "--from", "hospital")
+    assert "Erased. Too few have confirmed: it may still be opened." in told
+    assert told.count("has not confirmed yet: node.21") == 2
+    again = "caremesh wallet certificate conditions 0 --from hospital"
+    assert f"To complete the certificate later: {again}" in told
+    done = terminal.json(*again.split()[1:])
+    assert (done["faults"], done["unreadable"]) == ([], True)
+
+
+def member_name(mesh: LocalMesh, did: str) -> str:
+    return next(name for name, member in mesh.members.items() if member.home.did == did)

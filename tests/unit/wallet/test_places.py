@@ -151,6 +151,9 @@ def test_of_streams_the_stream(case: Case) -> None:
     assert told(lambda: states.read_state(codec.encode({"chain": "c", "seed": b""}))) == ("wallet.05", "$.seed")
     other = replace(case.located, keys=states.keys_of(state, case.did("practice")).stream("conditions"))
     assert told(lambda: standing.standing(reader, other)) == ("wallet.25", name)
+    assert told(lambda: states.choose(state, ["imaging", "unheard-of"])) == ("wallet.67", "category 2")
+    elsewhere = [case.did("practice")]
+    assert told(lambda: states.choose(state, ["imaging"], elsewhere)) == ("wallet.67", "category 1")
     [empty] = states.choose(state, ["imaging"])
     unopened = states.locate(state, empty)
     never = replace(unopened, stream=replace(unopened.stream, permit=b""))
