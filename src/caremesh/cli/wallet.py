@@ -114,11 +114,23 @@ def opened_mesh(home: Path, *, quiet: bool) -> LocalMesh:
 @contextmanager
 def opened_ways(home: Path, wallet: Path | None, *, quiet: bool) -> Iterator[LocalMesh | Network]:
     """The network that this wallet has joined, else the mesh on this machine. Raises Tampered wallet.63."""
+    from caremesh.errors import Tampered
     from caremesh.wallet import kept_network
 
     kept = kept_network.load(wallet_path(home, wallet))
-    with opened_mesh(home, quiet=quiet) if kept is None else kept.open(lambda: int(time.time())) as ways:
-        yield ways
+    if kept is None:
+        with opened_mesh(home, quiet=quiet) as mesh:
+            yield mesh
+            _name_liars(mesh)
+        return
+    with kept.open(lambda: int(time.time())) as ways:
+        try:
+            yield ways
+        except Tampered:
+            if ways.proven.fork is not None:
+                path = kept_network.keep_fork(wallet_path(home, wallet), ways.proven.fork)
+                typer.echo(f"What shows the fork is in {path}: caremesh evidence verify {path}", err=True)
+            raise
         _name_liars(ways)
 
 

@@ -19,6 +19,7 @@ A wrong answer raises. Nothing here returns a truth value that could be ignored.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence, Set
 from typing import Final
 
@@ -107,6 +108,10 @@ class LightClient:
         client._trust(block, header)
         return client
 
+    def copy(self) -> LightClient:
+        """Another client that trusts what this one does now."""
+        return copy.copy(self)
+
     @property
     def height(self) -> Height:
         """Height of the newest verified header."""
@@ -144,8 +149,17 @@ class LightClient:
             self._trust(block, header)
         return header
 
-    def advance(self, target: LightBlock, fetch: Callable[[Height], LightBlock], now: Seconds) -> BlockHeader:
-        """Believe ``target``, by way of headers in between where the set has changed too much (bisection)."""
+    def advance(
+        self,
+        target: LightBlock,
+        fetch: Callable[[Height], LightBlock],
+        now: Seconds,
+        steps: list[LightBlock] | None = None,
+    ) -> BlockHeader:
+        """Believe ``target``, by way of headers in between where the set has changed too much (bisection).
+
+        ``steps``: to which each header that was believed on the way is added.
+        """
         pending = [target]
         while True:
             block = pending[-1]
@@ -161,6 +175,8 @@ class LightClient:
                     raise Tampered(OTHER_HEIGHT, f"height {middle}") from error
                 pending.append(found)
                 continue
+            if steps is not None:
+                steps.append(block)
             pending.pop()
             if not pending:
                 return header

@@ -17,7 +17,9 @@ from caremesh import codec
 from caremesh.blobs.durable import write_durably
 from caremesh.client.blocking import Portal
 from caremesh.client.wallet import fetch_network_file
+from caremesh.crypto.hashes import sha256
 from caremesh.errors import BadInput, Refused, Tampered
+from caremesh.ledger.forks import SUFFIX, Fork
 from caremesh.sealing.invitation import network_digest
 from caremesh.types import Did, Digest, Seconds
 from caremesh.wallet.errors import NO_SUCH_NODE, NOT_THE_NETWORK
@@ -49,6 +51,15 @@ def beside(wallet: Path) -> Path:
 def keep(wallet: Path, kept: KeptNetwork) -> None:
     """Raises StorageFailed."""
     write_durably(beside(wallet), codec.encode(kept), mode=0o600)
+
+
+def keep_fork(wallet: Path, fork: Fork) -> Path:
+    """What shows a fork, in a file beside the wallet, named by its height and hash. Raises StorageFailed."""
+    content = codec.encode(fork)
+    height = fork.one[-1].signed.content().height
+    path = wallet.with_name(f"fork-{height}-{sha256(content).hex()[:16]}{SUFFIX}")
+    write_durably(path, content, mode=0o600)
+    return path
 
 
 def load(wallet: Path) -> KeptNetwork | None:

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Protocol
 
 from caremesh.blobs.interface import WRONG_BLOCK
 from caremesh.errors import CareMeshError, ErrorCode, Refused, Tampered, Unavailable
+from caremesh.ledger import forks
 from caremesh.ledger.blocks import BlockHeader
 from caremesh.ledger.light import (
     FORKED,
@@ -95,6 +96,9 @@ class ProvenLedger:
         self.block: LightBlock | None = None
         """The newest header that was believed."""
         self.faults: list[Fault] = []
+        self._root: Final = light.copy()
+        self.fork: forks.Fork | None = None
+        """What shows the fork that was found, where one was."""
 
     def reader(self, least: Height = 0) -> ProvenReader:
         """The newest state of the first node that can prove it, at ``least`` or higher.
@@ -114,7 +118,7 @@ class ProvenLedger:
                         raise
                     met = error
                     continue
-                self._ask_witness(header, [other for other in nodes if other is not node])
+                self._ask_witnesses(node, [other for other in nodes if other is not node])
                 return ProvenReader(header, [node, *(other for other in nodes if other is not node)], self.faults)
         raise met
 
@@ -127,17 +131,18 @@ class ProvenLedger:
         self.block = block
         return header
 
-    def _ask_witness(self, header: BlockHeader, others: Sequence[Proofs]) -> None:
+    def _ask_witnesses(self, node: Proofs, others: Sequence[Proofs]) -> None:
         """Whether the next node that answers has the same header. Raises Tampered light.07."""
-        for node in others:
+        assert self.block is not None  # noqa: S101 - it was believed just now
+        for other in others:
             try:
-                self._light.check(node.light_block(header.height), self._clock())
-            except CareMeshError as error:
-                if error.code == FORKED.code:
-                    self.faults.append(Fault(node.did, error.code))
-                    raise
-                continue
-            return
+                found = forks.compare(self._root, node, self.block, [other], self._clock())
+            except Tampered as error:
+                self.fork = error.fork if isinstance(error, forks.Forked) else None
+                self.faults.append(Fault(other.did, error.code))
+                raise
+            if found.agreed:
+                return
 
 
 class ProvenReader:

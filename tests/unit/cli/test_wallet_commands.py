@@ -5,18 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import typer
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
+from caremesh import codec
 from caremesh.cli.main import app
-from caremesh.errors import CareMeshError, Unavailable
+from caremesh.cli.wallet import opened_ways
+from caremesh.crypto.signatures import multikey_text
+from caremesh.errors import CareMeshError, Tampered, Unavailable
+from caremesh.ledger import forks
+from caremesh.ledger.blocks import HEADER_DOMAIN, HeaderSignature, SignedHeader
+from caremesh.ledger.light import LightBlock
 from caremesh.node.errors import NO_NODE
-from caremesh.node.mesh import LocalMesh
+from caremesh.node.mesh import OPERATOR, LocalMesh
 from caremesh.testing.person import Person
+from caremesh.wallet import kept_network
 
 pytestmark = pytest.mark.slow
 PATIENT = "p1"
@@ -219,3 +229,39 @@ def test_who_has_not_confirmed_an_erasure_is_named_with_the_command_that_asks_ag
 
 def member_name(mesh: LocalMesh, did: str) -> str:
     return next(name for name, member in mesh.members.items() if member.home.did == did)
+
+
+@pytest.mark.promise("P4")
+def test_a_fork_that_a_wallet_meets_is_kept_and_shown_offline(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The operator has signed two headers of one height; a wallet over the network was shown both."""
+    with LocalMesh(tmp_path / "home/mesh") as mesh:
+        block, key = mesh.engine.light_block(), mesh.member(OPERATOR).home.node_key
+    other = codec.encode(replace(block.signed.own(), app_hash=bytes(32)))
+    vote = HeaderSignature(key.public, key.sign(HEADER_DOMAIN + other))
+    forged = LightBlock(SignedHeader(other, [vote]), block.validators)
+    fork = forks.Fork(v=1, kind="fork", chain=block.signed.content().chain, one=[block], other=[forged])
+    met = SimpleNamespace(proven=SimpleNamespace(fork=fork), faults=[])
+    network = SimpleNamespace(open=lambda _: nullcontext(met))
+    with monkeypatch.context() as patched:
+        patched.setattr(kept_network, "load", lambda _: network)
+        with pytest.raises(forks.Forked), opened_ways(tmp_path / "home", None, quiet=True):
+            raise forks.Forked(fork, "height 1")
+        [path] = (tmp_path / "home").glob("*.fork")
+        assert str(path) in capsys.readouterr().err
+        met.proven.fork = None
+        with pytest.raises(Tampered), opened_ways(tmp_path / "home", None, quiet=True):
+            raise Tampered(forks.NO_FORK)
+        assert len(list((tmp_path / "home").glob("*.fork"))) == 1
+    found = terminal.json("evidence", "verify", str(path))
+    assert found["shown"] == "fork"
+    assert found["signed_both"] == [multikey_text(key.public)]
+    assert (found["power"], found["same_round"], found["differs"]) == (found["total"], True, ["app_hash"])
+    said = terminal.say("evidence", "verify", str(path))
+    assert "1 signed both, in one round" in said
+    assert multikey_text(key.public) in said
+    path.write_bytes(path.read_bytes()[:-1])
+    assert terminal.refused("evidence", "verify", str(path)) == "light.14"
+    path.write_bytes(codec.encode(replace(fork, other=[block])))
+    assert terminal.refused("evidence", "verify", str(path)) == "light.13"

@@ -14,7 +14,8 @@ from caremesh.contracts.streams import queries as streams
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import CareMeshError, ErrorCode, Unavailable
 from caremesh.fhir.categories import ALL
-from caremesh.ledger.blocks import HEADER_DOMAIN, HeaderSignature
+from caremesh.ledger import forks
+from caremesh.ledger.blocks import HEADER_DOMAIN, HeaderSignature, validators_hash
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.proofs import Proof
 from caremesh.ledger.state import Reader
@@ -199,10 +200,27 @@ def test_a_forked_header_is_found_by_a_second_node(case: Case) -> None:
         both = ledger(case, *nodes)
         assert met(both.reader) == "light.07"
         assert both.faults[-1].code == "light.07"
+        assert both.fork is not None
+        trusted = ledger(case)._light
+        shown = forks.verify(both.fork, trusted, case.clock())
+        assert shown.twice == [validator.public]
+        assert (shown.power, shown.differs) == (shown.total, ["app_hash"])
     again = ledger(case, Honest(case))
     again.reader()
     held = ProvenLedger(again._light, lambda: [forking], case.clock)
     assert met(held.reader) == "light.07", "nor is it believed later"
+
+
+@pytest.mark.promise("P4")
+def test_a_node_cannot_cry_fork_with_keys_of_its_own(case: Case) -> None:
+    stranger = SigningKey.generate()
+    mine = [replace(case.mesh.engine.light_block().validators[0], key=stranger.public)]
+    name = validators_hash(mine)
+    crying = Heading(
+        case,
+        lambda block: replace(forge(block, stranger, validators=name, next_validators=name), validators=mine),
+    )
+    assert ledger(case, Honest(case), crying).reader().height
 
 
 def test_a_node_that_is_away_is_left_for_the_next(case: Case) -> None:
