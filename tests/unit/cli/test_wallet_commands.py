@@ -233,9 +233,10 @@ def member_name(mesh: LocalMesh, did: str) -> str:
 
 @pytest.mark.promise("P4")
 def test_a_fork_that_a_wallet_meets_is_kept_and_shown_offline(
-    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The operator has signed two headers of one height; a wallet over the network was shown both."""
+    terminal = Terminal(tmp_path)
     with LocalMesh(tmp_path / "home/mesh") as mesh:
         block, key = mesh.engine.light_block(), mesh.member(OPERATOR).home.node_key
     other = codec.encode(replace(block.signed.own(), app_hash=bytes(32)))

@@ -94,10 +94,10 @@ export class LightClient {
     }
     if (header.height <= this.#height || header.time < this.#time) throw notNewer(place(header));
     if (header.time > now + MAX_DRIFT_S) throw fromFuture(place(header));
-    const signers = checkSigned(block);
+    const votes = checkSigned(block);
     if (!equal(header.validators, this.#next ?? setName(header, this.#trusted))) {
       const adjacent = header.height === this.#height + 1;
-      if (adjacent || !moreThan(1n, this.#trusted, signers)) throw unknownSet(place(header));
+      if (adjacent || !votes.moreThan(1n, this.#trusted)) throw unknownSet(place(header));
     }
     return header;
   }
@@ -131,8 +131,8 @@ export class LightClient {
 
   /** Another header of the trusted height: a fork where those who could sign there have signed it, else a lie. */
   #checkFork(block: LightBlock): never {
-    const signers = checkSigned(block);
-    throw moreThan(1n, this.#trusted, signers) ? forked(place(block.header)) : unknownSet(place(block.header));
+    const votes = checkSigned(block);
+    throw votes.moreThan(1n, this.#trusted) ? forked(place(block.header)) : unknownSet(place(block.header));
   }
 
   #trust(block: LightBlock): void {
@@ -166,45 +166,58 @@ export function setName(header: BlockHeader, validators: readonly Validator[]): 
   return taggedHash("caremesh/v1/validators", encode(sorted));
 }
 
-/** The keys, as text, of those in the set who have signed. Bad signatures count nothing. Throws light.01, light.09. */
-function checkSigned(block: LightBlock): Set<string> {
+/** Who has signed a header; a vote is only verified when it is needed. */
+class Votes {
+  readonly #header: BlockHeader;
+  readonly #waiting: HeaderSignature[];
+  readonly #name: Uint8Array;
+  readonly #signers = new Set<string>();
+
+  constructor(block: LightBlock) {
+    const known = new Set(block.validators.map(({ key }) => bytesToHex(key)));
+    this.#header = block.header;
+    this.#waiting = block.signatures.filter((entry) => known.has(bytesToHex(entry.key)));
+    this.#name = hashOf(block.header);
+  }
+
+  /** Whether signers have more than so many thirds of a set's power. A validator listed twice counts once. */
+  moreThan(thirds: bigint, validators: readonly Validator[]): boolean {
+    const powers = new Map(validators.map(({ key, power }) => [bytesToHex(key), BigInt(power)]));
+    const total = validators.reduce((sum, { power }) => sum + BigInt(power), 0n);
+    let power = [...this.#signers].reduce((sum, key) => sum + (powers.get(key) ?? 0n), 0n);
+    while (3n * power <= thirds * total) {
+      const entry = this.#waiting.shift();
+      if (entry === undefined) return false;
+      const key = bytesToHex(entry.key);
+      if (this.#signers.has(key) || !this.#isSigned(entry)) continue;
+      this.#signers.add(key);
+      power += powers.get(key) ?? 0n;
+    }
+    return true;
+  }
+
+  /** Bad signatures count nothing, and neither do votes as the other engine has them. */
+  #isSigned(entry: HeaderSignature): boolean {
+    const header = this.#header;
+    if (isComet(header) !== (entry.at !== undefined)) return false;
+    const message = isComet(header)
+      ? comet.signingInput(header, entry.at!, this.#name)
+      : concatBytes(HEADER_DOMAIN, encode(header));
+    try {
+      return ed25519.verify(entry.signature, message, entry.key.subarray(MULTICODEC_BYTES));
+    } catch {
+      return false; // a key or a signature that is no such thing
+    }
+  }
+}
+
+/** The votes for a header that enough of its own set have signed. Throws light.01, light.09. */
+function checkSigned(block: LightBlock): Votes {
   const { header, validators } = block;
   if (!equal(setName(header, validators), header.validators)) throw otherSet(place(header));
-  const name = hashOf(header);
-  const known = new Set(validators.map(({ key }) => bytesToHex(key)));
-  const signers = new Set<string>();
-  for (const entry of block.signatures) {
-    const key = bytesToHex(entry.key);
-    if (!known.has(key) || signers.has(key)) continue;
-    if (isComet(header) !== (entry.at !== undefined)) continue;
-    const message = isComet(header)
-      ? comet.signingInput(header, entry.at!, name)
-      : concatBytes(HEADER_DOMAIN, encode(header));
-    if (isSigned(entry, message)) signers.add(key);
-  }
-  if (!moreThan(2n, validators, signers)) throw notSigned(place(header));
-  return signers;
-}
-
-function isSigned(entry: HeaderSignature, message: Uint8Array): boolean {
-  try {
-    return ed25519.verify(entry.signature, message, entry.key.subarray(MULTICODEC_BYTES));
-  } catch {
-    return false; // a key or a signature that is no such thing
-  }
-}
-
-/** Whether signers have more than so many thirds of the set's power. A validator listed twice counts once. */
-function moreThan(thirds: bigint, validators: readonly Validator[], signers: ReadonlySet<string>): boolean {
-  let total = 0n;
-  const powers = new Map<string, bigint>();
-  for (const { key, power } of validators) {
-    total += BigInt(power);
-    powers.set(bytesToHex(key), BigInt(power));
-  }
-  let power = 0n;
-  for (const key of signers) power += powers.get(key) ?? 0n;
-  return 3n * power > thirds * total;
+  const votes = new Votes(block);
+  if (!votes.moreThan(2n, validators)) throw notSigned(place(header));
+  return votes;
 }
 
 function place(header: BlockHeader): string {
