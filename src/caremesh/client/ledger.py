@@ -91,16 +91,17 @@ class LedgerClient:
         return check_answer(header, answer)
 
     async def header(self, height: Height, *, newest: bool = False) -> BlockHeader:
-        """A verified header. ``newest``: refuse one that is older than ``max_age_s``. Raises as ``query``."""
+        """A verified header under which the state of ``height`` is proven: with CometBFT that of the next block.
+
+        ``newest``: refuse one that is older than ``max_age_s``. Raises as ``query``.
+        """
         if self._light is None:
             raise Refused(errors.NOTHING_TRUSTED)
         light, now = self._light, self._node.clock()
         async with self._verifying:
             header = self._headers.get(height)
             if header is None:
-                target = await self.light_block(height)
-                if target.signed.content().height != height:
-                    raise Tampered(OTHER_HEIGHT, f"height {height}")
+                target = await self._proving(height)
 
                 def fetch(middle: Height) -> LightBlock:
                     return from_thread.run(self.light_block, middle)
@@ -147,6 +148,19 @@ class LedgerClient:
         if answer.key != key or (height is not None and answer.height != height):
             raise Tampered(OTHER_HEIGHT, f"height {answer.height}")
         return answer
+
+    async def _proving(self, height: Height) -> LightBlock:
+        """The light block whose header holds the root of the state of a height."""
+        target = await self._light_block_at(height)
+        if target.signed.content().proves == height:
+            return target
+        return await self._light_block_at(height + 1)
+
+    async def _light_block_at(self, height: Height) -> LightBlock:
+        found = await self.light_block(height)
+        if found.signed.content().height != height:
+            raise Tampered(OTHER_HEIGHT, f"height {height}")
+        return found
 
     async def _submit_one(self, raw: bytes) -> Committed | CareMeshError:
         try:
