@@ -1,0 +1,1 @@
+"""The cometbft engine: organisations that do not trust each other order blocks together. Read ``engine.py`` first."""

@@ -1,0 +1,451 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CheckTxType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NEW: _ClassVar[CheckTxType]
+    RECHECK: _ClassVar[CheckTxType]
+NEW: CheckTxType
+RECHECK: CheckTxType
+
+class Request(_message.Message):
+    __slots__ = ("echo", "flush", "info", "init_chain", "query", "check_tx", "commit", "list_snapshots", "offer_snapshot", "load_snapshot_chunk", "apply_snapshot_chunk", "prepare_proposal", "process_proposal", "extend_vote", "verify_vote_extension", "finalize_block")
+    ECHO_FIELD_NUMBER: _ClassVar[int]
+    FLUSH_FIELD_NUMBER: _ClassVar[int]
+    INFO_FIELD_NUMBER: _ClassVar[int]
+    INIT_CHAIN_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    CHECK_TX_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    LIST_SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    OFFER_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    LOAD_SNAPSHOT_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    APPLY_SNAPSHOT_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_PROPOSAL_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_PROPOSAL_FIELD_NUMBER: _ClassVar[int]
+    EXTEND_VOTE_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_VOTE_EXTENSION_FIELD_NUMBER: _ClassVar[int]
+    FINALIZE_BLOCK_FIELD_NUMBER: _ClassVar[int]
+    echo: RequestEcho
+    flush: RequestFlush
+    info: RequestInfo
+    init_chain: RequestInitChain
+    query: RequestQuery
+    check_tx: RequestCheckTx
+    commit: RequestCommit
+    list_snapshots: RequestListSnapshots
+    offer_snapshot: RequestOfferSnapshot
+    load_snapshot_chunk: RequestLoadSnapshotChunk
+    apply_snapshot_chunk: RequestApplySnapshotChunk
+    prepare_proposal: RequestPrepareProposal
+    process_proposal: RequestProcessProposal
+    extend_vote: RequestExtendVote
+    verify_vote_extension: RequestVerifyVoteExtension
+    finalize_block: RequestFinalizeBlock
+    def __init__(self, echo: _Optional[_Union[RequestEcho, _Mapping]] = ..., flush: _Optional[_Union[RequestFlush, _Mapping]] = ..., info: _Optional[_Union[RequestInfo, _Mapping]] = ..., init_chain: _Optional[_Union[RequestInitChain, _Mapping]] = ..., query: _Optional[_Union[RequestQuery, _Mapping]] = ..., check_tx: _Optional[_Union[RequestCheckTx, _Mapping]] = ..., commit: _Optional[_Union[RequestCommit, _Mapping]] = ..., list_snapshots: _Optional[_Union[RequestListSnapshots, _Mapping]] = ..., offer_snapshot: _Optional[_Union[RequestOfferSnapshot, _Mapping]] = ..., load_snapshot_chunk: _Optional[_Union[RequestLoadSnapshotChunk, _Mapping]] = ..., apply_snapshot_chunk: _Optional[_Union[RequestApplySnapshotChunk, _Mapping]] = ..., prepare_proposal: _Optional[_Union[RequestPrepareProposal, _Mapping]] = ..., process_proposal: _Optional[_Union[RequestProcessProposal, _Mapping]] = ..., extend_vote: _Optional[_Union[RequestExtendVote, _Mapping]] = ..., verify_vote_extension: _Optional[_Union[RequestVerifyVoteExtension, _Mapping]] = ..., finalize_block: _Optional[_Union[RequestFinalizeBlock, _Mapping]] = ...) -> None: ...
+
+class Response(_message.Message):
+    __slots__ = ("exception", "echo", "flush", "info", "init_chain", "query", "check_tx", "commit", "list_snapshots", "offer_snapshot", "load_snapshot_chunk", "apply_snapshot_chunk", "prepare_proposal", "process_proposal", "extend_vote", "verify_vote_extension", "finalize_block")
+    EXCEPTION_FIELD_NUMBER: _ClassVar[int]
+    ECHO_FIELD_NUMBER: _ClassVar[int]
+    FLUSH_FIELD_NUMBER: _ClassVar[int]
+    INFO_FIELD_NUMBER: _ClassVar[int]
+    INIT_CHAIN_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    CHECK_TX_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
+    LIST_SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    OFFER_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    LOAD_SNAPSHOT_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    APPLY_SNAPSHOT_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_PROPOSAL_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_PROPOSAL_FIELD_NUMBER: _ClassVar[int]
+    EXTEND_VOTE_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_VOTE_EXTENSION_FIELD_NUMBER: _ClassVar[int]
+    FINALIZE_BLOCK_FIELD_NUMBER: _ClassVar[int]
+    exception: ResponseException
+    echo: ResponseEcho
+    flush: ResponseFlush
+    info: ResponseInfo
+    init_chain: ResponseInitChain
+    query: ResponseQuery
+    check_tx: ResponseCheckTx
+    commit: ResponseCommit
+    list_snapshots: ResponseListSnapshots
+    offer_snapshot: ResponseOfferSnapshot
+    load_snapshot_chunk: ResponseLoadSnapshotChunk
+    apply_snapshot_chunk: ResponseApplySnapshotChunk
+    prepare_proposal: ResponsePrepareProposal
+    process_proposal: ResponseProcessProposal
+    extend_vote: ResponseExtendVote
+    verify_vote_extension: ResponseVerifyVoteExtension
+    finalize_block: ResponseFinalizeBlock
+    def __init__(self, exception: _Optional[_Union[ResponseException, _Mapping]] = ..., echo: _Optional[_Union[ResponseEcho, _Mapping]] = ..., flush: _Optional[_Union[ResponseFlush, _Mapping]] = ..., info: _Optional[_Union[ResponseInfo, _Mapping]] = ..., init_chain: _Optional[_Union[ResponseInitChain, _Mapping]] = ..., query: _Optional[_Union[ResponseQuery, _Mapping]] = ..., check_tx: _Optional[_Union[ResponseCheckTx, _Mapping]] = ..., commit: _Optional[_Union[ResponseCommit, _Mapping]] = ..., list_snapshots: _Optional[_Union[ResponseListSnapshots, _Mapping]] = ..., offer_snapshot: _Optional[_Union[ResponseOfferSnapshot, _Mapping]] = ..., load_snapshot_chunk: _Optional[_Union[ResponseLoadSnapshotChunk, _Mapping]] = ..., apply_snapshot_chunk: _Optional[_Union[ResponseApplySnapshotChunk, _Mapping]] = ..., prepare_proposal: _Optional[_Union[ResponsePrepareProposal, _Mapping]] = ..., process_proposal: _Optional[_Union[ResponseProcessProposal, _Mapping]] = ..., extend_vote: _Optional[_Union[ResponseExtendVote, _Mapping]] = ..., verify_vote_extension: _Optional[_Union[ResponseVerifyVoteExtension, _Mapping]] = ..., finalize_block: _Optional[_Union[ResponseFinalizeBlock, _Mapping]] = ...) -> None: ...
+
+class Time(_message.Message):
+    __slots__ = ("seconds", "nanos")
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    NANOS_FIELD_NUMBER: _ClassVar[int]
+    seconds: int
+    nanos: int
+    def __init__(self, seconds: _Optional[int] = ..., nanos: _Optional[int] = ...) -> None: ...
+
+class PublicKey(_message.Message):
+    __slots__ = ("ed25519", "secp256k1")
+    ED25519_FIELD_NUMBER: _ClassVar[int]
+    SECP256K1_FIELD_NUMBER: _ClassVar[int]
+    ed25519: bytes
+    secp256k1: bytes
+    def __init__(self, ed25519: _Optional[bytes] = ..., secp256k1: _Optional[bytes] = ...) -> None: ...
+
+class ValidatorUpdate(_message.Message):
+    __slots__ = ("pub_key", "power")
+    PUB_KEY_FIELD_NUMBER: _ClassVar[int]
+    POWER_FIELD_NUMBER: _ClassVar[int]
+    pub_key: PublicKey
+    power: int
+    def __init__(self, pub_key: _Optional[_Union[PublicKey, _Mapping]] = ..., power: _Optional[int] = ...) -> None: ...
+
+class ExecTxResult(_message.Message):
+    __slots__ = ("code", "data")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    data: bytes
+    def __init__(self, code: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Snapshot(_message.Message):
+    __slots__ = ("height", "format", "chunks", "hash", "metadata")
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    height: int
+    format: int
+    chunks: int
+    hash: bytes
+    metadata: bytes
+    def __init__(self, height: _Optional[int] = ..., format: _Optional[int] = ..., chunks: _Optional[int] = ..., hash: _Optional[bytes] = ..., metadata: _Optional[bytes] = ...) -> None: ...
+
+class RequestEcho(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...
+
+class RequestFlush(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RequestInfo(_message.Message):
+    __slots__ = ("version", "block_version", "p2p_version", "abci_version")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_VERSION_FIELD_NUMBER: _ClassVar[int]
+    P2P_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ABCI_VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    block_version: int
+    p2p_version: int
+    abci_version: str
+    def __init__(self, version: _Optional[str] = ..., block_version: _Optional[int] = ..., p2p_version: _Optional[int] = ..., abci_version: _Optional[str] = ...) -> None: ...
+
+class RequestInitChain(_message.Message):
+    __slots__ = ("time", "chain_id", "validators", "app_state_bytes", "initial_height")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATORS_FIELD_NUMBER: _ClassVar[int]
+    APP_STATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    time: Time
+    chain_id: str
+    validators: _containers.RepeatedCompositeFieldContainer[ValidatorUpdate]
+    app_state_bytes: bytes
+    initial_height: int
+    def __init__(self, time: _Optional[_Union[Time, _Mapping]] = ..., chain_id: _Optional[str] = ..., validators: _Optional[_Iterable[_Union[ValidatorUpdate, _Mapping]]] = ..., app_state_bytes: _Optional[bytes] = ..., initial_height: _Optional[int] = ...) -> None: ...
+
+class RequestQuery(_message.Message):
+    __slots__ = ("data", "path", "height", "prove")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    PROVE_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    path: str
+    height: int
+    prove: bool
+    def __init__(self, data: _Optional[bytes] = ..., path: _Optional[str] = ..., height: _Optional[int] = ..., prove: _Optional[bool] = ...) -> None: ...
+
+class RequestCheckTx(_message.Message):
+    __slots__ = ("tx", "type")
+    TX_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    tx: bytes
+    type: CheckTxType
+    def __init__(self, tx: _Optional[bytes] = ..., type: _Optional[_Union[CheckTxType, str]] = ...) -> None: ...
+
+class RequestCommit(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RequestListSnapshots(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RequestOfferSnapshot(_message.Message):
+    __slots__ = ("snapshot", "app_hash")
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    APP_HASH_FIELD_NUMBER: _ClassVar[int]
+    snapshot: Snapshot
+    app_hash: bytes
+    def __init__(self, snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., app_hash: _Optional[bytes] = ...) -> None: ...
+
+class RequestLoadSnapshotChunk(_message.Message):
+    __slots__ = ("height", "format", "chunk")
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    height: int
+    format: int
+    chunk: int
+    def __init__(self, height: _Optional[int] = ..., format: _Optional[int] = ..., chunk: _Optional[int] = ...) -> None: ...
+
+class RequestApplySnapshotChunk(_message.Message):
+    __slots__ = ("index", "chunk", "sender")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    chunk: bytes
+    sender: str
+    def __init__(self, index: _Optional[int] = ..., chunk: _Optional[bytes] = ..., sender: _Optional[str] = ...) -> None: ...
+
+class RequestPrepareProposal(_message.Message):
+    __slots__ = ("max_tx_bytes", "txs", "height", "time", "next_validators_hash")
+    MAX_TX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TXS_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    NEXT_VALIDATORS_HASH_FIELD_NUMBER: _ClassVar[int]
+    max_tx_bytes: int
+    txs: _containers.RepeatedScalarFieldContainer[bytes]
+    height: int
+    time: Time
+    next_validators_hash: bytes
+    def __init__(self, max_tx_bytes: _Optional[int] = ..., txs: _Optional[_Iterable[bytes]] = ..., height: _Optional[int] = ..., time: _Optional[_Union[Time, _Mapping]] = ..., next_validators_hash: _Optional[bytes] = ...) -> None: ...
+
+class RequestProcessProposal(_message.Message):
+    __slots__ = ("txs", "hash", "height", "time", "next_validators_hash")
+    TXS_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    NEXT_VALIDATORS_HASH_FIELD_NUMBER: _ClassVar[int]
+    txs: _containers.RepeatedScalarFieldContainer[bytes]
+    hash: bytes
+    height: int
+    time: Time
+    next_validators_hash: bytes
+    def __init__(self, txs: _Optional[_Iterable[bytes]] = ..., hash: _Optional[bytes] = ..., height: _Optional[int] = ..., time: _Optional[_Union[Time, _Mapping]] = ..., next_validators_hash: _Optional[bytes] = ...) -> None: ...
+
+class RequestExtendVote(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RequestVerifyVoteExtension(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RequestFinalizeBlock(_message.Message):
+    __slots__ = ("txs", "hash", "height", "time", "next_validators_hash")
+    TXS_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    NEXT_VALIDATORS_HASH_FIELD_NUMBER: _ClassVar[int]
+    txs: _containers.RepeatedScalarFieldContainer[bytes]
+    hash: bytes
+    height: int
+    time: Time
+    next_validators_hash: bytes
+    def __init__(self, txs: _Optional[_Iterable[bytes]] = ..., hash: _Optional[bytes] = ..., height: _Optional[int] = ..., time: _Optional[_Union[Time, _Mapping]] = ..., next_validators_hash: _Optional[bytes] = ...) -> None: ...
+
+class ResponseException(_message.Message):
+    __slots__ = ("error",)
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    error: str
+    def __init__(self, error: _Optional[str] = ...) -> None: ...
+
+class ResponseEcho(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...
+
+class ResponseFlush(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ResponseInfo(_message.Message):
+    __slots__ = ("data", "version", "app_version", "last_block_height", "last_block_app_hash")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    APP_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LAST_BLOCK_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    LAST_BLOCK_APP_HASH_FIELD_NUMBER: _ClassVar[int]
+    data: str
+    version: str
+    app_version: int
+    last_block_height: int
+    last_block_app_hash: bytes
+    def __init__(self, data: _Optional[str] = ..., version: _Optional[str] = ..., app_version: _Optional[int] = ..., last_block_height: _Optional[int] = ..., last_block_app_hash: _Optional[bytes] = ...) -> None: ...
+
+class ResponseInitChain(_message.Message):
+    __slots__ = ("validators", "app_hash")
+    VALIDATORS_FIELD_NUMBER: _ClassVar[int]
+    APP_HASH_FIELD_NUMBER: _ClassVar[int]
+    validators: _containers.RepeatedCompositeFieldContainer[ValidatorUpdate]
+    app_hash: bytes
+    def __init__(self, validators: _Optional[_Iterable[_Union[ValidatorUpdate, _Mapping]]] = ..., app_hash: _Optional[bytes] = ...) -> None: ...
+
+class ResponseQuery(_message.Message):
+    __slots__ = ("code", "log", "key", "value", "height", "codespace")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    CODESPACE_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    log: str
+    key: bytes
+    value: bytes
+    height: int
+    codespace: str
+    def __init__(self, code: _Optional[int] = ..., log: _Optional[str] = ..., key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., height: _Optional[int] = ..., codespace: _Optional[str] = ...) -> None: ...
+
+class ResponseCheckTx(_message.Message):
+    __slots__ = ("code", "data", "log")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    data: bytes
+    log: str
+    def __init__(self, code: _Optional[int] = ..., data: _Optional[bytes] = ..., log: _Optional[str] = ...) -> None: ...
+
+class ResponseCommit(_message.Message):
+    __slots__ = ("retain_height",)
+    RETAIN_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    retain_height: int
+    def __init__(self, retain_height: _Optional[int] = ...) -> None: ...
+
+class ResponseListSnapshots(_message.Message):
+    __slots__ = ("snapshots",)
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
+    def __init__(self, snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ...) -> None: ...
+
+class ResponseOfferSnapshot(_message.Message):
+    __slots__ = ("result",)
+    class Result(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNKNOWN: _ClassVar[ResponseOfferSnapshot.Result]
+        ACCEPT: _ClassVar[ResponseOfferSnapshot.Result]
+        ABORT: _ClassVar[ResponseOfferSnapshot.Result]
+        REJECT: _ClassVar[ResponseOfferSnapshot.Result]
+        REJECT_FORMAT: _ClassVar[ResponseOfferSnapshot.Result]
+        REJECT_SENDER: _ClassVar[ResponseOfferSnapshot.Result]
+    UNKNOWN: ResponseOfferSnapshot.Result
+    ACCEPT: ResponseOfferSnapshot.Result
+    ABORT: ResponseOfferSnapshot.Result
+    REJECT: ResponseOfferSnapshot.Result
+    REJECT_FORMAT: ResponseOfferSnapshot.Result
+    REJECT_SENDER: ResponseOfferSnapshot.Result
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    result: ResponseOfferSnapshot.Result
+    def __init__(self, result: _Optional[_Union[ResponseOfferSnapshot.Result, str]] = ...) -> None: ...
+
+class ResponseLoadSnapshotChunk(_message.Message):
+    __slots__ = ("chunk",)
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    chunk: bytes
+    def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
+
+class ResponseApplySnapshotChunk(_message.Message):
+    __slots__ = ("result", "refetch_chunks", "reject_senders")
+    class Result(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNKNOWN: _ClassVar[ResponseApplySnapshotChunk.Result]
+        ACCEPT: _ClassVar[ResponseApplySnapshotChunk.Result]
+        ABORT: _ClassVar[ResponseApplySnapshotChunk.Result]
+        RETRY: _ClassVar[ResponseApplySnapshotChunk.Result]
+        RETRY_SNAPSHOT: _ClassVar[ResponseApplySnapshotChunk.Result]
+        REJECT_SNAPSHOT: _ClassVar[ResponseApplySnapshotChunk.Result]
+    UNKNOWN: ResponseApplySnapshotChunk.Result
+    ACCEPT: ResponseApplySnapshotChunk.Result
+    ABORT: ResponseApplySnapshotChunk.Result
+    RETRY: ResponseApplySnapshotChunk.Result
+    RETRY_SNAPSHOT: ResponseApplySnapshotChunk.Result
+    REJECT_SNAPSHOT: ResponseApplySnapshotChunk.Result
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    REFETCH_CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    REJECT_SENDERS_FIELD_NUMBER: _ClassVar[int]
+    result: ResponseApplySnapshotChunk.Result
+    refetch_chunks: _containers.RepeatedScalarFieldContainer[int]
+    reject_senders: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, result: _Optional[_Union[ResponseApplySnapshotChunk.Result, str]] = ..., refetch_chunks: _Optional[_Iterable[int]] = ..., reject_senders: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ResponsePrepareProposal(_message.Message):
+    __slots__ = ("txs",)
+    TXS_FIELD_NUMBER: _ClassVar[int]
+    txs: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, txs: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ResponseProcessProposal(_message.Message):
+    __slots__ = ("status",)
+    class ProposalStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNKNOWN: _ClassVar[ResponseProcessProposal.ProposalStatus]
+        ACCEPT: _ClassVar[ResponseProcessProposal.ProposalStatus]
+        REJECT: _ClassVar[ResponseProcessProposal.ProposalStatus]
+    UNKNOWN: ResponseProcessProposal.ProposalStatus
+    ACCEPT: ResponseProcessProposal.ProposalStatus
+    REJECT: ResponseProcessProposal.ProposalStatus
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: ResponseProcessProposal.ProposalStatus
+    def __init__(self, status: _Optional[_Union[ResponseProcessProposal.ProposalStatus, str]] = ...) -> None: ...
+
+class ResponseExtendVote(_message.Message):
+    __slots__ = ("vote_extension",)
+    VOTE_EXTENSION_FIELD_NUMBER: _ClassVar[int]
+    vote_extension: bytes
+    def __init__(self, vote_extension: _Optional[bytes] = ...) -> None: ...
+
+class ResponseVerifyVoteExtension(_message.Message):
+    __slots__ = ("status",)
+    class VerifyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNKNOWN: _ClassVar[ResponseVerifyVoteExtension.VerifyStatus]
+        ACCEPT: _ClassVar[ResponseVerifyVoteExtension.VerifyStatus]
+        REJECT: _ClassVar[ResponseVerifyVoteExtension.VerifyStatus]
+    UNKNOWN: ResponseVerifyVoteExtension.VerifyStatus
+    ACCEPT: ResponseVerifyVoteExtension.VerifyStatus
+    REJECT: ResponseVerifyVoteExtension.VerifyStatus
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: ResponseVerifyVoteExtension.VerifyStatus
+    def __init__(self, status: _Optional[_Union[ResponseVerifyVoteExtension.VerifyStatus, str]] = ...) -> None: ...
+
+class ResponseFinalizeBlock(_message.Message):
+    __slots__ = ("tx_results", "app_hash")
+    TX_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    APP_HASH_FIELD_NUMBER: _ClassVar[int]
+    tx_results: _containers.RepeatedCompositeFieldContainer[ExecTxResult]
+    app_hash: bytes
+    def __init__(self, tx_results: _Optional[_Iterable[_Union[ExecTxResult, _Mapping]]] = ..., app_hash: _Optional[bytes] = ...) -> None: ...

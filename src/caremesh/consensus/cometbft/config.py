@@ -1,0 +1,171 @@
+"""CometBFT's files: what the ledger's rules ask of them, and nothing else that differs from its own defaults.
+
+``home/config`` holds ``config.toml``, ``genesis.json`` (the same at all members) and two keys, readable by their owner
+only; ``home/data`` is CometBFT's own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import Struct
+
+from caremesh.blobs.durable import write_durably
+from caremesh.consensus.cometbft.application import app_state
+from caremesh.crypto.hashes import sha256
+from caremesh.crypto.keys import SigningKey
+from caremesh.ledger.blocks import Validator
+from caremesh.types import Seconds
+
+MAX_BLOCK_BYTES: Final = 2 * 2**20
+"""Blocks of many megabytes lock CometBFT's mempool; the ledger's own limit is lower."""
+MAX_WAITING: Final = 60_000
+MAX_BATCH: Final = 500
+_MAX_BODY_BYTES: Final = 8 * 2**20
+_KEY_HEADER: Final = 2
+"""Bytes of a Multikey before the key itself."""
+_EVIDENCE_HEIGHTS: Final = 100_000
+_EVIDENCE_NS: Final = 14 * 86_400 * 10**9
+
+
+class Addresses(Struct, frozen=True):
+    """Where CometBFT listens. ``peers``: host and port for other members' nodes; ``known``: nodes to connect to, each
+    ``id@host:port``; ``rpc``: a port on loopback, None for a unix socket that nobody else on the machine can open."""
+
+    peers: str
+    known: tuple[str, ...] = ()
+    rpc: int | None = None
+
+
+class Pace(Struct, frozen=True):
+    """How fast blocks come. ``commit_s``: the pause after a block, in which stragglers vote; ``idle_s``: between blocks
+    when nothing happens."""
+
+    commit_s: float = 0.2
+    idle_s: float = 8.0
+
+
+def write(
+    home: Path,
+    *,
+    genesis_json: bytes,
+    application: Path,
+    rpc: Path | int,
+    addresses: Addresses,
+    validator: SigningKey,
+    node: SigningKey,
+    pace: Pace | None = None,
+) -> None:
+    """Write config, genesis and keys. What CometBFT has signed so far is left as it is. Raises StorageFailed."""
+    config, data = home / "config", home / "data"
+    for folder in (config, data):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_durably(config / "config.toml", [config_toml(application, rpc, addresses, pace or Pace()).encode()])
+    write_durably(config / "genesis.json", [genesis_json])
+    write_durably(config / "priv_validator_key.json", [_json(_key_file(validator))])
+    write_durably(config / "node_key.json", [_json({"priv_key": _private(node)})])
+    signed = data / "priv_validator_state.json"
+    if not signed.exists():
+        write_durably(signed, [_json({"height": "0", "round": 0, "step": 0})])
+
+
+def genesis_json(chain: str, time: Seconds, document: bytes, validators: Sequence[Validator]) -> bytes:
+    """CometBFT's genesis, equal byte for byte at all members."""
+    return _json(
+        {
+            "genesis_time": datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "chain_id": chain,
+            "initial_height": "1",
+            "consensus_params": {
+                "block": {"max_bytes": str(MAX_BLOCK_BYTES), "max_gas": "-1"},
+                "evidence": {
+                    "max_age_num_blocks": str(_EVIDENCE_HEIGHTS),
+                    "max_age_duration": str(_EVIDENCE_NS),
+                    "max_bytes": str(2**18),
+                },
+                "validator": {"pub_key_types": ["ed25519"]},
+                "version": {"app": "1"},
+                "abci": {"vote_extensions_enable_height": "0"},
+            },
+            "validators": [
+                {
+                    "address": address(validator.key),
+                    "pub_key": _public(validator.key),
+                    "power": str(validator.power),
+                    "name": "",
+                }
+                for validator in sorted(validators, key=lambda validator: validator.key)
+            ],
+            "app_hash": "",
+            "app_state": json.loads(app_state(document)),
+        }
+    )
+
+
+def address(key: bytes) -> str:
+    """CometBFT's name of a validator, and in small letters of a node: from its public key (Multikey, Ed25519)."""
+    return sha256(key[_KEY_HEADER:])[:20].hex().upper()
+
+
+def config_toml(application: Path, rpc: Path | int, addresses: Addresses, pace: Pace) -> str:
+    """The config file; what is not in it is CometBFT's default."""
+    listen = f"tcp://127.0.0.1:{rpc}" if isinstance(rpc, int) else f"unix://{rpc}"
+    return f"""\
+proxy_app = "unix://{application}"
+abci = "socket"
+moniker = "caremesh"
+db_backend = "goleveldb"
+log_level = "error"
+
+[rpc]
+laddr = "{listen}"
+unsafe = false
+max_request_batch_size = {MAX_BATCH}
+max_body_bytes = {_MAX_BODY_BYTES}
+
+[p2p]
+laddr = "tcp://{addresses.peers}"
+persistent_peers = "{",".join(addresses.known)}"
+pex = false
+addr_book_strict = false
+
+[mempool]
+type = "flood"
+recheck = false
+size = {MAX_WAITING}
+cache_size = {2 * MAX_WAITING}
+max_tx_bytes = {2**20}
+
+[consensus]
+timeout_commit = "{round(pace.commit_s * 1000)}ms"
+create_empty_blocks = false
+create_empty_blocks_interval = "{round(pace.idle_s * 1000)}ms"
+
+[storage]
+discard_abci_responses = true
+
+[tx_index]
+indexer = "null"
+"""
+
+
+def _key_file(key: SigningKey) -> dict[str, Any]:
+    return {"address": address(key.public), "pub_key": _public(key.public), "priv_key": _private(key)}
+
+
+def _public(key: bytes) -> dict[str, str]:
+    return {"type": "tendermint/PubKeyEd25519", "value": base64.b64encode(key[_KEY_HEADER:]).decode()}
+
+
+def _private(key: SigningKey) -> dict[str, str]:
+    both = key.seed + key.public[_KEY_HEADER:]
+    return {"type": "tendermint/PrivKeyEd25519", "value": base64.b64encode(both).decode()}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1).encode() + b"\n"

@@ -1,0 +1,287 @@
+"""The cometbft engine: the interface of ``consensus/interface.py`` over a machine that CometBFT orders blocks for.
+
+This process serves ABCI on a unix socket and keeps CometBFT running beside it. A transaction that is submitted is
+checked here, handed to CometBFT's mempool over its RPC, and answered when the block that holds it has been
+committed *here*: nobody is asked whether it was. It waits no longer than until it has expired by block time.
+
+That CometBFT ends is nothing: it is started again here. Anything that goes wrong in the application ends the engine,
+and CometBFT with it; whoever supervises this process starts it again, and CometBFT repeats what is not committed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from caremesh.consensus import kept
+from caremesh.consensus.cometbft import config
+from caremesh.consensus.cometbft.application import LedgerApplication
+from caremesh.consensus.cometbft.process import Supervised
+from caremesh.consensus.cometbft.rpc import Rpc, Signed
+from caremesh.consensus.cometbft.sending import Sender
+from caremesh.consensus.cometbft.server import Server
+from caremesh.consensus.interface import NOT_YET, STOPPED, Committed, Status
+from caremesh.crypto.keys import SigningKey
+from caremesh.errors import BadInput, CareMeshError, ErrorCode, Unavailable
+from caremesh.ledger.application import Application, Event
+from caremesh.ledger.blocks import Block, Header, Validator
+from caremesh.ledger.light import Answer
+from caremesh.ledger.machine import NOT_KEPT, Executed
+from caremesh.ledger.past import StateAt
+from caremesh.ledger.store import MAP_BYTES
+from caremesh.ledger.transactions import CheckedTx
+from caremesh.types import Height, Seconds
+
+FINISH_S: Final = 10.0
+"""How long closing waits for what has been submitted."""
+SOCKET: Final = "abci.sock"
+RPC_SOCKET: Final = "rpc.sock"
+_MAX_SOCKET_PATH: Final = 100
+
+PATH_TOO_LONG = ErrorCode(
+    "consensus.26", "The address of the application's socket is too long for the system.", "Use a shorter path."
+)
+
+
+class Local(Struct, frozen=True):
+    """What one member's CometBFT needs besides the ledger itself. ``program``: see ``tools/cometbft.py``."""
+
+    program: Path
+    validator: SigningKey
+    node: SigningKey
+    addresses: config.Addresses
+    pace: config.Pace = config.Pace()
+
+
+class CometBft:
+    """One member's copy of a ledger that CometBFT orders. Any thread may call any method."""
+
+    def __init__(
+        self,
+        folder: Path,
+        app: Application,
+        local: Local,
+        *,
+        chain: str,
+        genesis: bytes,
+        genesis_time: Seconds,
+        validators: Sequence[Validator],
+        clock: Callable[[], Seconds],
+        monotonic: Callable[[], float],
+        map_bytes: int = MAP_BYTES,
+    ) -> None:
+        """Open or create; writes CometBFT's files. ``validators``: those of the genesis, the same at all members.
+
+        Raises WrongLedger, StorageFailed, Tampered, BadInput consensus.26.
+        """
+        home, address, rpc = folder / "cometbft", folder / "run" / SOCKET, folder / "run" / RPC_SOCKET
+        if len(os.fsencode(address)) > _MAX_SOCKET_PATH:
+            raise BadInput(PATH_TOO_LONG)
+        self.machine = kept.open_machine(
+            folder / "state", app, chain=chain, genesis=genesis, genesis_time=genesis_time, map_bytes=map_bytes
+        )
+        self._monotonic = monotonic
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._closed = False
+        self._failed: BaseException | None = None
+        self._seen: float | None = None
+        self._listeners: list[Callable[[Block], None]] = []
+        try:
+            config.write(
+                home,
+                genesis_json=config.genesis_json(chain, genesis_time, genesis, validators),
+                application=address,
+                rpc=rpc if local.addresses.rpc is None else local.addresses.rpc,
+                addresses=local.addresses,
+                validator=local.validator,
+                node=local.node,
+                pace=local.pace,
+            )
+            self.application = LedgerApplication(
+                self.machine, app, genesis=genesis, genesis_time=genesis_time, clock=clock, finished=self._finished
+            )
+            self._server = Server(_listening(address), self.application.answer, self._stop)
+        except BaseException:
+            self.machine.store.close()
+            raise
+        self._rpc = Rpc(rpc if local.addresses.rpc is None else local.addresses.rpc)
+        self._sender = Sender(self._rpc.hand_over, self._look, monotonic)
+        self.process = Supervised(local.program, home, rpc, drained=self._server.drain, monotonic=monotonic)
+
+    def start(self) -> None:
+        """Answer CometBFT, and start it."""
+        self._server.start()
+        self._sender.start()
+        self.process.start()
+
+    def close(self, finish_s: float = FINISH_S) -> None:
+        """Wait a while for what has been submitted, and stop; who still waits then, or submits later, is told so."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._sender.finish(finish_s if self._failed is None else 0)
+        self._sender.close(Unavailable(STOPPED))
+        self.process.close()
+        self._server.close()
+        self.machine.store.close()
+
+    def on_block(self, listener: Callable[[Block], None]) -> None:
+        """Call ``listener`` after each durable block, before its submitters hear of it; if it raises, the engine stops.
+
+        It must not wait for another block.
+        """
+        self._listeners.append(listener)
+
+    def submit(self, raw: bytes) -> Committed:
+        """See ``Engine.submit``. Refused ledger.07 when it has expired before a block could hold it."""
+        return self.submit_soon(raw).result()
+
+    def submit_soon(self, raw: bytes) -> Future[Committed]:
+        """Like ``submit``, without waiting: the future is done when the block is durable here."""
+        self._still_running()
+        checked = self.application.checked.decode(raw)
+        self._check(checked)
+        future = self._sender.add(checked)
+        done = self.outcome(bytes(checked.id))  # another member's node may have handed it over as well
+        if done is not None:
+            self._sender.answer(done)
+        return future
+
+    def submit_many(self, raws: Sequence[bytes]) -> list[Future[Committed]]:
+        """Like ``submit_soon`` for each; what that would raise is in the future."""
+        futures: list[Future[Committed]] = []
+        for raw in raws:
+            try:
+                futures.append(self.submit_soon(raw))
+            except CareMeshError as error:
+                refused: Future[Committed] = Future()
+                refused.set_exception(error)
+                futures.append(refused)
+        return futures
+
+    def query(self, key: bytes, height: Height | None = None) -> Answer:
+        """See ``Engine.query``. CometBFT's header of the *next* height proves the answer."""
+        _, proof, at = self.machine.prove(key, height)
+        return Answer(key, at, proof)
+
+    def signed(self, height: Height) -> Signed:
+        """What CometBFT's validators have signed of a height. Raises BadInput ledger.11, Unavailable consensus.25."""
+        if not 1 <= height <= self.machine.head.height:
+            raise BadInput(NOT_KEPT, f"height {height}")
+        return self._rpc.signed(height)
+
+    def outcome(self, tx_id: bytes) -> Committed | None:
+        """See ``Engine.outcome``."""
+        return kept.outcome_of(self.machine, tx_id)
+
+    def block(self, height: Height) -> Block:
+        """One kept block. Raises BadInput ledger.11."""
+        return kept.block_at(self.machine, height)
+
+    def blocks(self, start: Height) -> Iterator[Block]:
+        """See ``Engine.blocks``."""
+        return kept.blocks_from(self.machine, start)
+
+    def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
+        """See ``Engine.subscribe``."""
+        return kept.events_after(self.machine, cursor)
+
+    def wait(self, height: Height, timeout_s: float) -> Height:
+        """See ``Engine.wait``."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.machine.head.height >= height or self._closed or self._failed is not None, timeout_s
+            )
+        if self.machine.head.height >= height:
+            return self.machine.head.height
+        raise Unavailable(STOPPED if self._closed or self._failed is not None else NOT_YET)
+
+    def status(self) -> Status:
+        """See ``Engine.status``."""
+        return kept.status_of(self.machine, running=not self._closed and not self.stopped)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether something went wrong after which it takes no block any more."""
+        return self._failed is not None
+
+    def reader(self, height: Height | None = None) -> StateAt:
+        """See ``Engine.reader``."""
+        return self.machine.reader(height)
+
+    def header(self) -> Header:
+        """What is kept of the last block. Raises BadInput ledger.11 before the first."""
+        return self.block(self.machine.head.height).signed.content()
+
+    def seen_s(self) -> float:
+        """Seconds since the last block came in; without end when none has since this process began."""
+        return float("inf") if self._seen is None else self._monotonic() - self._seen
+
+    def _check(self, checked: CheckedTx) -> None:
+        self.machine.check(checked, max(self._clock(), self.machine.head.time))
+
+    def _look(self, checked: CheckedTx) -> Committed | None:
+        try:
+            self._check(checked)
+        except CareMeshError:
+            done = self.outcome(bytes(checked.id))  # refused because a block has it by now
+            if done is None:
+                raise
+            return done
+        return None
+
+    def _still_running(self) -> None:
+        if self._closed or self._failed is not None:
+            raise Unavailable(STOPPED) from self._failed
+
+    def _finished(self, block: Block, done: Executed) -> None:
+        """The block is durable: tell everybody here, then CometBFT."""
+        self._seen = self._monotonic()
+        try:
+            for listener in self._listeners:
+                listener(block)
+        finally:
+            events: dict[bytes, list[Event]] = {}
+            for event in done.results.events:
+                events.setdefault(event.tx, []).append(event)
+            for tx_id, result in zip(done.results.txs, done.results.results, strict=True):
+                self._sender.answer(Committed(tx_id, done.height, result, events.get(tx_id, [])))
+            self._sender.expire(done.time)
+            with self._changed:
+                self._changed.notify_all()
+
+    def _stop(self, error: BaseException) -> None:
+        """The application failed: nothing more is answered, nobody waits any longer, CometBFT ends."""
+        with self._changed:
+            self._failed = self._failed or error
+            self._changed.notify_all()
+        threading.Thread(target=self._end, args=[error], name="ending", daemon=True).start()
+
+    def _end(self, error: BaseException) -> None:
+        self._sender.close(error)
+        self.process.close()
+
+
+def _listening(path: Path) -> socket.socket:
+    """A unix socket for this user only, in place of one that a process left behind. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(FileNotFoundError):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(16)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,98 @@
+"""CometBFT as a process that is started again when it ends, and that ends when this process does, however it does.
+
+Between the two stands ``keeper.py``. CometBFT is never started anew before all that the last one asked has been
+answered, so that what it hears about the last committed block is true.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from caremesh.consensus.cometbft import keeper
+
+SOON_S: Final = 0.2
+LATE_S: Final = 5.0
+_SETTLED_S: Final = 30.0
+"""After so long a start counts as one that went well."""
+
+
+class Supervised:
+    """A CometBFT over a home that is configured."""
+
+    def __init__(
+        self, program: Path, home: Path, rpc: Path, *, drained: Callable[[], object], monotonic: Callable[[], float]
+    ) -> None:
+        """``rpc``: the unix socket that it may listen on. ``drained``: waits until nothing that the last process asked
+        is being worked at.
+        """
+        self._command: Final = [str(program), "start", "--home", str(home)]
+        self._log: Final = home / "cometbft.log"
+        self._rpc: Final = rpc
+        self._drained: Final = drained
+        self._monotonic: Final = monotonic
+        self._changed: Final = threading.Condition()
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self._thread: Final = threading.Thread(target=self._run, name="cometbft", daemon=True)
+        self.pid: int | None = None
+        """Of the process that runs now."""
+        self.starts = 0
+
+    def start(self) -> None:
+        """Start it, and again whenever it ends."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it in order, and wait for that."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            if self._keeper is not None and self._keeper.stdin is not None:
+                with suppress(OSError):
+                    self._keeper.stdin.close()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        pause = SOON_S
+        while True:
+            began = self._monotonic()
+            with self._changed:
+                if self._closed:
+                    return
+                process = self._start()
+            try:
+                process.wait()
+            finally:
+                self._ended(process)
+            self._drained()
+            pause = SOON_S if self._monotonic() - began > _SETTLED_S else min(2 * pause, LATE_S)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, pause)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._rpc.unlink(missing_ok=True)  # CometBFT does not listen where another has left its socket
+        command = [sys.executable, "-I", "-S", keeper.__file__, *self._command]
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 - the program that the node was configured with
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
+        self._keeper = process
+        self.starts += 1
+        line = process.stdout.readline() if process.stdout is not None else b""
+        self.pid = int(line) if line.strip().isdigit() else None
+        return process
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> None:
+        with self._changed:
+            self.pid = self._keeper = None
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with suppress(OSError):
+                        stream.close()

@@ -1,0 +1,110 @@
+"""The application's side of the socket: a thread for each of CometBFT's connections (consensus, mempool, queries,
+snapshots), and no event loop, in which a block would queue behind ten thousand transactions that are only checked.
+
+All requests that one read brings are answered by one write. That the other side goes away is normal. An error in an
+answer is not: it is told to the other side and to ``failed``, and nothing more is answered; an application that went on
+would be one that consensus waits for.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from caremesh.consensus.cometbft.abci_pb2 import Request, Response, ResponseException
+from caremesh.consensus.cometbft.framing import Frames, framed
+from caremesh.errors import CareMeshError
+
+_READ_BYTES: Final = 2**18
+_FAULT: Final = "fault"
+
+
+class Server:
+    """Answers on a listening socket until it is closed."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        answer: Callable[[Request], Response],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._listener: Final = listener
+        self._answer: Final = answer
+        self._failed: Final = failed
+        self._changed: Final = threading.Condition()
+        self._open: Final[set[socket.socket]] = set()
+        self._closed = False
+        self._accepting: Final = threading.Thread(target=self._accept, name="abci", daemon=True)
+
+    def start(self) -> None:
+        """Take connections in threads."""
+        self._accepting.start()
+
+    def close(self) -> None:
+        """Take no more connections, end those that there are, and wait for their threads."""
+        with self._changed:
+            self._closed = True
+            for connection in self._open:
+                _end(connection)
+        _end(self._listener)
+        self._listener.close()
+        if self._accepting.is_alive() and self._accepting is not threading.current_thread():
+            self._accepting.join()
+        self.drain()
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Wait until no connection is left; whether that came about in time. Not from within an answer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._open, timeout_s)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._changed:
+                if self._closed:
+                    connection.close()
+                    return
+                self._open.add(connection)
+            threading.Thread(target=self._serve, args=[connection], name="abci-connection", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        frames = Frames()
+        try:
+            while piece := _read(connection):
+                answers = bytearray()
+                for request in frames.feed(piece):
+                    answer = self._answer(request)
+                    answers += framed(answer)
+                with suppress(OSError):
+                    connection.sendall(answers)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the application
+            self._give_up(connection, error)
+        finally:
+            with self._changed:
+                self._open.discard(connection)
+                self._changed.notify_all()
+            connection.close()
+
+    def _give_up(self, connection: socket.socket, error: BaseException) -> None:
+        why = error.code if isinstance(error, CareMeshError) else _FAULT
+        with suppress(OSError):
+            connection.sendall(framed(Response(exception=ResponseException(error=why))))
+        self._failed(error)
+
+
+def _read(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(_READ_BYTES)
+    except OSError:
+        return b""
+
+
+def _end(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

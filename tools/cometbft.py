@@ -1,0 +1,28 @@
+"""Builds CometBFT, which orders blocks where members do not trust each other: ``python -m tools.cometbft``.
+
+It prints the path of the program. A minute of processor time, once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from tools.go_programs import GoProgram, built
+
+_MODULE: Final = "github.com/cometbft/cometbft"
+VERSION: Final = "v0.39.4"
+CHECKSUMS: Final = {
+    "v0.39.4": "h1:Bm7xbN18VfNueEd7cZumACbvVE+Lf9N58sz3oBOVPbw=",
+}
+"""The version that is used, and others that were tried with it."""
+
+
+def cometbft(version: str = VERSION) -> Path:
+    """The program of this version, built when it is not there yet. Raises KeyError for one that is not pinned."""
+    return built(GoProgram(_MODULE, f"{_MODULE}/cmd/cometbft", version, CHECKSUMS[version]))
+
+
+if __name__ == "__main__":
+    print(cometbft(*sys.argv[1:]))
