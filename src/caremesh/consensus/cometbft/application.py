@@ -62,7 +62,13 @@ NOTHING_DONE = ErrorCode(
 )
 UNKNOWN_PATH = ErrorCode("consensus.24", "There is nothing to ask for under this path.", "Ask for /state.")
 
+BAD_BLOCK = ErrorCode(
+    "consensus.27", "CometBFT has decided a block whose hash or time no ledger can keep.", "Stop, and ask the others."
+)
+
 STATE_PATH: Final = "/state"
+_END_OF_TIME: Final[Seconds] = 2**40
+"""No ledger's time is written from here on."""
 _OK, _REFUSED = 0, 1
 _DIGEST: Final = 32
 Finished = Callable[[Block, Executed], None]
@@ -94,7 +100,10 @@ class LedgerApplication:
         self._done: tuple[Executed, RequestFinalizeBlock] | None = None
 
     def answer(self, request: Request) -> Response:  # noqa: PLR0911, PLR0912 - one line for each request of ABCI
-        """The response to a request. Raises Refused consensus.21 and .23, WrongLedger, and what the machine raises."""
+        """The response to a request.
+
+        Raises Refused consensus.21 and .23, BadInput consensus.27, WrongLedger consensus.22, and what the machine does.
+        """
         match request.WhichOneof("value"):
             case "check_tx":
                 return Response(check_tx=self._check_tx(request.check_tx))
@@ -163,7 +172,7 @@ class LedgerApplication:
 
     def _process(self, request: RequestProcessProposal) -> ResponseProcessProposal:
         head, time = self.machine.head, request.time.seconds
-        fits = request.height == head.height + 1 and time >= head.time
+        fits = request.height == head.height + 1 and head.time <= time < _END_OF_TIME
         good = fits and self._proposals.is_acceptable(request.txs, time)
         return ResponseProcessProposal(
             status=ResponseProcessProposal.ACCEPT if good else ResponseProcessProposal.REJECT
@@ -172,8 +181,9 @@ class LedgerApplication:
     def _finalize(self, request: RequestFinalizeBlock) -> ResponseFinalizeBlock:
         with self._turn:
             self._done = None
-            if len(request.hash) != _DIGEST or len(request.next_validators_hash) != _DIGEST:
-                raise BadInput(NOT_ASKED, "hash")
+            hashes = (request.hash, request.next_validators_hash)
+            if any(len(value) != _DIGEST for value in hashes) or request.time.seconds >= _END_OF_TIME:
+                raise BadInput(BAD_BLOCK, f"height {request.height}")
             done = self.machine.execute(
                 request.height, request.time.seconds, [self._decoded(raw) for raw in request.txs]
             )

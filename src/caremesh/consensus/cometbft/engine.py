@@ -115,7 +115,14 @@ class CometBft:
             raise
         self._rpc = Rpc(rpc if local.addresses.rpc is None else local.addresses.rpc)
         self._sender = Sender(self._rpc.hand_over, self._look, monotonic)
-        self.process = Supervised(local.program, home, rpc, drained=self._server.drain, monotonic=monotonic)
+        self.process = Supervised(
+            local.program,
+            home,
+            rpc,
+            drained=self._server.drain,
+            started=self._sender.again,
+            monotonic=monotonic,
+        )
 
     def start(self) -> None:
         """Answer CometBFT, and start it."""

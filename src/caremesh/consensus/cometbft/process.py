@@ -26,15 +26,23 @@ class Supervised:
     """A CometBFT over a home that is configured."""
 
     def __init__(
-        self, program: Path, home: Path, rpc: Path, *, drained: Callable[[], object], monotonic: Callable[[], float]
+        self,
+        program: Path,
+        home: Path,
+        rpc: Path,
+        *,
+        drained: Callable[[], object],
+        started: Callable[[], None],
+        monotonic: Callable[[], float],
     ) -> None:
         """``rpc``: the unix socket that it may listen on. ``drained``: waits until nothing that the last process asked
-        is being worked at.
+        is being worked at. ``started``: is told of every start.
         """
         self._command: Final = [str(program), "start", "--home", str(home)]
         self._log: Final = home / "cometbft.log"
         self._rpc: Final = rpc
         self._drained: Final = drained
+        self._started: Final = started
         self._monotonic: Final = monotonic
         self._changed: Final = threading.Condition()
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -67,6 +75,7 @@ class Supervised:
                 if self._closed:
                     return
                 process = self._start()
+            self._started()
             try:
                 process.wait()
             finally:

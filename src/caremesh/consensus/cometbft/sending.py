@@ -1,7 +1,7 @@
 """Transactions on their way into a block: handed to CometBFT's mempool, and again until a block here holds them.
 
-One thread hands them over, as many at a time as wait. CometBFT may be away, full, or have forgotten: every ``AGAIN_S``
-what waits is looked at and handed over again, which costs nothing where the mempool still has it.
+One thread hands them over, as many at a time as wait. CometBFT may be away, full, or have forgotten: after each of its
+starts, and every ``AGAIN_S``, what waits is handed over again, which costs nothing where the mempool still has it.
 """
 
 from __future__ import annotations
@@ -93,6 +93,13 @@ class Sender:
             self._changed.notify_all()
         return row.future
 
+    def again(self) -> None:
+        """Hand over all that waits once more: a mempool has just begun, and holds nothing."""
+        with self._changed:
+            queued = set(self._queue)
+            self._queue.extend(tx_id for tx_id in self._pending if tx_id not in queued)
+            self._changed.notify_all()
+
     def answer(self, done: Committed) -> None:
         """A block holds it."""
         row = self._take(done.tx)
@@ -158,9 +165,7 @@ class Sender:
                 continue
             if done is not None:
                 self.answer(done)
-        with self._changed:
-            queued = set(self._queue)
-            self._queue.extend(tx_id for tx_id in self._pending if tx_id not in queued)
+        self.again()
 
 
 def _fail(future: Future[Committed], error: BaseException) -> None:
