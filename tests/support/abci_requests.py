@@ -29,7 +29,7 @@ from caremesh.consensus.cometbft.abci_pb2 import (
     ValidatorUpdate,
 )
 from caremesh.consensus.cometbft.application import STATE_PATH, app_state
-from caremesh.consensus.cometbft.framing import varint
+from caremesh.ledger.comet import varint
 from caremesh.ledger.machine import Machine
 from tests.support.kv import CHAIN, GENESIS, START_S, VALUES, Append, Delete, Put, Refuse, Revoke, transaction
 

@@ -22,7 +22,7 @@ from typing import Final
 from caremesh.consensus.cometbft.engine import CometBft
 from caremesh.consensus.interface import Committed
 from caremesh.errors import CareMeshError
-from tests.support.comet import PATIENT_S, comet
+from tests.support.comet_engine import PATIENT_S, comet
 
 ROOT: Final = Path(__file__).parents[2]
 STOPPED: Final = 3

@@ -117,7 +117,7 @@ class CometHeader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             + _message(5, _timestamp(at.seconds, at.nanos))
             + _bytes(6, self.chain.encode())
         )
-        return _varint(len(vote)) + vote
+        return varint(len(vote)) + vote
 
 
 def set_hash(validators: Iterable[tuple[Multikey, Count]]) -> Digest:
@@ -143,7 +143,7 @@ def _timestamp(seconds: int, nanos: int) -> bytes:
     return _uint(1, seconds) + _uint(2, nanos)
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
     """A number from 0 on, seven bits a byte, the lowest first."""
     if number < 0x80:
         return bytes((number,))
@@ -157,11 +157,11 @@ def _varint(number: int) -> bytes:
 
 def _uint(field: int, number: int) -> bytes:
     """A field with a number from 0 on; nothing for 0, as proto3 has it."""
-    return _varint(field << 3 | _VARINT) + _varint(number) if number else b""
+    return varint(field << 3 | _VARINT) + varint(number) if number else b""
 
 
 def _fixed64(field: int, number: int) -> bytes:
-    return _varint(field << 3 | _FIXED64) + number.to_bytes(8, "little") if number else b""
+    return varint(field << 3 | _FIXED64) + number.to_bytes(8, "little") if number else b""
 
 
 def _bytes(field: int, value: bytes) -> bytes:
@@ -171,4 +171,4 @@ def _bytes(field: int, value: bytes) -> bytes:
 
 def _message(field: int, value: bytes) -> bytes:
     """A field with a message, written even when it is empty."""
-    return _varint(field << 3 | _BYTES) + _varint(len(value)) + value
+    return varint(field << 3 | _BYTES) + varint(len(value)) + value

@@ -16,7 +16,7 @@ from caremesh.ledger.machine import Machine
 from caremesh.ledger.snapshot import export
 from caremesh.ledger.transactions import TransactionCodec
 from tests.conftest import Evidence
-from tests.support.comet import PATIENT_S, genesis_of, now, short_folder, signed
+from tests.support.comet_engine import PATIENT_S, genesis_of, now, short_folder, signed
 from tests.support.comet_member import Member, is_gone, member
 from tests.support.kv import CHAIN, MEMBER, Append, Kv, Put, Refuse
 
@@ -86,7 +86,7 @@ def test_what_was_acknowledged_survives_either_process(seed: int, tmp_path: Path
             held = [tx for block in kept.blocks_from(machine, 1) for tx in block.txs]
             assert sorted(held) == sorted(sent.values()), "each is in one block"
             for block in kept.blocks_from(machine, 1):
-                header = block.signed.content()
+                header = block.signed.own()
                 done = copy.execute(header.height, header.time, block.txs)
                 assert done.app_hash == header.app_hash
                 copy.commit(done, block=b"", header=bytes(32))

@@ -12,9 +12,10 @@ from caremesh.consensus.cometbft.abci_pb2 import Request, RequestCommit
 from caremesh.consensus.cometbft.application import LedgerApplication
 from caremesh.consensus.cometbft.framing import Frames, framed
 from caremesh.errors import CareMeshError
+from caremesh.ledger.blocks import Validator
 from caremesh.ledger.machine import Machine
 from tests.support.abci_requests import AnyAbci
-from tests.support.kv import CHAIN, GENESIS, MEMBER, START_S, Clock, Kv
+from tests.support.kv import CHAIN, GENESIS, MEMBER, NODE, START_S, Clock, Kv
 
 AREAS = {"consensus", "ledger", "codec", "tx", "signatures"}
 EVERY = 50
@@ -26,7 +27,14 @@ def opened(folder: Path) -> Machine:
 
 
 def serving(machine: Machine) -> LedgerApplication:
-    return LedgerApplication(machine, Kv([MEMBER]), genesis=GENESIS, genesis_time=START_S, clock=Clock())
+    return LedgerApplication(
+        machine,
+        Kv([MEMBER]),
+        genesis=GENESIS,
+        genesis_time=START_S,
+        validators=[Validator(NODE.public, 1)],
+        clock=Clock(),
+    )
 
 
 def ask(application: LedgerApplication, request: Request) -> bool:
@@ -72,7 +80,7 @@ def fuzz(folder: Path, seed: int, count: int) -> None:
     again = opened(folder)
     try:
         assert again.head == head, "what was committed is read again"
-        assert [block.signed.content().height for block in kept.blocks_from(again, head.height)] == [head.height]
+        assert [block.signed.own().height for block in kept.blocks_from(again, head.height)] == [head.height]
     finally:
         again.store.close()
 

@@ -5,7 +5,6 @@ Nothing here asks how many blocks there are or how soon they come: that is the e
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +21,8 @@ from caremesh.consensus.interface import Committed, Engine
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable, WrongLedger
 from caremesh.ledger.application import Params
-from caremesh.ledger.blocks import Block, txs_root
-from caremesh.ledger.proofs import check_proof
+from caremesh.ledger.blocks import Block, BlockHeader, txs_root
+from caremesh.ledger.light import LightClient, check_answer
 from caremesh.ledger.snapshot import export
 from tests.support.comet_engine import PATIENT_S, comet, embedded, now, short_folder, signed
 from tests.support.kv import CHAIN, MEMBER, VALUES, Append, Delete, Fail, Kv, Put, Refuse, Revoke
@@ -86,13 +85,12 @@ def held(engine: Engine) -> int:
     return sum(len(block.txs) for block in engine.blocks(engine.status().oldest))
 
 
-def proven_root(engine: Running, height: int) -> bytes:
-    """The app hash of the state at a height, as the header says that the engine's validators signed."""
-    if isinstance(engine, Embedded):
-        return engine.light_block(height).signed.content().app_hash
-    engine.wait(height + 1, PATIENT_S)
-    header = json.loads(engine.signed(height + 1).commit)["result"]["signed_header"]["header"]
-    return bytes.fromhex(header["app_hash"])
+def proving(engine: Running, height: int) -> BlockHeader:
+    """The header that proves the state at a height, verified."""
+    at = height if isinstance(engine, Embedded) else height + 1
+    engine.wait(at, PATIENT_S)
+    client = LightClient(CHAIN, engine.validators, trusted_at=now())
+    return client.advance(engine.light_block(at), engine.light_block, now())
 
 
 def test_it_is_an_engine(made: Running) -> None:
@@ -147,7 +145,7 @@ def test_what_no_block_may_hold_costs_none(made: Running) -> None:
 def test_blocks_lead_from_one_to_the_next(made: Running) -> None:
     for number in range(3):
         made.submit(put(b"lead.%d" % number))
-    headers = [(block, block.signed.content()) for block in made.blocks(1)]
+    headers = [(block, block.signed.own()) for block in made.blocks(1)]
     assert [header.height for _, header in headers] == list(range(1, len(headers) + 1))
     for (_, before), (block, header) in pairwise(headers):
         assert header.txs == txs_root(block.txs)
@@ -169,11 +167,17 @@ def test_answers_are_proven_under_headers_that_validators_sign(made: Running) ->
     for height, value in ((first.height - 1, None), (first.height, b"one"), (second.height, b"two")):
         answer = made.query(key, height)
         assert answer.height == height
-        found = check_proof(proven_root(made, height), key, answer.proof)
+        header = proving(made, height)
+        assert header.proves == height
+        found = check_answer(header, answer)
         assert (found is None) == (value is None)
         assert VALUES.get(made.reader(height), b"proof") == value
     with pytest.raises(BadInput, match=r"ledger\.11"):
         made.query(key, made.status().height + 1_000)
+    for height in (0, made.status().height + 1_000):
+        with pytest.raises(BadInput, match=r"ledger\.11"):
+            made.light_block(height)
+    assert made.light_block().signed.content().height >= second.height
 
 
 def test_an_empty_block_leaves_the_app_hash(made: Running) -> None:
@@ -181,8 +185,8 @@ def test_an_empty_block_leaves_the_app_hash(made: Running) -> None:
     made.wait(height + 3, PATIENT_S)
     blocks = list(made.blocks(height + 1))[:2]
     assert [block.txs for block in blocks] == [[], []]
-    assert len({block.signed.content().app_hash for block in blocks}) == 1
-    assert blocks[0].signed.content().app_hash == made.block(height).signed.content().app_hash
+    assert len({block.signed.own().app_hash for block in blocks}) == 1
+    assert blocks[0].signed.own().app_hash == made.block(height).signed.own().app_hash
 
 
 def test_events_resume_without_a_gap_or_a_repeat(made: Running) -> None:
@@ -255,7 +259,7 @@ def test_a_listener_hears_of_each_durable_block_before_the_submitter(own: Callab
     heard: list[Block] = []
     engine.on_block(heard.append)
     done = engine.submit(put(b"heard"))
-    heights = [block.signed.content().height for block in heard]
+    heights = [block.signed.own().height for block in heard]
     assert done.height in heights
     assert heights == list(range(heights[0], heights[0] + len(heights)))
 
@@ -273,7 +277,7 @@ def test_a_restart_goes_on_where_it_was(own: Callable[..., Running]) -> None:
     with pytest.raises(Refused, match=r"ledger\.09"):
         again.submit(raw)
     assert again.submit(put(b"after")).height > done.height
-    heights = [block.signed.content().height for block in again.blocks(1)]
+    heights = [block.signed.own().height for block in again.blocks(1)]
     assert heights == list(range(1, len(heights) + 1))
     assert VALUES.get(again.reader(), b"before") == b"1"
 
@@ -349,7 +353,7 @@ def test_who_executes_the_same_blocks_comes_to_the_same_state(made: Running, tmp
     copy = kept.open_machine(tmp_path, Kv([MEMBER]), chain=CHAIN, genesis=document, genesis_time=0)
     try:
         for block in blocks:
-            header = block.signed.content()
+            header = block.signed.own()
             done = copy.execute(header.height, header.time, block.txs)
             assert done.app_hash == header.app_hash, f"height {header.height}"
             copy.commit(done, block=b"", header=bytes(32))

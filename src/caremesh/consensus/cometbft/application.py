@@ -11,7 +11,7 @@ raises: the server then ends the application, and nothing half-done is kept.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from caremesh import codec
@@ -43,9 +43,10 @@ from caremesh.consensus.cometbft.abci_pb2 import (
 from caremesh.consensus.cometbft.checked import CheckedTransactions
 from caremesh.consensus.cometbft.proposals import Proposals
 from caremesh.consensus.cometbft.records import block_record
+from caremesh.crypto.signatures import ED25519_PREFIX
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Refused, WrongLedger
 from caremesh.ledger.application import Application, Result
-from caremesh.ledger.blocks import Block
+from caremesh.ledger.blocks import Block, Validator
 from caremesh.ledger.light import Answer
 from caremesh.ledger.machine import NOT_KEPT, Executed, Machine
 from caremesh.ledger.transactions import CheckedTx
@@ -84,6 +85,7 @@ class LedgerApplication:
         *,
         genesis: bytes,
         genesis_time: Seconds,
+        validators: Sequence[Validator],
         clock: Callable[[], Seconds],
         finished: Finished = lambda *_: None,
     ) -> None:
@@ -93,6 +95,7 @@ class LedgerApplication:
         self._proposals: Final = Proposals(app, self.checked, lambda: machine.params)
         self._genesis: Final = genesis
         self._genesis_time: Final = genesis_time
+        self._validators: Final = validators
         self._clock: Final = clock
         self._finished: Final = finished
         self._turn: Final = threading.Lock()
@@ -154,10 +157,15 @@ class LedgerApplication:
                 or request.app_state_bytes != document
                 or (request.time.seconds, request.time.nanos) != (self._genesis_time, 0)
                 or request.initial_height != 1
+                or not self._are_ours(request)
                 or head.height
             ):
                 raise WrongLedger(OTHER_GENESIS)
             return ResponseInitChain(app_hash=head.app_hash)
+
+    def _are_ours(self, request: RequestInitChain) -> bool:
+        named = [(ED25519_PREFIX + row.pub_key.ed25519, row.power) for row in request.validators]
+        return sorted(named) == sorted((validator.key, validator.power) for validator in self._validators)
 
     def _check_tx(self, request: RequestCheckTx) -> ResponseCheckTx:
         try:
@@ -197,7 +205,8 @@ class LedgerApplication:
             if self._done is None:
                 raise Refused(NOTHING_DONE)
             (done, request), self._done = self._done, None
-            block = block_record(self.machine, done, list(request.txs), request.next_validators_hash)
+            txs, after = list(request.txs), request.next_validators_hash
+            block = block_record(self.machine, done, txs, after, self._validators)
             self.machine.commit(done, block=codec.encode(block), header=request.hash)
             self.checked.forget(block.txs)
             self._finished(block, done)

@@ -17,9 +17,10 @@ from msgspec import Struct
 
 from caremesh.blobs.durable import write_durably
 from caremesh.consensus.cometbft.application import app_state
-from caremesh.crypto.hashes import sha256
 from caremesh.crypto.keys import SigningKey
+from caremesh.crypto.signatures import ED25519_PREFIX
 from caremesh.ledger.blocks import Validator
+from caremesh.ledger.comet import address_of
 from caremesh.types import Seconds
 
 MAX_BLOCK_BYTES: Final = 2 * 2**20
@@ -27,8 +28,6 @@ MAX_BLOCK_BYTES: Final = 2 * 2**20
 MAX_WAITING: Final = 60_000
 MAX_BATCH: Final = 500
 _MAX_BODY_BYTES: Final = 8 * 2**20
-_KEY_HEADER: Final = 2
-"""Bytes of a Multikey before the key itself."""
 _EVIDENCE_HEIGHTS: Final = 100_000
 _EVIDENCE_NS: Final = 14 * 86_400 * 10**9
 
@@ -94,7 +93,7 @@ def genesis_json(chain: str, time: Seconds, document: bytes, validators: Sequenc
             },
             "validators": [
                 {
-                    "address": address(validator.key),
+                    "address": address_of(validator.key).hex().upper(),
                     "pub_key": _public(validator.key),
                     "power": str(validator.power),
                     "name": "",
@@ -105,11 +104,6 @@ def genesis_json(chain: str, time: Seconds, document: bytes, validators: Sequenc
             "app_state": json.loads(app_state(document)),
         }
     )
-
-
-def address(key: bytes) -> str:
-    """CometBFT's name of a validator, and in small letters of a node: from its public key (Multikey, Ed25519)."""
-    return sha256(key[_KEY_HEADER:])[:20].hex().upper()
 
 
 def config_toml(application: Path, rpc: Path | int, addresses: Addresses, pace: Pace) -> str:
@@ -155,15 +149,15 @@ indexer = "null"
 
 
 def _key_file(key: SigningKey) -> dict[str, Any]:
-    return {"address": address(key.public), "pub_key": _public(key.public), "priv_key": _private(key)}
+    return {"address": address_of(key.public).hex().upper(), "pub_key": _public(key.public), "priv_key": _private(key)}
 
 
 def _public(key: bytes) -> dict[str, str]:
-    return {"type": "tendermint/PubKeyEd25519", "value": base64.b64encode(key[_KEY_HEADER:]).decode()}
+    return {"type": "tendermint/PubKeyEd25519", "value": base64.b64encode(key.removeprefix(ED25519_PREFIX)).decode()}
 
 
 def _private(key: SigningKey) -> dict[str, str]:
-    both = key.seed + key.public[_KEY_HEADER:]
+    both = key.seed + key.public.removeprefix(ED25519_PREFIX)
     return {"type": "tendermint/PrivKeyEd25519", "value": base64.b64encode(both).decode()}
 
 

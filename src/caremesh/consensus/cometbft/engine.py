@@ -22,10 +22,11 @@ from typing import Final
 from msgspec import Struct
 
 from caremesh.consensus import kept
+from caremesh.consensus.comet_rpc import light_block
 from caremesh.consensus.cometbft import config
 from caremesh.consensus.cometbft.application import LedgerApplication
 from caremesh.consensus.cometbft.process import Supervised
-from caremesh.consensus.cometbft.rpc import Rpc, Signed
+from caremesh.consensus.cometbft.rpc import Rpc
 from caremesh.consensus.cometbft.sending import Sender
 from caremesh.consensus.cometbft.server import Server
 from caremesh.consensus.interface import NOT_YET, STOPPED, Committed, Status
@@ -33,7 +34,7 @@ from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Unavailable
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block, Header, Validator
-from caremesh.ledger.light import Answer
+from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.machine import NOT_KEPT, Executed
 from caremesh.ledger.past import StateAt
 from caremesh.ledger.store import MAP_BYTES
@@ -88,6 +89,8 @@ class CometBft:
         self.machine = kept.open_machine(
             folder / "state", app, chain=chain, genesis=genesis, genesis_time=genesis_time, map_bytes=map_bytes
         )
+        self.validators = list(validators)
+        """Those of the genesis."""
         self._monotonic = monotonic
         self._clock = clock
         self._changed = threading.Condition()
@@ -107,7 +110,13 @@ class CometBft:
                 pace=local.pace,
             )
             self.application = LedgerApplication(
-                self.machine, app, genesis=genesis, genesis_time=genesis_time, clock=clock, finished=self._finished
+                self.machine,
+                app,
+                genesis=genesis,
+                genesis_time=genesis_time,
+                validators=self.validators,
+                clock=clock,
+                finished=self._finished,
             )
             self._server = Server(_listening(address), self.application.answer, self._stop)
         except BaseException:
@@ -180,11 +189,16 @@ class CometBft:
         _, proof, at = self.machine.prove(key, height)
         return Answer(key, at, proof)
 
-    def signed(self, height: Height) -> Signed:
-        """What CometBFT's validators have signed of a height. Raises BadInput ledger.11, Unavailable consensus.25."""
-        if not 1 <= height <= self.machine.head.height:
-            raise BadInput(NOT_KEPT, f"height {height}")
-        return self._rpc.signed(height)
+    def light_block(self, height: Height | None = None) -> LightBlock:
+        """See ``Engine.light_block``: CometBFT's header, which proves the state of the height before.
+
+        Raises also Unavailable consensus.25, while CometBFT is started again.
+        """
+        at = self.machine.head.height if height is None else height
+        if not 1 <= at <= self.machine.head.height:
+            raise BadInput(NOT_KEPT, f"height {at}")
+        signed = self._rpc.signed(at)
+        return light_block(signed.commit, signed.validators)
 
     def outcome(self, tx_id: bytes) -> Committed | None:
         """See ``Engine.outcome``."""
@@ -227,7 +241,7 @@ class CometBft:
 
     def header(self) -> Header:
         """What is kept of the last block. Raises BadInput ledger.11 before the first."""
-        return self.block(self.machine.head.height).signed.content()
+        return self.block(self.machine.head.height).signed.own()
 
     def seen_s(self) -> float:
         """Seconds since the last block came in; without end when none has since this process began."""

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from caremesh.consensus.cometbft.abci_pb2 import Request, Response
 from caremesh.errors import BadInput, ErrorCode
+from caremesh.ledger.comet import varint
 
 MAX_MESSAGE_BYTES: Final = 100 * 2**20
 """As much as CometBFT itself reads in one message."""
@@ -52,16 +53,6 @@ def framed(response: Response) -> bytes:
     """A response as it travels."""
     message = response.SerializeToString()
     return varint(len(message)) + message
-
-
-def varint(number: int) -> bytes:
-    """A non-negative number in base 128, the lowest seven bits first."""
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
 
 
 def _length_at(buffer: bytearray, at: int) -> tuple[int, int] | None:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from caremesh.consensus.cometbft.checked import CheckedTransactions
-from caremesh.consensus.cometbft.framing import varint
 from caremesh.errors import CareMeshError
 from caremesh.ledger.application import Application, Params
+from caremesh.ledger.comet import varint
 from caremesh.ledger.transactions import CheckedTx
 from caremesh.types import Seconds
 

@@ -7,18 +7,20 @@ CometBFT's, too. ``app_hash`` is that of the state after the block, which CometB
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from caremesh import codec
 from caremesh.consensus import kept
-from caremesh.errors import BadInput
-from caremesh.ledger.blocks import Block, Header, SignedHeader, txs_root
+from caremesh.ledger.blocks import Block, Header, SignedHeader, Validator, txs_root
+from caremesh.ledger.comet import address_of, set_hash
 from caremesh.ledger.machine import Executed, Machine
 from caremesh.types import Digest
 
-_UNKNOWN = bytes(32)
 
-
-def block_record(machine: Machine, done: Executed, txs: list[bytes], next_validators: Digest) -> Block:
-    """The record of a block that follows the machine's head."""
+def block_record(
+    machine: Machine, done: Executed, txs: list[bytes], next_validators: Digest, first: Sequence[Validator]
+) -> Block:
+    """The record of a block that follows the machine's head. ``first``: the validators of the genesis."""
     head = machine.head
     header = Header(
         chain=head.chain,
@@ -27,15 +29,15 @@ def block_record(machine: Machine, done: Executed, txs: list[bytes], next_valida
         previous=head.header,
         txs=txs_root(txs),
         app_hash=done.app_hash,
-        validators=_next_validators(machine),
+        validators=_signers(machine, first),
         next_validators=next_validators,
     )
     return Block(SignedHeader(codec.encode(header), []), txs)
 
 
-def _next_validators(machine: Machine) -> Digest:
-    """What the block before says of the set that signs this one; 32 zero bytes where it is not kept."""
-    try:
-        return kept.block_at(machine, machine.head.height).signed.content().next_validators
-    except BadInput:
-        return _UNKNOWN
+def _signers(machine: Machine, first: Sequence[Validator]) -> Digest:
+    """What the block before names as the set that signs this one."""
+    if machine.head.height:
+        return kept.block_at(machine, machine.head.height).signed.own().next_validators
+    strongest_first = sorted(first, key=lambda validator: (-validator.power, address_of(validator.key)))
+    return set_hash((validator.key, validator.power) for validator in strongest_first)
