@@ -14,9 +14,11 @@ from tools.go_programs import GoProgram, built
 _MODULE: Final = "github.com/cometbft/cometbft"
 VERSION: Final = "v0.39.4"
 CHECKSUMS: Final = {
+    "v0.38.26": "h1:MIPYgOSvyyiN1jo3SZljKy4ZXqs896aQnj3pQFfUmaE=",
     "v0.39.4": "h1:Bm7xbN18VfNueEd7cZumACbvVE+Lf9N58sz3oBOVPbw=",
+    "v0.40.0": "h1:0+zc7FlcnonFfMwzhyDCd5vK/fHZqz0RfRyTCxZsFPU=",
 }
-"""The version that is used, and others that were tried with it."""
+"""The version that is used, and those before and after it, under which the engine's suite runs in ``make sim``."""
 
 
 def cometbft(version: str = VERSION) -> Path:

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from caremesh import codec
 from caremesh.consensus.cometbft.config import Addresses, Pace
@@ -18,7 +18,7 @@ from caremesh.ledger.blocks import Validator
 from caremesh.ledger.transactions import Message
 from caremesh.types import Seconds
 from tests.support.kv import CHAIN, MEMBER, NODE, Kv, transaction
-from tools.cometbft import cometbft
+from tools.cometbft import VERSION, cometbft
 
 VALIDATOR: Final = SigningKey.from_seed(b"validator".ljust(32, b"."))
 QUICK: Final = Pace(commit_s=0.05, idle_s=0.5)
@@ -41,17 +41,12 @@ def signed(*messages: Message, key: SigningKey = MEMBER, chain: str = CHAIN, liv
     return transaction(*messages, key=key, chain=chain, expires_at=now() + lives_s)
 
 
-def local(**options: Any) -> Local:
-    """One validator that nobody else reaches."""
-    return Local(cometbft(), VALIDATOR, NODE, Addresses("127.0.0.1:0"), **{"pace": QUICK, **options})
-
-
-def comet(folder: Path, app: Kv | None = None, *, begun: Seconds, **options: Any) -> CometBft:
-    """An engine over a folder, not started."""
+def comet(folder: Path, app: Kv | None = None, *, begun: Seconds, version: str = VERSION) -> CometBft:
+    """An engine over a folder, not started: one validator that nobody else reaches."""
     return CometBft(
         folder,
         app or Kv([MEMBER]),
-        local(**options),
+        Local(cometbft(version), VALIDATOR, NODE, Addresses("127.0.0.1:0"), QUICK),
         chain=CHAIN,
         genesis=genesis_of(begun),
         genesis_time=begun,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
@@ -26,6 +27,7 @@ from caremesh.ledger.light import LightClient, check_answer
 from caremesh.ledger.snapshot import export
 from tests.support.comet_engine import PATIENT_S, comet, embedded, now, short_folder, signed
 from tests.support.kv import CHAIN, MEMBER, VALUES, Append, Delete, Fail, Kv, Put, Refuse, Revoke
+from tools.cometbft import CHECKSUMS, VERSION
 
 Running: TypeAlias = Embedded | CometBft
 Make: TypeAlias = Callable[..., Running]
@@ -33,6 +35,10 @@ STRANGER = SigningKey.from_seed(b"stranger".ljust(32, b"."))
 ENGINES = [
     pytest.param(embedded, id="embedded"),
     pytest.param(comet, id="cometbft", marks=pytest.mark.slow),
+    *(
+        pytest.param(partial(comet, version=version), id=f"cometbft-{version}", marks=pytest.mark.long)
+        for version in sorted(CHECKSUMS.keys() - {VERSION})
+    ),
 ]
 
 
@@ -89,7 +95,7 @@ def proving(engine: Running, height: int) -> BlockHeader:
     """The header that proves the state at a height, verified."""
     at = height if isinstance(engine, Embedded) else height + 1
     engine.wait(at, PATIENT_S)
-    client = LightClient(CHAIN, engine.validators, trusted_at=now())
+    client = LightClient(CHAIN, engine.validators, trusted_at=engine.block(1).signed.own().time)
     return client.advance(engine.light_block(at), engine.light_block, now())
 
 

@@ -118,7 +118,7 @@ class CometBft:
                 clock=clock,
                 finished=self._finished,
             )
-            self._server = Server(_listening(address), self.application.answer, self._stop)
+            self._server = Server(listening(address), self.application.answer, self._stop)
         except BaseException:
             self.machine.store.close()
             raise
@@ -292,7 +292,7 @@ class CometBft:
         self.process.close()
 
 
-def _listening(path: Path) -> socket.socket:
+def listening(path: Path) -> socket.socket:
     """A unix socket for this user only, in place of one that a process left behind. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with suppress(FileNotFoundError):

@@ -1,0 +1,231 @@
+"""CometBFT's files, and a program that is started again when it ends and that ends when its owner does."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from caremesh.consensus.cometbft import config, keeper
+from caremesh.consensus.cometbft.process import Supervised
+from caremesh.errors import BadInput
+from caremesh.ledger.blocks import Validator
+from tests.support.comet_engine import PATIENT_S, VALIDATOR, comet, now
+from tests.support.comet_member import is_gone
+from tests.support.kv import CHAIN, NODE
+
+GENESIS = config.genesis_json(CHAIN, 1_800_000_000, b"\xa1doc", [Validator(VALIDATOR.public, 10)])
+ADDRESSES = config.Addresses("10.0.0.1:26656", ("id@host:26656", "other@host:1"))
+
+
+def written(home: Path, rpc: Path | int = 26_657) -> Path:
+    config.write(
+        home,
+        genesis_json=GENESIS,
+        application=Path("/run/abci.sock"),
+        rpc=rpc,
+        addresses=ADDRESSES,
+        validator=VALIDATOR,
+        node=NODE,
+    )
+    return home / "config"
+
+
+def test_the_genesis_is_the_same_at_all_members() -> None:
+    validators = [Validator(VALIDATOR.public, 10), Validator(NODE.public, 1)]
+    one = config.genesis_json(CHAIN, 1_800_000_000, b"\xa1doc", validators)
+    assert one == config.genesis_json(CHAIN, 1_800_000_000, b"\xa1doc", validators[::-1])
+    said = json.loads(one)
+    assert (said["chain_id"], said["genesis_time"], said["app_state"]) == (CHAIN, "2027-01-15T08:00:00Z", "a1646f63")
+    assert said["consensus_params"]["abci"] == {"vote_extensions_enable_height": "0"}
+    assert int(said["consensus_params"]["block"]["max_bytes"]) == 2 * 2**20
+    keys = {base64.b64decode(row["pub_key"]["value"]): row["power"] for row in said["validators"]}
+    assert keys == {VALIDATOR.public[2:]: "10", NODE.public[2:]: "1"}
+
+
+def test_the_config_says_what_the_ledger_needs(tmp_path: Path) -> None:
+    said = tomllib.loads((written(tmp_path) / "config.toml").read_text())
+    assert said["proxy_app"] == "unix:///run/abci.sock"
+    assert said["rpc"]["laddr"] == "tcp://127.0.0.1:26657"
+    assert said["rpc"]["unsafe"] is False
+    assert said["p2p"]["laddr"] == "tcp://10.0.0.1:26656"
+    assert said["p2p"]["persistent_peers"] == "id@host:26656,other@host:1"
+    assert said["mempool"] == {**said["mempool"], "type": "flood", "recheck": False}
+    assert said["consensus"]["create_empty_blocks"] is False
+    assert (said["consensus"]["timeout_commit"], said["consensus"]["create_empty_blocks_interval"]) == (
+        "200ms",
+        "8000ms",
+    )
+    assert said["tx_index"]["indexer"] == "null"
+    assert said["storage"]["discard_abci_responses"] is True
+    unix = tomllib.loads((written(tmp_path, Path("/run/rpc.sock")) / "config.toml").read_text())
+    assert unix["rpc"]["laddr"] == "unix:///run/rpc.sock"
+
+
+def test_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    for name in ("priv_validator_key.json", "node_key.json"):
+        assert (folder / name).stat().st_mode & 0o777 == 0o600
+    assert folder.stat().st_mode & 0o777 == 0o700
+    key = json.loads((folder / "priv_validator_key.json").read_text())
+    assert base64.b64decode(key["priv_key"]["value"]) == VALIDATOR.seed + VALIDATOR.public[2:]
+    assert base64.b64decode(key["pub_key"]["value"]) == VALIDATOR.public[2:]
+
+
+def test_what_was_signed_is_never_forgotten(tmp_path: Path) -> None:
+    """A validator that signs a height twice is suspended: writing the config again leaves its memory alone."""
+    written(tmp_path)
+    state = tmp_path / "data" / "priv_validator_state.json"
+    assert json.loads(state.read_text())["height"] == "0"
+    state.write_text('{"height": "7", "round": 0, "step": 3}')
+    written(tmp_path)
+    assert json.loads(state.read_text())["height"] == "7"
+
+
+def test_a_socket_whose_address_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"consensus\.26"):
+        comet(tmp_path / ("x" * 100), begun=now())
+
+
+# --- processes: a small program in place of CometBFT, for what CometBFT is not needed ------------------
+
+
+def kept(tmp_path: Path, program: str) -> subprocess.Popen[bytes]:
+    """A keeper of a Python program, with the path of a file as its argument."""
+    words = [sys.executable, "-c", program, str(tmp_path / "file")]
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", keeper.__file__, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+def let_go(process: subprocess.Popen[bytes]) -> int:
+    """Close the keeper's input and wait for its end; its exit code."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    code = process.wait(PATIENT_S)
+    process.stdout.close()
+    return code
+
+
+def first_pid(process: subprocess.Popen[bytes]) -> int:
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+SLEEPS = "import time; print('up', flush=True); time.sleep(600)"
+
+
+def test_the_program_ends_with_the_keepers_input(tmp_path: Path) -> None:
+    process = kept(tmp_path, SLEEPS)
+    pid = first_pid(process)
+    assert let_go(process) == 256 - signal.SIGTERM
+    assert is_gone(pid)
+
+
+def test_the_program_ends_when_the_keeper_is_told_to(tmp_path: Path) -> None:
+    process = kept(tmp_path, SLEEPS)
+    pid = first_pid(process)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    process.wait(PATIENT_S)
+    assert is_gone(pid)
+    let_go(process)
+
+
+def test_the_keeper_ends_with_the_programs_code(tmp_path: Path) -> None:
+    process = kept(tmp_path, "import sys; sys.exit(7)")
+    first_pid(process)
+    assert process.wait(PATIENT_S) == 7
+    assert let_go(process) == 7
+
+
+def test_a_program_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(keeper.__file__).read_text("utf-8").replace("PATIENCE_S: Final = 10", "PATIENCE_S: Final = 0.2")
+    quick = tmp_path / "keeper.py"
+    quick.write_text(source, "utf-8")
+    monkeypatch.setattr(keeper, "__file__", str(quick))
+    process = kept(tmp_path, f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPS}")
+    pid = first_pid(process)
+    assert process.stdout is not None
+    process.stdout.readline()
+    let_go(process)
+    assert is_gone(pid)
+
+
+def test_the_program_does_not_outlive_a_keeper_that_is_killed(tmp_path: Path) -> None:
+    process = kept(tmp_path, SLEEPS)
+    pid = first_pid(process)
+    process.kill()
+    assert is_gone(pid)
+    let_go(process)
+
+
+class Owner:
+    """What supervises a program that stands for CometBFT."""
+
+    def __init__(self, folder: Path, program: str) -> None:
+        script = folder / "program"
+        script.write_text(f"#!{sys.executable}\n{program}\n")
+        script.chmod(0o700)
+        self.rpc = folder / "rpc.sock"
+        self.rpc.write_text("left behind")
+        self.drains = 0
+        self.changed = threading.Condition()
+        self.made = Supervised(
+            script, folder, self.rpc, drained=self._drained, started=self._started, monotonic=time.monotonic
+        )
+        self.made.start()
+
+    def _drained(self) -> None:
+        self.drains += 1
+
+    def _started(self) -> None:
+        with self.changed:
+            self.changed.notify_all()
+
+    def until_started(self, times: int) -> int:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.made.starts >= times and self.made.pid, PATIENT_S)
+        assert self.made.pid is not None
+        return self.made.pid
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Owner]:
+    made = Owner(tmp_path, "import time; time.sleep(600)")
+    yield made
+    made.made.close()
+
+
+def test_what_ends_is_started_again_after_all_it_asked_was_answered(owner: Owner) -> None:
+    first = owner.until_started(1)
+    assert not owner.rpc.exists(), "it does not listen where another has left its socket"
+    os.kill(first, signal.SIGKILL)
+    second = owner.until_started(2)
+    assert second != first
+    assert owner.drains == 1
+    owner.made.close()
+    assert is_gone(second)
+    assert owner.made.pid is None
+    owner.made.close()
+
+
+def test_closing_before_the_start_and_twice_is_nothing(tmp_path: Path) -> None:
+    made = Supervised(
+        tmp_path, tmp_path, tmp_path / "rpc", drained=bool, started=lambda: None, monotonic=time.monotonic
+    )
+    made.close()
+    made.close()
+    assert made.starts == 0

@@ -1,0 +1,153 @@
+"""The application's side of the socket: what comes together is answered together, who goes may go, a fault ends it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from caremesh.consensus.cometbft.abci_pb2 import Request, RequestCommit, RequestEcho, Response, ResponseEcho
+from caremesh.consensus.cometbft.engine import listening
+from caremesh.consensus.cometbft.framing import framed
+from caremesh.consensus.cometbft.server import Server
+from caremesh.consensus.interface import OUT_OF_ORDER
+from caremesh.errors import BadInput, Refused
+from caremesh.ledger.comet import varint
+from tests.support.comet_engine import PATIENT_S, short_folder
+
+
+class Echoing:
+    """A server that echoes, and fails when it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.errors: list[BaseException] = []
+        self.failed = threading.Event()
+        self.held = threading.Event()
+        self.held.set()
+        self.server = Server(listening(path), self._answer, self._fail)
+        self.server.start()
+
+    def connect(self) -> socket.socket:
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.settimeout(PATIENT_S)
+        try:
+            client.connect(str(self.path))
+        except OSError:
+            client.close()
+            raise
+        return client
+
+    def _answer(self, request: Request) -> Response:
+        assert self.held.wait(PATIENT_S)
+        if request.echo.message == "refuse":
+            raise Refused(OUT_OF_ORDER)
+        if request.WhichOneof("value") == "commit":
+            raise ZeroDivisionError
+        return Response(echo=ResponseEcho(message=request.echo.message))
+
+    def _fail(self, error: BaseException) -> None:
+        self.errors.append(error)
+        self.failed.set()
+
+
+@pytest.fixture
+def echoing() -> Iterator[Echoing]:
+    with short_folder() as folder:
+        made = Echoing(folder / "run" / "abci.sock")
+        yield made
+        made.held.set()
+        made.server.close()
+
+
+def asked(*messages: str) -> bytes:
+    bodies = [Request(echo=RequestEcho(message=message)).SerializeToString() for message in messages]
+    return b"".join(varint(len(body)) + body for body in bodies)
+
+
+def answers(*messages: str) -> bytes:
+    return b"".join(framed(Response(echo=ResponseEcho(message=message))) for message in messages)
+
+
+def received(client: socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length and (piece := client.recv(length - len(data))):
+        data += piece
+    return data
+
+
+def test_connections_are_answered_each_in_order(echoing: Echoing) -> None:
+    with echoing.connect() as one, echoing.connect() as other:
+        one.sendall(asked("a", "b", "c"))
+        other.sendall(asked("d")[:3])
+        assert received(one, len(answers("a", "b", "c"))) == answers("a", "b", "c")
+        other.sendall(asked("d")[3:])
+        assert received(other, len(answers("d"))) == answers("d")
+
+
+def test_that_the_other_side_goes_is_normal(echoing: Echoing) -> None:
+    for _ in range(3):
+        client = echoing.connect()
+        client.sendall(asked("a") + asked("b")[:2])
+        client.close()
+    assert echoing.server.drain(PATIENT_S)
+    with echoing.connect() as client:
+        client.sendall(asked("still here"))
+        assert received(client, len(answers("still here"))) == answers("still here")
+    assert not echoing.errors
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind", "told"),
+    [
+        (asked("refuse"), Refused, "consensus.02"),
+        (b"\x02\x5a\x00", ZeroDivisionError, "fault"),
+        (b"\x01\x0a", BadInput, "consensus.20"),
+    ],
+    ids=["refusal", "fault", "garbage"],
+)
+def test_an_error_is_told_to_both_sides_and_ends_the_connection(
+    echoing: Echoing, sent: bytes, kind: type[BaseException], told: str
+) -> None:
+    assert Request(commit=RequestCommit()).SerializeToString() == b"\x5a\x00"
+    with echoing.connect() as client:
+        client.sendall(sent + asked("after"))
+        said = received(client, 10**6)
+        assert Response.FromString(said[1:]).exception.error == told
+    assert echoing.failed.wait(PATIENT_S)
+    assert [type(error) for error in echoing.errors] == [kind]
+
+
+def test_draining_waits_for_what_is_being_answered(echoing: Echoing) -> None:
+    with echoing.connect() as client:
+        client.sendall(asked("a"))
+        assert received(client, len(answers("a"))) == answers("a"), "it is connected"
+        echoing.held.clear()
+        client.sendall(asked("b"))
+    assert not echoing.server.drain(0.05)
+    echoing.held.set()
+    assert echoing.server.drain(PATIENT_S)
+
+
+def test_closing_ends_connections_and_takes_no_more(echoing: Echoing) -> None:
+    with echoing.connect() as client:
+        client.sendall(asked("a"))
+        assert received(client, len(answers("a"))) == answers("a")
+        echoing.server.close()
+        assert client.recv(1) == b""
+    with pytest.raises(OSError):  # noqa: PT011 - which one is the system's affair
+        echoing.connect()
+    echoing.server.close()
+
+
+def test_the_socket_is_for_this_user_only_and_takes_the_place_of_one_left_behind() -> None:
+    with short_folder() as folder:
+        path = folder / "run" / "abci.sock"
+        listening(path).close()
+        listener = listening(path)
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        listener.close()
