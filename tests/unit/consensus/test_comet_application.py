@@ -200,6 +200,7 @@ def test_a_kept_block_leads_to_the_next(behind: Behind) -> None:
     ],
 )
 def test_a_block_that_cannot_follow_is_refused(behind: Behind, request_: dict[str, int], code: str) -> None:
+    behind.finalize(put(b"a"))
     with pytest.raises(BadInput, match=code.replace(".", r"\.")):
         behind.finalize(**request_)  # type: ignore[arg-type]
     with pytest.raises(Refused, match=r"consensus\.23"):
