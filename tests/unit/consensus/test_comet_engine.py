@@ -1,0 +1,187 @@
+"""The cometbft engine between submission and block, at the moments that a running network seldom meets.
+
+But for one test there is no CometBFT here: its requests are asked of the application by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from caremesh.consensus.cometbft import sending
+from caremesh.consensus.cometbft.abci_pb2 import Request, RequestCommit, RequestFinalizeBlock, Time
+from caremesh.consensus.cometbft.config import Addresses, Pace
+from caremesh.consensus.cometbft.engine import CometBft, Local
+from caremesh.consensus.cometbft.rpc import Rpc
+from caremesh.errors import Refused, Unavailable
+from caremesh.ledger.application import Params
+from caremesh.ledger.blocks import Block, Validator
+from caremesh.ledger.transactions import CheckedTx
+from tests.support.comet_engine import PATIENT_S, VALIDATOR, comet, genesis_of, now, short_folder, signed
+from tests.support.kv import CHAIN, MEMBER, NODE, Fail, Kv, Put, Revoke
+from tools.cometbft import cometbft
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with short_folder() as short:
+        yield short
+
+
+@pytest.fixture
+def alone(folder: Path) -> Iterator[CometBft]:
+    """An engine that is not started."""
+    made = comet(folder, Kv([MEMBER], Params(quota_messages=1)), begun=now())
+    yield made
+    made.close(0)
+
+
+def decide(engine: CometBft, *txs: bytes, later_s: int = 0) -> None:
+    """A block, as CometBFT would decide it."""
+    head = engine.machine.head
+    block = RequestFinalizeBlock(
+        txs=txs,
+        hash=bytes(32),
+        next_validators_hash=bytes(32),
+        height=head.height + 1,
+        time=Time(seconds=head.time + later_s),
+    )
+    engine.application.answer(Request(finalize_block=block))
+    engine.application.answer(Request(commit=RequestCommit()))
+
+
+def put(key: bytes, lives_s: int = 100) -> bytes:
+    return signed(Put(key=key, value=b"1"), lives_s=lives_s)
+
+
+def checked(engine: CometBft, raw: bytes) -> CheckedTx:
+    return engine.machine.codec.decode(raw)
+
+
+def test_who_waits_hears_of_the_block_that_is_committed_here(alone: CometBft) -> None:
+    raw = put(b"a")
+    future = alone.submit_soon(raw)
+    assert alone.seen_s() == float("inf")
+    decide(alone)
+    assert not future.done()
+    decide(alone, raw)
+    assert future.result(PATIENT_S).height == 2
+    assert alone.seen_s() < PATIENT_S
+    assert alone.wait(2, 0) == 2
+    assert alone.header().height == 2
+
+
+def test_what_no_block_can_hold_any_more_is_given_up(alone: CometBft) -> None:
+    future = alone.submit_soon(put(b"a", lives_s=100))
+    decide(alone, later_s=50)
+    assert not future.done()
+    decide(alone, later_s=100)
+    with pytest.raises(Refused, match=r"ledger\.07"):
+        future.result(PATIENT_S)
+
+
+def test_a_block_that_comes_while_a_transaction_is_being_submitted_answers_it(
+    alone: CometBft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = put(b"a")
+    check = alone.machine.check
+
+    def and_then_a_block(tx: CheckedTx, at: int) -> None:
+        check(tx, at)
+        decide(alone, raw)
+
+    monkeypatch.setattr(alone.machine, "check", and_then_a_block)
+    assert alone.submit_soon(raw).result(PATIENT_S).height == 1
+
+
+def test_what_became_of_a_transaction_that_was_refused_meanwhile(alone: CometBft) -> None:
+    raw, other, free = put(b"a"), put(b"b"), signed(Revoke(key=b"a"))
+    assert alone._look(checked(alone, raw)) is None
+    decide(alone, raw)
+    found = alone._look(checked(alone, raw))
+    assert found is not None
+    assert found.height == 1
+    with pytest.raises(Refused, match=r"ledger\.10"):
+        alone._look(checked(alone, other))
+    assert alone._look(checked(alone, free)) is None
+
+
+def test_a_listener_that_fails_stops_the_engine_but_the_block_counts(alone: CometBft) -> None:
+    def fail(_: Block) -> None:
+        raise ZeroDivisionError
+
+    alone.on_block(fail)
+    raw = put(b"a")
+    future = alone.submit_soon(raw)
+    with pytest.raises(ZeroDivisionError):
+        decide(alone, raw)
+    assert future.result(PATIENT_S).height == 1
+    assert alone.status().height == 1
+
+
+def test_who_waits_hears_why_the_application_failed(alone: CometBft) -> None:
+    future = alone.submit_soon(put(b"a"))
+    with pytest.raises(ZeroDivisionError) as caught:
+        decide(alone, signed(Fail()))
+    alone._stop(caught.value)  # as the server does
+    assert isinstance(future.exception(PATIENT_S), ZeroDivisionError)
+    assert alone.stopped
+    assert not alone.status().running
+    with pytest.raises(Unavailable, match=r"consensus\.01"):
+        alone.submit_soon(put(b"b"))
+    with pytest.raises(Unavailable, match=r"consensus\.01"):
+        alone.wait(1, PATIENT_S)
+
+
+def test_a_header_that_cometbft_cannot_give_now_is_asked_for_again(alone: CometBft) -> None:
+    decide(alone)
+    with pytest.raises(Unavailable, match=r"consensus\.25"):
+        alone.light_block(1)
+    with pytest.raises(Unavailable, match=r"consensus\.25"):
+        alone._rpc.hand_over([b"x"])
+
+
+def until_true(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENT_S
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_what_waited_in_a_mempool_that_is_gone_is_offered_to_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CometBFT takes a transaction and is killed before it makes a block of it."""
+    monkeypatch.setattr(sending, "AGAIN_S", 10**6)
+    begun = now()
+    engine = CometBft(
+        folder,
+        Kv([MEMBER]),
+        Local(cometbft(), VALIDATOR, NODE, Addresses("127.0.0.1:0"), Pace(commit_s=2, idle_s=10)),
+        chain=CHAIN,
+        genesis=genesis_of(begun),
+        genesis_time=begun,
+        validators=[Validator(VALIDATOR.public, 10)],
+        clock=now,
+        monotonic=time.monotonic,
+    )
+    try:
+        engine.start()
+        engine.wait(1, PATIENT_S)
+        future = engine.submit_soon(put(b"a"))
+        rpc = Rpc(folder / "run" / "rpc.sock")
+        until_true(lambda: future.done() or json.loads(rpc._get("/num_unconfirmed_txs"))["result"]["total"] == "1")
+        pid = engine.process.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        assert future.result(PATIENT_S).code == ""
+        until_true(lambda: engine.process.starts == 2)
+    finally:
+        engine.close()
