@@ -59,6 +59,7 @@ def test_the_config_says_what_the_ledger_needs(tmp_path: Path) -> None:
     assert said["rpc"]["laddr"] == "tcp://127.0.0.1:26657"
     assert said["rpc"]["unsafe"] is False
     assert said["p2p"]["laddr"] == "tcp://10.0.0.1:26656"
+    assert said["p2p"]["allow_duplicate_ip"] is False
     assert said["p2p"]["persistent_peers"] == "id@host:26656,other@host:1"
     assert said["mempool"] == {**said["mempool"], "type": "flood", "recheck": False}
     assert said["consensus"]["create_empty_blocks"] is False

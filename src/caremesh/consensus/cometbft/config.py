@@ -39,6 +39,8 @@ class Addresses(Struct, frozen=True):
     peers: str
     known: tuple[str, ...] = ()
     rpc: int | None = None
+    one_host: bool = False
+    """Whether several members' nodes may come from one address, as on a machine that runs them all."""
 
 
 class Pace(Struct, frozen=True):
@@ -127,6 +129,7 @@ laddr = "tcp://{addresses.peers}"
 persistent_peers = "{",".join(addresses.known)}"
 pex = false
 addr_book_strict = false
+allow_duplicate_ip = {"true" if addresses.one_host else "false"}
 
 [mempool]
 type = "flood"
