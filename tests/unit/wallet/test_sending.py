@@ -220,6 +220,16 @@ def test_a_permit_says_what_may_be_written(known: Known) -> None:
     ]
 
 
+def test_a_permit_for_a_stream_that_is_there_keeps_its_threshold(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = streams.stream(known.reader, known.stream)
+    assert there is not None
+    monkeypatch.setattr(streams, "stream", lambda *_: replace(there, threshold=3))
+    enrolled = enrol.enrol(known.wallet.state, known.reader, known.did("hospital"), ["conditions"],
+                           Custody(custodians=[known.did("payer")], threshold=1), Writing(until=DAY_S))  # fmt: skip
+    [entry] = enrolled.profile.entries
+    assert codec.decode_as(entry.permit.permit, Permit).threshold == 3
+
+
 def test_a_new_epoch_has_a_key_and_a_permit_of_its_own(known: Known) -> None:
     begun, message = epoch.beginning(known.wallet.state, known.reader, known.stream, Writing(until=DAY_S))
     key = known.located.keys.reading(1).public
