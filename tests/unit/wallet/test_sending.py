@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -152,6 +153,22 @@ class Silent:
     def deposit(self, custodian: Did, sealed: bytes) -> bytes:
         self.asked.append((custodian, sealed))
         raise Unavailable(SILENT)
+
+
+def test_all_custodians_are_asked_side_by_side(known: Known) -> None:
+    custodians = standing(known.reader, known.located).custodians
+    met = Barrier(len(custodians))
+
+    class Waiting:
+        """Nobody answers before everybody was asked."""
+
+        def deposit(self, _: Did, __: bytes) -> bytes:
+            met.wait(60)
+            raise Unavailable(SILENT)
+
+    deposits = [PendingDeposit(consent=bytes(32), custodian=did, what=bytes(32), sealed=b"") for did in custodians]
+    missing = delegate.leave(known.reader, deposits, Waiting())
+    assert [(entry.custodian, entry.code) for entry in missing] == [(did, "test.01") for did in custodians]
 
 
 def test_fragments_that_too_few_acknowledge_stop_the_grant(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
