@@ -65,11 +65,11 @@ class StreamKeys:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def signing(self, rotation: int = 0) -> SigningKey:
+    def signing(self, rotation: int) -> SigningKey:
         """What the stream signs with after so many rotations. Raises BadInput wallet.10."""
         return SigningKey.from_seed(derive(self._secret, b"signing", _uint32(rotation)))
 
-    def reading(self, epoch: int = 0) -> ReadingKey:
+    def reading(self, epoch: int) -> ReadingKey:
         """What seals of this epoch are made to. Raises BadInput wallet.10.
 
         A secret outside 1 … order − 1 of secp256k1, which ``ReadingKey`` refuses, has a chance of 2⁻¹²⁷.

@@ -70,7 +70,7 @@ def own_seals(
             for held in said.seals:
                 cid = codec.cid_of_cbor(held.descriptor)
                 if cid not in wanted or seal_hash(held.seal) != wanted[cid][2]:
-                    raise Tampered(OWN_SEAL, custodian)
+                    raise Tampered(OWN_SEAL)
                 found[cid] = held
         except CareMeshError as error:
             faults.append((custodian, error.code))

@@ -73,14 +73,13 @@ def destroyed(record: ShareRecord, reader: Reader, way: Destroyers) -> Destroyed
     if not asked:
         return Destroyed(0, [])
 
-    def ask(consent: ConsentId, custodian: Did) -> str:
+    def lacking(consent: ConsentId, custodian: Did) -> list[tuple[Did, str]]:
         try:
             check_confirmation(reader, consent, custodian, way.confirm_destroyed(custodian, consent))
         except CareMeshError as error:
-            return error.code
-        return ""
+            return [(custodian, error.code)]
+        return []
 
     with ThreadPoolExecutor(min(_AT_ONCE, len(asked))) as pool:
-        said = list(pool.map(lambda each: ask(*each), asked))
-    missing = [(custodian, code) for (_, custodian), code in zip(asked, said, strict=True) if code]
+        missing = [each for found in pool.map(lambda pair: lacking(*pair), asked) for each in found]
     return Destroyed(len(asked) - len(missing), missing)

@@ -184,12 +184,9 @@ def share_record(state: WalletState, share: bytes) -> ShareRecord:
 
 def with_relationship(state: WalletState, entry: Relationship) -> WalletState:
     """The state with this relationship added, or put in place of the one with the same member and counter."""
-    same = [(known.member, known.counter) == (entry.member, entry.counter) for known in state.relationships]
-    if any(same):
-        kept = [entry if is_it else known for known, is_it in zip(state.relationships, same, strict=True)]
-    else:
-        kept = [*state.relationships, entry]
-    return replace(state, relationships=kept)
+    name = (entry.member, entry.counter)
+    kept = [entry if (known.member, known.counter) == name else known for known in state.relationships]
+    return replace(state, relationships=kept if entry in kept else [*kept, entry])
 
 
 def with_stream(state: WalletState, stream: Stream) -> WalletState:

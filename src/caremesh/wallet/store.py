@@ -104,7 +104,7 @@ class WalletFile:
         salt = os.urandom(KEY_BYTES)
         sealed = seal_aead(_content_key(self._key, salt), content, _DOMAIN)
         data = codec.encode(_File("caremesh/wallet", VERSION, locked, salt, sealed, sha256(locked)))
-        write_durably(self.path, data, mode=0o600)
+        write_durably(self.path, data)
 
 
 @contextmanager

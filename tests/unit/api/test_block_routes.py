@@ -169,7 +169,7 @@ def test_the_owner_of_a_stream_gets_a_link_and_nobody_else(served: BlockNode, me
     mesh.member("hospital").source(mesh).import_bundle(json.dumps(case.condition(1)).encode())
     sealed = segment(case.stream)
     served.holder.put_many(served.home.did, {case.stream: every(sealed)})
-    key = case.located.keys.signing()
+    key = case.located.keys.signing(0)
     made = ask(served.as_key(key), lambda c: c.link(case.stream, "get", [sealed.descriptor_cid]))
     for cid, data in every(sealed).items():
         assert ask(served.as_key(), lambda c, cid=cid: c.get(cid, made)) == data  # type: ignore[misc]

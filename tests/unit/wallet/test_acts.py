@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from caremesh.wallet.enrol import Custody, Writing
 from caremesh.wallet.logs import own_logs
 from caremesh.wallet.phrase import seed_of, suggestions
 from caremesh.wallet.preview import preview
+from caremesh.wallet.records import own_seals
 from caremesh.wallet.standing import caught_up, standing
 from caremesh.wallet.state import Relationship, Stream
 from caremesh.wallet.store import WalletFile
@@ -113,6 +115,23 @@ def test_an_opened_wallet_is_saved_where_it_was_opened(case: Case) -> None:
     again = Wallet.open(case.path, PASSPHRASE, CHAIN, case.clock)
     again.choose_relay(case.did("payer"))
     assert Wallet.open(case.path, PASSPHRASE, CHAIN, case.clock).state.relay == case.did("payer")
+
+
+def test_a_wallet_that_was_created_and_never_used_opens_as_it_was(tmp_path: Path) -> None:
+    made, phrase = Wallet.create(tmp_path / "new.wallet", PASSPHRASE, CHAIN, lambda: 0)
+    again = Wallet.open(tmp_path / "new.wallet", PASSPHRASE, CHAIN, lambda: 0)
+    assert again.state == made.state == states.WalletState(chain=CHAIN, seed=seed_of(phrase))
+    for version in (1, 2):
+        again.choose_relay(f"did:caremesh:{CHAIN}:{str(version) * 32}")
+        assert again.state.version == version, "each saving is one version"
+
+
+def test_who_says_nothing_of_themselves_is_told_of_without_a_word(case: Case) -> None:
+    terms, height = case.person.terms("practice", ["conditions"], days=3), case.mesh.engine.status().height
+    shared = case.wallet.share(terms, case.ledger, height, case.sponsor, case.mesh)
+    practice = case.mesh.member("practice").home
+    for message in (shared.message, case.wallet.message(shared.record, case.reader)):
+        assert channel.hear_share(CHAIN, practice.did, practice.hpke_private, message).subject == ""
 
 
 def test_a_file_that_holds_no_wallet_is_named(tmp_path: Path) -> None:
@@ -214,6 +233,30 @@ def test_a_copy_of_the_index_opens_whole_or_not_at_all(case: Case) -> None:
             index._opened(state.seed, CHAIN, data)
     assert case.person.keep() == []
     assert index.find(state.seed, CHAIN, case.reader, case.mesh).faults == [], "copies of one version are not old"
+
+
+def test_an_owner_asks_every_custodian_with_the_entropy_that_was_given(case: Case) -> None:
+    given, asked = (bytes([number]) * 16 for number in count()), []
+
+    class Unhelpful:
+        def own_seals(self, _: Did, request: bytes) -> bytes:
+            asked.append(codec.decode_as(custody.read_signed(request).payload, custody.StreamRequest).nonce)
+            raise Unavailable(SILENT)
+
+    with pytest.raises(Unavailable, match=r"wallet\.29.*segment 0"):
+        own_seals(case.reader, case.located, Unhelpful(), case.clock(), lambda _: next(given))
+    assert asked == [bytes([number]) * 16 for number in range(len(case.mesh.custodians))]
+
+
+def test_blocks_are_asked_for_of_the_streams_source_with_its_current_key(case: Case) -> None:
+    class Listening:
+        def blocks_of(self, *asked: object) -> object:
+            return asked
+
+    located, cids = case.located, [codec.cid_of_cbor(b"block")]
+    stream, source, key, names = reseal.blocks_of(located, 2, cids, Listening())  # type: ignore[arg-type,misc]
+    assert (stream, source, names) == (case.stream, case.did("hospital"), cids)
+    assert key.public == located.keys.signing(2).public
 
 
 def test_a_record_is_sealed_anew_with_all_that_is_known_of_it() -> None:

@@ -8,6 +8,7 @@ from itertools import chain
 import pytest
 from msgspec.structs import replace
 
+from caremesh.consensus.interface import Committed
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.identity import queries as identity
 from caremesh.contracts.members import queries as members
@@ -68,3 +69,47 @@ def test_taking_back_asks_the_source_for_its_streams_and_anybody_for_the_custodi
     ahead.revoking(case.reader, case.wallet.state, share, sponsor)  # a copy of the ledger needs none of it
     nobody = replace(share, items=[replace(share.items[0], consent=bytes(32))])
     ahead.revoking(reader_over(case, [relay, hospital]), case.wallet.state, nobody, sponsor)
+
+
+class Proven:
+    """The person's ledger, read with proofs only."""
+
+    def __init__(self, case: Case, nodes: Sequence[Honest]) -> None:
+        self._case, self._nodes = case, nodes
+
+    def reader(self) -> ProvenReader:
+        return reader_over(self._case, self._nodes)
+
+    def submit_batch(self, transactions: Sequence[bytes]) -> list[Committed]:
+        return self._case.ledger.submit_batch(transactions)
+
+
+@pytest.mark.promise("P1")
+def test_to_share_a_wallet_asks_the_source_for_the_chosen_streams_at_once_and_for_no_other(case: Case) -> None:
+    relay, hospital = Honest(case, "relay"), Honest(case, case.did("hospital"))
+    terms = case.person.terms("practice", ["conditions", "laboratory"], days=3)
+    height = case.mesh.engine.status().height
+    case.wallet.share(terms, Proven(case, [relay, hospital]), height, case.sponsor, case.mesh)
+    prefix = streams.stream_key(bytes(32))[:-32]
+    asked = [[key for key in keys if key.startswith(prefix)] for keys in hospital.asked]
+    assert asked[0] == [streams.stream_key(stream) for stream in terms.streams]
+    assert not any(asked[1:])
+    assert not any(key.startswith(prefix) for keys in relay.asked for key in keys)
+
+
+@pytest.mark.promise("P3")
+def test_to_take_back_a_wallet_asks_the_reader_it_is_given_and_once_each(case: Case) -> None:
+    shared = case.share(categories=("conditions", "laboratory"))
+    relay, hospital = Honest(case, "relay"), Honest(case, case.did("hospital"))
+
+    class Deaf:
+        def submit(self, transactions: Sequence[bytes]) -> list[Committed]:
+            return case.ledger.submit(transactions)
+
+    given = reader_over(case, [relay, hospital])
+    case.wallet.revoke(shared.record.id, Deaf(), case.sponsor, given)
+    always = [network.params_key(), identity.identity_key(case.sponsor.did)]
+    each = [(streams.stream_key(item.stream), consents.consent_key(item.consent)) for item in shared.record.items]
+    assert hospital.asked == [[*always, *chain.from_iterable(each)]]
+    assert relay.asked == [[members.member_key(did) for did in sorted(case.mesh.custodians)]]
+    assert case.consent(shared).status == "revoked"

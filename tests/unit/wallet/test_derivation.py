@@ -1,18 +1,17 @@
 """Keys come from the seed alone, by the published recipe; neighbours in any input are strangers."""
 
 import hashlib
-import hmac
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nacl.signing import SigningKey as SodiumKey
 
 from caremesh.crypto import envelope
 from caremesh.crypto.reencryption import ReadingKey
 from caremesh.errors import BadInput
 from caremesh.wallet.derive import relationship
+from tests.support.recipes import hkdf, multikey, tagged
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors/wallet/derivation.json").read_bytes())["vectors"]
 SEED = bytes(range(32))
@@ -20,19 +19,8 @@ MEMBER = "did:caremesh:vectors:" + "a" * 32
 OTHER = "did:caremesh:vectors:" + "b" * 32
 
 
-def hkdf(secret: bytes, *info: bytes) -> bytes:
-    """RFC 5869 with SHA-256, no salt, one block: written apart from the project's own."""
-    key = hmac.digest(bytes(32), secret, "sha256")
-    joined = b"".join(len(part).to_bytes(4, "big") + part for part in info)
-    return hmac.digest(key, joined + b"\x01", "sha256")
-
-
 def u32(number: int) -> bytes:
     return number.to_bytes(4, "big")
-
-
-def multikey(seed: bytes) -> bytes:
-    return b"\xed\x01" + bytes(SodiumKey(seed).verify_key)
 
 
 @pytest.mark.parametrize("row", range(len(VECTORS)))
@@ -63,8 +51,7 @@ def test_a_second_derivation_agrees_with_the_vectors(row: int) -> None:
     assert hkdf(secret, b"channel", b"hpke").hex() == vector["channel_hpke_private"]
     stream = hkdf(secret, b"stream", vector["category"].encode(), u32(vector["stream_counter"]))
     first = multikey(hkdf(stream, b"signing", u32(0)))
-    joined = b"".join(u32(len(part)) + part for part in (b"caremesh/v1/stream", first))
-    assert hashlib.sha256(joined).hexdigest() == vector["stream"]
+    assert tagged(b"caremesh/v1/stream", first).hex() == vector["stream"]
     assert hkdf(stream, b"signing", u32(vector["rotation"])).hex() == vector["signing_seed"]
     assert multikey(bytes.fromhex(vector["signing_seed"])).hex() == vector["signing_public"]
     reading = ReadingKey.from_secret(hkdf(stream, b"reading", u32(vector["epoch"])))
@@ -101,7 +88,7 @@ def test_the_channel_opens_what_is_sealed_to_it() -> None:
 def test_the_text_of_keys_shows_no_secret() -> None:
     keys = relationship(SEED, MEMBER)
     stream = keys.stream("laboratory")
-    texts = [repr(keys), repr(keys.channel()), repr(stream), str(stream.signing()), str(stream.reading())]
+    texts = [repr(keys), repr(keys.channel()), repr(stream), str(stream.signing(0)), str(stream.reading(0))]
     assert texts == ["RelationshipKeys(…)", "Channel(…)", "StreamKeys(…)", "SigningKey(…)", "ReadingKey(…)"]
 
 

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.contracts.members import queries as members
 from caremesh.contracts.streams.messages import PERMIT_DOMAIN, Permit
 from caremesh.crypto import signatures
 from caremesh.crypto.keys import SigningKey
@@ -13,7 +14,7 @@ from caremesh.errors import BadInput, Refused, Tampered
 from caremesh.sealing import channel
 from caremesh.sealing.channel import SealingProfile, hear_profile, tell
 from caremesh.types import DAY_S
-from caremesh.wallet.enrol import Custody, Enrolled, Writing, enrol, sign_permit
+from caremesh.wallet.enrol import Custody, Enrolled, Writing, custody_for, enrol, sign_permit
 from caremesh.wallet.state import keys_of
 from tests.support.patient import Patient
 
@@ -175,6 +176,26 @@ def test_a_profile_that_contradicts_itself_is_refused(patient: Patient) -> None:
         heard(patient, bent(patient, practice, key))
     with pytest.raises(Tampered, match=r"custody\.05"):
         heard(patient, bent(patient, profile, domain=channel.SHARE))
+
+
+def test_a_profile_names_the_member_that_keeps_messages(patient: Patient) -> None:
+    for relay in (None, patient.did("payer"), patient.did("practice")):
+        assert enrolled(patient, state=replace(patient.wallet.state, relay=relay)).profile.relay == relay
+
+
+@pytest.mark.parametrize(("able", "custodians", "threshold"), [(0, 0, 1), (1, 1, 1), (2, 2, 2), (3, 3, 2), (4, 3, 2)])
+def test_as_many_custodians_must_agree_as_the_mesh_has_and_two_where_it_has_more(
+    patient: Patient, able: int, custodians: int, threshold: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, source = patient.ledger.reader(), patient.did("hospital")
+    known = [replace(each, roles=["custodian"]) for each in members.members(reader)]
+    known.sort(key=lambda each: each.did == source)  # the source is never one of them
+    listed = [*known[:able], *(replace(each, status="suspended") for each in known[able:-1]), known[-1]]
+    monkeypatch.setattr(members, "members", lambda _: listed)
+    made = custody_for(reader, source)
+    assert (len(made.custodians), made.threshold) == (custodians, threshold)
+    assert made.custodians == sorted(made.custodians)
+    assert {*made.custodians} <= {each.did for each in known[:able]}
 
 
 def test_the_text_of_a_profile_shows_no_stream(patient: Patient) -> None:

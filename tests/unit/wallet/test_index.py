@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.messages import Leave
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import BadInput, CareMeshError, Refused, Unavailable
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
 from caremesh.node.index_keeper import IndexKeeper
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import custody
@@ -27,6 +29,7 @@ from caremesh.wallet.reseal import Record
 from caremesh.wallet.state import WalletState
 from tests.support.case import Case
 from tests.support.patient import SILENT
+from tests.support.recipes import decrypted, hkdf, multikey, tagged
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +210,41 @@ def test_a_keeper_reads_nothing(case: Case) -> None:
     noise = replace(state, heard=[states.Heard(offer=bytes(32), text=os.urandom(5_000_000).hex())])
     with pytest.raises(BadInput, match=r"wallet\.40"):
         index.sealed(noise)
+
+
+def test_locator_salt_content_and_keepers_are_by_the_published_recipe(known: Case) -> None:
+    state, domain = known.wallet.state, b"caremesh/v1/index"
+    entry = index.read(index.sealed(state))
+    assert entry.locator == multikey(hkdf(state.seed, domain, b"locator"))
+    frame = decrypted(hkdf(state.seed, domain, b"content", entry.salt), entry.content, entry.locator)
+    assert entry.salt == hkdf(state.seed, domain, b"salt", sha256(frame).digest())
+    active = [member.did for member in members.members(known.reader) if member.status == "active"]
+    for name in (entry.locator, SigningKey.from_seed(bytes(32)).public):
+        by_hash = sorted(active, key=lambda did: tagged(b"caremesh/v1/index-keeper", name, did.encode()))
+        assert index.keepers(known.reader, name) == by_hash
+
+
+def test_an_entry_that_is_not_its_locators_is_named_an_index(known: Case) -> None:
+    entry, stranger = index.read(index.sealed(known.wallet.state)), SigningKey.generate()
+    wrong = {
+        "custody.01": [b"", codec.encode(custody.sign_payload("another domain", entry, stranger))],
+        "custody.02": [codec.encode(custody.sign_payload(index.INDEX, entry, stranger))],
+    }
+    for code, copies in wrong.items():
+        for data in copies:
+            with pytest.raises(Tampered) as caught:
+                index.read(data)
+            assert (caught.value.code, caught.value.place) == (code, "index")
+
+
+def test_the_largest_index_is_taken_and_one_byte_more_is_not(known: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = known.wallet.state
+    size = len(index.read(index.sealed(state)).content)
+    monkeypatch.setattr(index, "MAX_INDEX_BYTES", size)
+    assert len(index.read(index.sealed(state)).content) == size
+    monkeypatch.setattr(index, "MAX_INDEX_BYTES", size - 1)
+    with pytest.raises(BadInput, match=r"wallet\.40"):
+        index.sealed(state)
 
 
 def test_the_index_is_left_after_each_act_and_again_when_a_keeper_was_away(case: Case) -> None:

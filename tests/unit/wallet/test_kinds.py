@@ -10,6 +10,8 @@ from caremesh.errors import Refused
 from caremesh.gateway.ask import Asked
 from caremesh.types import DAY_S
 from caremesh.wallet import share as sharing
+from caremesh.wallet import state as states
+from caremesh.wallet.members import active_member
 from tests.support.patient import Patient, Way
 
 LEGAL_BASIS = ("HIPAA:164.506.c.2",)
@@ -61,3 +63,23 @@ def test_what_may_not_be_granted_is_not_extended_either(patient: Patient, monkey
     with pytest.raises(Refused, match=r"wallet\.31.*substance-use: .*us-part2/no-permit"):
         patient.wallet.extend(shared.record.id, until, patient.ledger, patient.sponsor, Way(patient.mesh))  # type: ignore[attr-defined]
     assert patient.height == height
+
+
+@pytest.mark.promise("P2")
+def test_the_law_is_asked_about_the_grantees_approvals_of_now_and_every_rule_that_says_no_is_named(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, reader = patient.clock(), patient.ledger.reader()
+    grantee = active_member(reader, patient.did("practice"))
+    [stream] = states.choose(patient.wallet.state, ["substance-use"])
+    located = states.locate(patient.wallet.state, stream)
+
+    def place() -> str:
+        with pytest.raises(Refused, match=r"wallet\.31") as caught:
+            sharing.check_kind(reader, located, grantee, ["read"], ["HRESCH"], explicit=False, now=now)
+        return caught.value.place
+
+    assert place() == "substance-use: sensitive/sensitive-explicit, us-part2/no-permit"
+    approved = {(grantee.did, now): ["irb-waiver"]}
+    monkeypatch.setattr(sharing.policies, "approvals", lambda _, did, at: approved.get((did, at), []))
+    assert place() == "substance-use: sensitive/sensitive-explicit", "a waiver answers the other rule"

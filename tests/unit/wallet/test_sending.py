@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -154,6 +155,22 @@ class Silent:
         raise Unavailable(SILENT)
 
 
+def test_all_custodians_are_asked_side_by_side(known: Known) -> None:
+    custodians = standing(known.reader, known.located).custodians
+    met = Barrier(len(custodians))
+
+    class Waiting:
+        """Nobody answers before everybody was asked."""
+
+        def deposit(self, _: Did, __: bytes) -> bytes:
+            met.wait(60)
+            raise Unavailable(SILENT)
+
+    deposits = [PendingDeposit(consent=bytes(32), custodian=did, what=bytes(32), sealed=b"") for did in custodians]
+    missing = delegate.leave(known.reader, deposits, Waiting())
+    assert [(entry.custodian, entry.code) for entry in missing] == [(did, "test.01") for did in custodians]
+
+
 def test_fragments_that_too_few_acknowledge_stop_the_grant(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, three = standing(known.reader, known.located).custodians
     first, second = b"1" * 32, b"2" * 32
@@ -218,6 +235,16 @@ def test_a_permit_says_what_may_be_written(known: Known) -> None:
     assert [stream.category for stream in enrolled.state.relationships[0].streams] == [
         stream.category for stream in state.relationships[0].streams
     ]
+
+
+def test_a_permit_for_a_stream_that_is_there_keeps_its_threshold(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = streams.stream(known.reader, known.stream)
+    assert there is not None
+    monkeypatch.setattr(streams, "stream", lambda *_: replace(there, threshold=3))
+    enrolled = enrol.enrol(known.wallet.state, known.reader, known.did("hospital"), ["conditions"],
+                           Custody(custodians=[known.did("payer")], threshold=1), Writing(until=DAY_S))  # fmt: skip
+    [entry] = enrolled.profile.entries
+    assert codec.decode_as(entry.permit.permit, Permit).threshold == 3
 
 
 def test_a_new_epoch_has_a_key_and_a_permit_of_its_own(known: Known) -> None:

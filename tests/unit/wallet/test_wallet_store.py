@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from caremesh import codec
+from caremesh.crypto.envelope import unlock
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import BadInput, Locked, Refused, StorageFailed, Tampered
 from caremesh.wallet import store
 from caremesh.wallet.store import WalletFile
+from tests.support.recipes import decrypted, hkdf
 
 PASSPHRASE = "correct horse battery staple"
 CONTENT = b"what the wallet knows"
@@ -55,6 +57,14 @@ def test_the_file_is_the_owners_alone_and_shows_nothing(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert CONTENT not in path.read_bytes()
     assert PASSPHRASE.encode() not in path.read_bytes()
+
+
+def test_a_wallet_is_locked_and_encrypted_by_the_published_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "wallet"
+    WalletFile.create(path, PASSPHRASE, CONTENT)
+    file = codec.decode(path.read_bytes())
+    domain = b"caremesh/v1/wallet-file"
+    assert decrypted(hkdf(unlock(PASSPHRASE, file["locked"]), domain, file["salt"]), file["content"], domain) == CONTENT
 
 
 def test_two_saves_use_two_keys(tmp_path: Path) -> None:
@@ -139,8 +149,9 @@ def test_a_file_larger_than_any_wallet_is_refused(
     monkeypatch.setattr(store, "MAX_FILE_BYTES", len(saved))
     assert WalletFile.open(path, PASSPHRASE)[1] == CONTENT
     monkeypatch.setattr(store, "MAX_FILE_BYTES", len(saved) - 1)
-    with pytest.raises(Tampered, match=r"wallet\.05"):
+    with pytest.raises(Tampered, match=r"wallet\.05") as caught:
         WalletFile.open(path, PASSPHRASE)
+    assert caught.value.place == "wallet"
 
 
 def test_a_missing_file_and_a_folder_are_not_readable(tmp_path: Path) -> None:
