@@ -19,6 +19,10 @@ from tests.conftest import Evidence
 from tests.support.comet_engine import PATIENT_S, genesis_of, now, short_folder, signed
 from tests.support.comet_member import Member, is_gone, member
 from tests.support.kv import CHAIN, MEMBER, Append, Kv, Put, Refuse
+from tools.cometbft import cometbft
+
+# CometBFT is built by whichever test asks first: a minute of processor time, once for each machine.
+pytestmark = pytest.mark.timeout(900)
 
 CODEC = TransactionCodec(Kv.messages)
 KILLS = 2
@@ -48,6 +52,7 @@ def until_told(running: Member, ids: set[str]) -> None:
 @pytest.mark.slow
 def test_what_was_acknowledged_survives_either_process(seed: int, tmp_path: Path, evidence: Evidence) -> None:
     dice = random.Random(seed)  # noqa: S311 - a seed must replay
+    cometbft()  # before anybody waits for it
     begun = now()
     with short_folder() as folder:
         sent: dict[str, bytes] = {}
@@ -55,8 +60,8 @@ def test_what_was_acknowledged_survives_either_process(seed: int, tmp_path: Path
         for kill in range(KILLS):
             victim = ("application", "CometBFT")[(seed + kill) % 2]
             with member(folder, begun) as running:
-                cometbft = running.cometbft()
-                assert cometbft
+                other = running.cometbft()
+                assert other
                 for number in range(STREAM):
                     raw = some(dice, len(sent))
                     sent[bytes(CODEC.decode(raw).id).hex()] = raw
@@ -64,14 +69,14 @@ def test_what_was_acknowledged_survives_either_process(seed: int, tmp_path: Path
                     if number == STREAM // 2:
                         time.sleep(dice.random() / 2)
                         if victim == "CometBFT":
-                            os.kill(cometbft, signal.SIGKILL)
+                            os.kill(other, signal.SIGKILL)
                         else:
                             running.kill()
                         evidence.fault(f"{victim} killed")
                 if victim == "CometBFT":
                     until_told(running, set(list(sent)[-STREAM:]))
                     assert running.end() == 0
-            assert is_gone(cometbft), "CometBFT outlived its application"
+            assert is_gone(other), "CometBFT outlived its application"
             in_blocks = {tx_id: code for tx_id, code in running.told.items() if not code.startswith("consensus.")}
             acknowledged.update(in_blocks)
         with member(folder, begun) as running:

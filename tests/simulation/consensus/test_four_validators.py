@@ -21,6 +21,9 @@ from tests.support.comet_engine import PATIENT_S, genesis_of, now, short_folder,
 from tests.support.kv import CHAIN, MEMBER, VALUES, Kv, Put
 from tools.cometbft import cometbft
 
+# CometBFT is built by whichever test asks first: a minute of processor time, once for each machine.
+pytestmark = pytest.mark.timeout(900)
+
 COUNT = 4
 
 

@@ -27,6 +27,9 @@ from tests.support.comet_engine import PATIENT_S, VALIDATOR, comet, genesis_of, 
 from tests.support.kv import CHAIN, MEMBER, NODE, Fail, Kv, Put, Revoke
 from tools.cometbft import cometbft
 
+# CometBFT is built by whichever test asks first: a minute of processor time, once for each machine.
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:

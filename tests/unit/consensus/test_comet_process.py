@@ -24,6 +24,9 @@ from tests.support.comet_engine import PATIENT_S, VALIDATOR, comet, now
 from tests.support.comet_member import is_gone
 from tests.support.kv import CHAIN, NODE
 
+# CometBFT is built by whichever test asks first: a minute of processor time, once for each machine.
+pytestmark = pytest.mark.timeout(900)
+
 GENESIS = config.genesis_json(CHAIN, 1_800_000_000, b"\xa1doc", [Validator(VALIDATOR.public, 10)])
 ADDRESSES = config.Addresses("10.0.0.1:26656", ("id@host:26656", "other@host:1"))
 

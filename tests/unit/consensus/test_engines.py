@@ -29,6 +29,9 @@ from tests.support.comet_engine import PATIENT_S, comet, embedded, now, short_fo
 from tests.support.kv import CHAIN, MEMBER, VALUES, Append, Delete, Fail, Kv, Put, Refuse, Revoke
 from tools.cometbft import CHECKSUMS, VERSION
 
+# CometBFT is built by whichever test asks first: a minute of processor time, once for each machine.
+pytestmark = pytest.mark.timeout(900)
+
 Running: TypeAlias = Embedded | CometBft
 Make: TypeAlias = Callable[..., Running]
 STRANGER = SigningKey.from_seed(b"stranger".ljust(32, b"."))
