@@ -226,6 +226,19 @@ def test_what_ends_is_started_again_after_all_it_asked_was_answered(owner: Owner
     owner.made.close()
 
 
+def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    log = tmp_path / "cometbft.log"
+    log.mkdir()
+    owner = Owner(tmp_path, "import time; time.sleep(600)")
+    try:
+        with owner.changed:
+            assert not owner.changed.wait_for(lambda: owner.made.starts > 0, 0.05)
+        log.rmdir()
+        owner.until_started(1)
+    finally:
+        owner.made.close()
+
+
 def test_closing_before_the_start_and_twice_is_nothing(tmp_path: Path) -> None:
     made = Supervised(
         tmp_path, tmp_path, tmp_path / "rpc", drained=bool, started=lambda: None, monotonic=time.monotonic

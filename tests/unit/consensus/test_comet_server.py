@@ -141,6 +141,13 @@ def test_closing_ends_connections_and_takes_no_more(echoing: Echoing) -> None:
     with pytest.raises(OSError):  # noqa: PT011 - which one is the system's affair
         echoing.connect()
     echoing.server.close()
+    assert not echoing.errors
+
+
+def test_a_server_that_nobody_can_reach_any_more_has_failed(echoing: Echoing) -> None:
+    echoing.server._listener.shutdown(socket.SHUT_RDWR)
+    assert echoing.failed.wait(PATIENT_S)
+    assert isinstance(echoing.errors[0], OSError)
 
 
 def test_the_socket_is_for_this_user_only_and_takes_the_place_of_one_left_behind() -> None:

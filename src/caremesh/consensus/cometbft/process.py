@@ -75,17 +75,24 @@ class Supervised:
                 if self._closed:
                     return
                 process = self._start()
-            self._started()
-            try:
-                process.wait()
-            finally:
-                self._ended(process)
-            self._drained()
+            if process is not None:
+                self._started()
+                try:
+                    process.wait()
+                finally:
+                    self._ended(process)
+                self._drained()
             pause = SOON_S if self._monotonic() - began > _SETTLED_S else min(2 * pause, LATE_S)
             with self._changed:
                 self._changed.wait_for(lambda: self._closed, pause)
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes] | None:
+        try:
+            return self._begun()
+        except OSError:  # no room, no more processes: as if it had ended at once
+            return None
+
+    def _begun(self) -> subprocess.Popen[bytes]:
         self._rpc.unlink(missing_ok=True)  # CometBFT does not listen where another has left its socket
         command = [sys.executable, "-I", "-S", keeper.__file__, *self._command]
         with self._log.open("ab") as log:

@@ -64,7 +64,9 @@ class Server:
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
+            except OSError as error:
+                if not self._closed:  # as when there are no more file descriptors: nobody could reach us any more
+                    self._failed(error)
                 return
             with self._changed:
                 if self._closed:
