@@ -131,21 +131,21 @@ test("a changed byte is refused or does no harm", () => {
   const [commit, page] = answers(block(target), target);
   const signed = bytesToHex(hashOf(recorded(target).header));
   const first = recorded(1);
+  const client = LightClient.fromHeader(chain.chain, first, hashOf(first.header));
   let refused = 0;
   const flip = (text: string, at: number) =>
     text.slice(0, at) + String.fromCharCode(text.charCodeAt(at) ^ 1) + text.slice(at + 1);
   for (const [which, text] of [commit, page].entries()) {
-    for (let at = which; at < text.length; at += 7) {
+    for (let at = which; at < text.length; at += 23) {
       const bent = flip(text, at);
       const code = codeOf(() => {
-        const client = LightClient.fromHeader(chain.chain, first, hashOf(first.header));
-        const header = client.verify(lightBlock(which ? commit : bent, [which ? bent : page]), after);
+        const header = client.check(lightBlock(which ? commit : bent, [which ? bent : page]), after);
         assert.equal(bytesToHex(hashOf(header)), signed);
       });
       refused += code ? 1 : 0;
     }
   }
-  assert.ok(refused > 100);
+  assert.ok(refused > 50);
 });
 
 test("bytes that are no light block", () => {

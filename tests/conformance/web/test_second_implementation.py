@@ -45,7 +45,7 @@ def node(*words: str, given: Any = None) -> str:
         input=None if given is None else json.dumps(given),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
