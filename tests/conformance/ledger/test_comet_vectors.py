@@ -7,14 +7,17 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.consensus.comet_rpc import light_block
 from caremesh.errors import CareMeshError, Tampered
+from caremesh.ledger import forks
 from caremesh.ledger.blocks import Validator
-from caremesh.ledger.light import LightBlock, LightClient, set_name
+from caremesh.ledger.light import Answer, LightBlock, LightClient, check_answer, set_name
+from tests.support import comet_headers
 from tests.support.comet import VECTORS, cases, chain, recorded
-from tools import comet_case_list, comet_cases, comet_own, comet_vectors
+from tools import comet_case_list, comet_cases, comet_own, comet_shown, comet_vectors
 from tools.comet_cases import answers, as_light_block
 
 HEIGHTS = sorted(map(int, chain()["blocks"]))
@@ -178,3 +181,44 @@ def test_pages_of_a_set_are_put_together() -> None:
 
 def result_of(result: dict[str, Any]) -> bytes:
     return json.dumps({"result": result}).encode()
+
+
+def test_forks_are_shown_offline_from_the_founders_alone() -> None:
+    kept = json.loads((VECTORS / "forks.json").read_text("utf-8"))
+    assert kept == comet_shown.forks(chain(), cases())
+    own = comet_own.content()
+    four = [Validator(bytes.fromhex(each["key"]), each["power"]) for each in own["validators"]]
+    for row in kept["forks"]:
+        fork = forks.read(bytes.fromhex(row["fork"]))
+        root = founders()
+        if fork.chain == own["chain"]:
+            root = LightClient(own["chain"], four, trusted_at=own["trusted_at"])
+        if row["expect"]:
+            with pytest.raises(CareMeshError) as caught:
+                forks.verify(fork, root, row["now"])
+            assert caught.value.code == row["expect"], row["name"]
+            continue
+        shown = forks.verify(fork, root, row["now"])
+        assert (shown.same_round, shown.total > shown.power // 2) == (True, True)
+        assert len(shown.twice) == (2 if fork.chain == own["chain"] else 4)
+        assert shown.differs == (["next_validators"] if fork.chain == own["chain"] else ["app_hash"])
+
+
+def test_answers_are_proven_under_a_header_of_either_engine() -> None:
+    kept = json.loads((VECTORS / "proofs.json").read_text("utf-8"))
+    assert {"", "proof.01", "light.08"} == {row["expect"] for row in kept["proofs"]}
+    found = [row["value"] for row in kept["proofs"] if not row["expect"]]
+    assert None in found
+    assert any(found)
+    for row in kept["proofs"]:
+        answer, root = codec.decode_as(bytes.fromhex(row["answer"]), Answer), bytes.fromhex(row["app_hash"])
+        comets = comet_headers.header(kept["height"] + 1, comet_headers.FOUR, app_hash=root)
+        own = replace(comet_own.signed(kept["height"], [], (), []).signed.own(), app_hash=root)
+        for header in (comets, own):
+            if not row["expect"]:
+                value = check_answer(header, answer)
+                assert (None if value is None else value.hex()) == row["value"]
+                continue
+            with pytest.raises(Tampered) as caught:
+                check_answer(header, answer)
+            assert caught.value.code == row["expect"]

@@ -45,7 +45,7 @@ def node(*words: str, given: Any = None) -> str:
         input=None if given is None else json.dumps(given),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -58,7 +58,7 @@ def test_the_browsers_code_comes_to_the_same_as_every_vector() -> None:
     assert re.search(r"^# fail 0$", told, re.MULTILINE)
     passed = re.search(r"^# pass (\d+)$", told, re.MULTILINE)
     assert passed is not None
-    assert int(passed[1]) >= 15
+    assert int(passed[1]) >= 18
 
 
 def test_the_browsers_code_is_typed() -> None:

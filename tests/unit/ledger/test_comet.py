@@ -12,8 +12,9 @@ from caremesh.ledger.comet import CometHeader, Instant
 from caremesh.ledger.light import Answer, LightBlock, LightClient, check_answer
 from caremesh.ledger.proofs import Proof
 from caremesh.ledger.trie import AuthenticatedMap
-from tests.support.comet import recorded
+from tests.support.comet import chain, recorded
 from tests.support.comet_headers import CHAIN, FOUR, KEYS, NOW, header, members, name_of, signed
+from tools import comet_cases
 
 
 def client(validators: list[Validator] = FOUR) -> LightClient:
@@ -122,3 +123,23 @@ def test_a_kept_header_says_of_which_engine_it_is() -> None:
     assert isinstance(block.signed.content(), CometHeader)
     with pytest.raises(BadInput, match=r"codec\.03"):
         block.signed.own()
+
+
+def answered(height: int, edits: list[comet_cases.Edit]) -> LightBlock:
+    return comet_cases.as_light_block(comet_cases.edited(comet_cases.block(chain(), height), edits), height)
+
+
+def test_an_address_is_that_of_its_key() -> None:
+    with pytest.raises(Tampered, match=r"light\.09"):
+        answered(1, [(["validators", 0, "address"], "AB" * 20)])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("timestamp", "1969-12-31T23:59:59Z"), ("timestamp", "soon"), ("signature", "AAAA"), ("block_id_flag", 3)],
+)
+def test_a_vote_that_cannot_be_kept_is_left_out(field: str, value: str | int) -> None:
+    """A light block holds only what it can be read back with."""
+    block = answered(3, [([*comet_cases.VOTES, 0, field], value)])
+    assert len(block.signed.signatures) == len(recorded(3).signed.signatures) - 1
+    assert codec.decode_as(codec.encode(block), LightBlock) == block

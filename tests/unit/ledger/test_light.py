@@ -360,3 +360,10 @@ def test_strangers_cannot_cry_fork(client: LightClient) -> None:
         client.check(light_block(1, strangers, signed_by=(6, 7, 8), app_hash=b"\1" * 32), NOW + 1)
     with pytest.raises(Tampered, match=r"light\.07"):
         client.check(light_block(1, FOUR, signed_by=(1, 2, 3), app_hash=b"\1" * 32), NOW + 1)
+
+
+@pytest.mark.promise("P4")
+def test_who_is_not_of_the_headers_set_does_not_vouch_for_it(client: LightClient) -> None:
+    later = members(4, 5, 6, 7)
+    with pytest.raises(Tampered, match=r"light\.02"):
+        client.verify(light_block(5, later, signed_by=(4, 5, 6, 7, 0, 1)), NOW + 5)

@@ -19,24 +19,35 @@ const COMET = [
 
 const shapes = new Shapes((at) => new BadInput("codec.03", "This value does not have the shape that its format demands.", at));
 
+/** For bytes that are not those of the value that they hold. */
+export const twoSpellings = () => new BadInput("codec.04", "This value is not spelled in its one canonical way.");
+
+/** A light block as plain values for CBOR. */
+export function plainLightBlock(block: LightBlock): unknown {
+  return { signed: { header: encode(block.header), signatures: block.signatures }, validators: block.validators };
+}
+
 /** The one spelling of a light block. */
 export function encodeLightBlock(block: LightBlock): Uint8Array {
-  const signed = { header: encode(block.header), signatures: block.signatures };
-  return encode({ signed, validators: block.validators });
+  return encode(plainLightBlock(block));
 }
 
 /** A light block from its one spelling, unverified. Throws codec.01, codec.03, codec.04. */
 export function decodeLightBlock(data: Uint8Array): LightBlock {
-  const said = shapes.map(read(data), "", ["signed", "validators"]);
+  const block = shapeLightBlock(read(data));
+  if (!equal(encodeLightBlock(block), data)) throw twoSpellings();
+  return block;
+}
+
+/** A light block out of decoded CBOR; whoever calls compares the spelling. Throws codec.01, codec.03. */
+export function shapeLightBlock(value: unknown): LightBlock {
+  const said = shapes.map(value, "", ["signed", "validators"]);
   const signed = shapes.map(said.signed, "signed", ["header", "signatures"]);
-  const block: LightBlock = {
+  return {
     header: headerOf(read(shapes.bytes(signed.header, 1, 2 ** 20, "signed.header"))),
     signatures: shapes.list(signed.signatures, "signed.signatures").map(signatureOf),
     validators: shapes.list(said.validators, "validators").map(validatorOf),
   };
-  if (!equal(encodeLightBlock(block), data))
-    throw new BadInput("codec.04", "This value is not spelled in its one canonical way.");
-  return block;
 }
 
 function headerOf(value: unknown): BlockHeader {
@@ -115,7 +126,8 @@ function instantOf(value: unknown): Instant {
   };
 }
 
-function read(data: Uint8Array): unknown {
+/** Values of DAG-CBOR. Throws codec.01. */
+export function read(data: Uint8Array): unknown {
   try {
     return decode(data);
   } catch {

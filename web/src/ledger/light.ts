@@ -30,6 +30,9 @@ export type HeaderSignature = { key: Uint8Array; signature: Uint8Array; at?: Ins
 /** A header with its signatures and the set that signed. */
 export type LightBlock = { header: BlockHeader; signatures: readonly HeaderSignature[]; validators: readonly Validator[] };
 
+/** How a node is asked for its header of a height. */
+export type Fetch = (height: number) => Promise<LightBlock>;
+
 export const TRUST_PERIOD_S = 14 * 86_400;
 export const MAX_DRIFT_S = 10;
 
@@ -78,6 +81,14 @@ export class LightClient {
     return client;
   }
 
+  /** Another client that trusts what this one does now. */
+  copy(): LightClient {
+    const made = new LightClient(this.#chain, this.#trusted, this.#time, this.#periodS, this.#height);
+    made.#next = this.#next;
+    made.#name = this.#name;
+    return made;
+  }
+
   /** Height of the newest verified header. */
   get height(): number {
     return this.#height;
@@ -109,13 +120,17 @@ export class LightClient {
     return header;
   }
 
-  /** Believe `target`, by way of headers in between where the set has changed too much (bisection). */
-  async advance(target: LightBlock, fetch: (height: number) => Promise<LightBlock>, now: number): Promise<BlockHeader> {
+  /**
+   * Believe `target`, by way of headers in between where the set has changed too much (bisection). `steps`: to which
+   * each header that was believed on the way is added.
+   */
+  async advance(target: LightBlock, fetch: Fetch, now: number, steps: LightBlock[] = []): Promise<BlockHeader> {
     const pending = [target];
     for (;;) {
       const block = pending.at(-1)!;
       try {
         const header = this.verify(block, now);
+        steps.push(block);
         pending.pop();
         if (pending.length === 0) return header;
       } catch (error) {
@@ -180,6 +195,11 @@ class Votes {
     this.#name = hashOf(block.header);
   }
 
+  /** Whether this one is among those whose vote was looked at and good. */
+  has(key: Uint8Array): boolean {
+    return this.#signers.has(bytesToHex(key));
+  }
+
   /** Whether signers have more than so many thirds of a set's power. A validator listed twice counts once. */
   moreThan(thirds: bigint, validators: readonly Validator[]): boolean {
     const powers = new Map(validators.map(({ key, power }) => [bytesToHex(key), BigInt(power)]));
@@ -209,6 +229,13 @@ class Votes {
       return false; // a key or a signature that is no such thing
     }
   }
+}
+
+/** The keys of those in its set who have signed a header. */
+export function signersOf(block: LightBlock): Uint8Array[] {
+  const votes = new Votes(block);
+  votes.moreThan(3n, block.validators); // nobody has more than all: every vote is looked at
+  return block.validators.filter(({ key }) => votes.has(key)).map(({ key }) => key);
 }
 
 /** The votes for a header that enough of its own set have signed. Throws light.01, light.09. */
