@@ -82,8 +82,8 @@ def enrol(
     keys = states.keys_of(state, member)
     known = {stream.category: stream for stream in entry.streams}
     for category in categories:
-        stream_keys = keys.stream(category)
-        stream = caught_up(reader, known.get(category) or Stream(category=category, id=stream_keys.id))
+        found = known.get(category) or Stream(category=category, id=keys.stream(category).id)
+        stream, stream_keys = caught_up(reader, found), keys.stream(category, found.counter)
         opened = streams.stream(reader, stream.id)  # its custodians are changed by a message of their own
         kept = custody if opened is None else Custody(custodians=opened.custodians, threshold=opened.threshold)
         known[category] = permitted(state.chain, member, stream, stream_keys, kept, writing)
@@ -94,7 +94,7 @@ def enrol(
         member=member,
         channel_key=channel_keys.signing.public,
         channel_hpke=channel_keys.hpke_public,
-        entries=[_entry(known[category], keys.stream(category)) for category in categories],
+        entries=[_entry(known[category], keys.stream(category, known[category].counter)) for category in categories],
         relay=state.relay,
     )
     sealed = channel.tell(channel.SEALING_PROFILE, member, admitted[0].keys.channel, profile, channel_keys.signing)

@@ -15,7 +15,7 @@ from caremesh.sealing import channel
 from caremesh.sealing.channel import SealingProfile, hear_profile, tell
 from caremesh.types import DAY_S
 from caremesh.wallet.enrol import Custody, Enrolled, Writing, custody_for, enrol, sign_permit
-from caremesh.wallet.state import keys_of
+from caremesh.wallet.state import Relationship, Stream, keys_of
 from tests.support.patient import Patient
 
 CATEGORIES = ["laboratory", "medications", "substance-use"]
@@ -57,6 +57,17 @@ def test_the_member_hears_what_the_wallet_tells(patient: Patient) -> None:
         assert signatures.stream_of(permit.key) == entry.stream == permit.stream
         assert (permit.source, permit.threshold, permit.rotation) == (patient.did("hospital"), 2, 0)
         assert permit.custodians == sorted(patient.mesh.custodians)
+
+
+def test_the_second_stream_of_a_category_keeps_keys_of_its_own(patient: Patient) -> None:
+    keys = keys_of(patient.wallet.state, patient.did("hospital")).stream("imaging", 1)
+    second = Relationship(member=patient.did("hospital"), streams=[Stream(category="imaging", id=keys.id, counter=1)])
+    state = replace(patient.wallet.state, relationships=[second])
+    [entry] = enrolled(patient, state=state, categories=["imaging"]).profile.entries
+    permit = codec.decode_as(entry.permit.permit, Permit)
+    signatures.verify(permit.key, PERMIT_DOMAIN + entry.permit.permit, entry.permit.signature)
+    assert signatures.stream_of(permit.key) == entry.stream == keys.id
+    assert entry.reading_key == keys.reading(0).public
 
 
 @pytest.mark.promise("P1")
