@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
+from io import BytesIO
 from typing import Final
 
 from msgspec import Struct
@@ -154,8 +155,8 @@ class _App:
     ) -> Response:
         body = await self._body(request, route)
         seen.read = True
-        await self._check_body(head, body)
-        call = Call(caller, path, _query(request), head.headers, body)
+        sha256 = await self._check_body(head, body)
+        call = Call(caller, path, _query(request), head.headers, body, sha256)
         answer = await (self._once.answer(route.name, route.handler, call) if route.once else route.handler(call))
         if answer.stream is not None and route.streams:
             answer = replace(answer, stream=self._watched(answer.stream, request))
@@ -244,23 +245,22 @@ class _App:
 
     async def _body(self, request: Request, route: Route) -> bytes:
         """The whole body. Raises Refused api.11, api.12."""
-        body = bytearray()
+        body = BytesIO()
         try:
             async with asyncio.timeout(self._limits.body_s):
                 async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > route.max_bytes:
+                    body.write(chunk)
+                    if body.tell() > route.max_bytes:
                         raise Refused(errors.TOO_LARGE, f"{route.max_bytes} bytes")
         except TimeoutError as error:
             raise Refused(errors.TOO_SLOW) from error
-        return bytes(body)
+        return body.getvalue()
 
-    async def _check_body(self, head: Head, body: bytes) -> None:
+    async def _check_body(self, head: Head, body: bytes) -> bytes | None:
         """See ``Guard``. A large one is hashed beside the event loop: the hash function lets go of the interpreter."""
         if len(body) < LARGE_BYTES:
-            self._guard.check_body(head, body)
-        else:
-            await self._run(lambda: self._guard.check_body(head, body))
+            return self._guard.check_body(head, body)
+        return await self._run(lambda: self._guard.check_body(head, body))
 
 
 def _head(request: Request) -> Head:

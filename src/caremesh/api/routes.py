@@ -47,13 +47,14 @@ class Caller(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """A request that passed the guard. ``headers``: names in lower case."""
+    """A request that passed the guard. ``headers``: names in lower case; ``sha256``: of a signed body."""
 
     caller: Caller
     path: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    sha256: bytes | None = None
 
     def asked(self, kind: type[T]) -> T:
         """Path and query as a structure. Raises BadInput api.17, whose place is the name of the parameter."""

@@ -7,6 +7,7 @@ that its nonce is new. A request that fails any of them leaves nothing behind.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -36,6 +37,7 @@ MAX_SKEW_S: Final[Seconds] = 10
 """How far ahead of this node's clock a caller's may be."""
 MAX_SIGNATURE_HEADER: Final = 1_024
 _DID: Final = re.compile(r"did:caremesh:[a-z0-9-]{1,32}:[a-z2-7]{32}")
+_SHA_256: Final = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
@@ -66,8 +68,8 @@ class Guard(Protocol):
         """The caller, before the body is read. Raises Refused, Tampered, Unavailable."""
         ...
 
-    def check_body(self, head: Head, body: bytes) -> None:
-        """Return when the body is the one that was signed. Raises Tampered api.08."""
+    def check_body(self, head: Head, body: bytes) -> bytes | None:
+        """Return when the body is the one that was signed: its SHA-256, when that was found. Raises Tampered api.08."""
         ...
 
 
@@ -106,14 +108,17 @@ class SignatureGuard:
             raise Refused(errors.REPLAYED)
         return caller
 
-    def check_body(self, head: Head, body: bytes) -> None:
+    def check_body(self, head: Head, body: bytes) -> bytes | None:
         """See ``Guard``. The digest itself was signed."""
         if "signature-input" not in head.headers:
-            return
+            return None
+        digest = head.headers["content-digest"]
         try:
-            ContentDigest.verify(head.headers["content-digest"], body)
+            ContentDigest.verify(digest, body)
         except HTTPMessageSignaturesException as error:
             raise Tampered(errors.WRONG_DIGEST) from error
+        found = _SHA_256.fullmatch(digest)
+        return base64.b64decode(found[1]) if found else None
 
     def _verified(self, head: Head, keys: _LedgerKeys) -> Mapping[str, Any]:
         message = signing.Message(head.method, head.url, dict(head.headers))

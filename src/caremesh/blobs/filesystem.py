@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from caremesh.blobs.durable import STORAGE_FAILED, TEMPORARY_PREFIX, NewFile, sync_folder, sync_folders, write_new
-from caremesh.blobs.interface import NOT_HELD, check_block
+from caremesh.blobs.interface import NOT_HELD, Checked, check_block
 from caremesh.codec import CID, parse_cid
 from caremesh.errors import StorageFailed, Tampered, Unavailable
 
@@ -61,9 +61,7 @@ class FilesystemBlocks:
 
     def put_many(self, held: Mapping[bytes, Mapping[CID, bytes]]) -> None:
         """See ``BlockStore``. Two rounds of syncs: all blocks at once, then all their folders."""
-        every = {cid: data for blocks in held.values() for cid, data in blocks.items()}
-        for cid, data in every.items():
-            check_block(cid, data)
+        every = Checked(*held.values())
         paths = {cid: self._path(cid.encode()) for cid in every}
         shards = sorted({path.parent for path in paths.values()})
         with self._writing():

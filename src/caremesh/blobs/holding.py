@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 
 from caremesh.blobs.accounts import Accounts, Bringing, Place
 from caremesh.blobs.errors import NAMED, NOT_YOURS
-from caremesh.blobs.interface import TOO_LARGE, BlockStore, check_block
+from caremesh.blobs.interface import TOO_LARGE, BlockStore, Checked
 from caremesh.blobs.named import named
 from caremesh.blobs.together import Together
 from caremesh.codec import CID
@@ -49,7 +49,7 @@ class _Put(NamedTuple):
     """What one member brings at one time."""
 
     brought: Bringing
-    held: Mapping[StreamId, Mapping[CID, bytes]]
+    held: Mapping[StreamId, Checked]
 
 
 class Holder:
@@ -97,10 +97,10 @@ class Holder:
             for cid, data in blocks.items():
                 if len(data) > MAX_BLOCK_BYTES:
                     raise BadInput(TOO_LARGE, cid.encode())
-                check_block(cid, data)
                 sizes[stream, cid] = len(data)
+        checked = {stream: Checked(blocks) for stream, blocks in held.items()}  # here, where nobody waits for it
         quota_bytes = self._quotas.get(member, self._quota_bytes)
-        return self._puts.do(_Put(Bringing(member, sizes, quota_bytes), held))
+        return self._puts.do(_Put(Bringing(member, sizes, quota_bytes), checked))
 
     def drop(self, stream: StreamId, cid: CID) -> None:
         """Let go of a block, whatever the ledger says: for what is erased. Raises StorageFailed."""
@@ -169,14 +169,12 @@ class Holder:
         self.accounts.leave([(stream, cid)])
 
 
-def _merged(every: Sequence[Mapping[StreamId, Mapping[CID, bytes]]]) -> Mapping[StreamId, Mapping[CID, bytes]]:
-    if len(every) == 1:
-        return every[0]
-    found: dict[StreamId, dict[CID, bytes]] = {}
+def _merged(every: Sequence[Mapping[StreamId, Checked]]) -> Mapping[StreamId, Checked]:
+    found: dict[StreamId, list[Checked]] = {}
     for held in every:
         for stream, blocks in held.items():
-            found.setdefault(stream, {}).update(blocks)
-    return found
+            found.setdefault(stream, []).append(blocks)
+    return {stream: Checked(*blocks) for stream, blocks in found.items()}
 
 
 class HeldFor:

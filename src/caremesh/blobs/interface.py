@@ -13,8 +13,8 @@ Every adapter passes ``tests/unit/blobs/test_block_store.py``. What a store prom
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Final, Protocol
 
 from caremesh import codec
 from caremesh.codec import CID
@@ -32,6 +32,10 @@ NO_SERVICE = ErrorCode(
     "The service that keeps the blocks did not answer, or refused; what was there before is unchanged.",
     "Look at its address, its keys and its free space, and try again.",
 )
+
+
+_BEFORE_HASH_BYTES: Final = 4
+"""Of a CID: version, codec, hash function, and how long the hash is; all CIDs here are of SHA-256."""
 
 
 class BlockStore(Protocol):
@@ -88,6 +92,39 @@ class Way(Gives, Protocol):
     def put_many(self, held: Mapping[bytes, Mapping[CID, bytes]]) -> None:
         """See ``BlockStore``."""
         ...
+
+
+class Checked(Mapping[CID, bytes]):
+    """Blocks that were found to be what their CIDs name, so that nobody hashes them again. It does not change."""
+
+    def __init__(self, *every: Mapping[CID, bytes]) -> None:
+        """All of these, hashed unless they were. Raises Tampered blobs.01."""
+        self._blocks: dict[CID, bytes] = {}
+        for blocks in every:
+            if not isinstance(blocks, Checked):
+                for cid, data in blocks.items():
+                    check_block(cid, data)
+            self._blocks.update(blocks)
+
+    @classmethod
+    def by_hash(cls, cid: CID, data: bytes, sha256: bytes | None) -> Checked:
+        """One block. ``sha256``: of these very bytes, where it was just worked out. Raises Tampered blobs.01."""
+        if sha256 is None:
+            return cls({cid: data})
+        if bytes(cid)[_BEFORE_HASH_BYTES:] != sha256:
+            raise Tampered(WRONG_BLOCK, cid.encode())
+        made = cls()
+        made._blocks[cid] = data
+        return made
+
+    def __getitem__(self, cid: CID) -> bytes:
+        return self._blocks[cid]
+
+    def __iter__(self) -> Iterator[CID]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
 
 
 def check_block(cid: CID, data: bytes) -> None:

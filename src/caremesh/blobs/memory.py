@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from caremesh.blobs.interface import NOT_HELD, check_block
+from caremesh.blobs.interface import NOT_HELD, Checked, check_block
 from caremesh.codec import CID
 from caremesh.errors import Unavailable
 
@@ -28,13 +28,12 @@ class MemoryBlocks:
 
     def put_many(self, held: Mapping[bytes, Mapping[CID, bytes]]) -> None:
         """See ``BlockStore``."""
-        rows = [(stream, cid, data) for stream, blocks in held.items() for cid, data in blocks.items()]
-        for _, cid, data in rows:
-            check_block(cid, data)
+        every = Checked(*held.values())
         with self._lock:
-            for stream, cid, data in rows:
-                self._data[cid] = data
-                self._holders.setdefault(cid, set()).add(stream)
+            self._data.update(every)
+            for stream, blocks in held.items():
+                for cid in blocks:
+                    self._holders.setdefault(cid, set()).add(stream)
 
     def get(self, cid: CID) -> bytes:
         """See ``BlockStore``."""

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from io import BytesIO
 from random import SystemRandom
 from types import TracebackType
 from typing import Final
@@ -196,12 +197,12 @@ class Node:
             return await self._read(got)
 
     async def _read(self, got: httpx.Response) -> Answer:
-        body = bytearray()
+        body = BytesIO()
         async for chunk in got.aiter_raw():
-            body += chunk
-            if len(body) > self._patience.max_bytes:
+            body.write(chunk)
+            if body.tell() > self._patience.max_bytes:
                 raise Unavailable(errors.TOO_MUCH, self.target.did)
-        return Answer(got.status_code, dict(got.headers), bytes(body))
+        return Answer(got.status_code, dict(got.headers), body.getvalue())
 
     def _problem(self, answer: Answer) -> CareMeshError:
         try:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from caremesh import codec
+from caremesh.blobs import interface
 from caremesh.blobs.links import BlockLink
 from caremesh.blobs.peers import MAX_PUT_BYTES, Brought, PeerBlocks
 from caremesh.client.blocking import Portal
@@ -84,6 +85,15 @@ def test_a_member_brings_fetches_and_gives_up(served: BlockNode) -> None:
     assert code(served.as_member("hospital"), lambda c: c.get(first)) == "blobs.02"
     assert not ask(served.as_member("hospital"), lambda c: c.has(first))
     assert served.accounts.used_bytes(served.mesh.member("hospital").home.did) == 1
+
+
+def test_a_block_whose_signed_digest_is_its_name_is_hashed_once(
+    served: BlockNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(interface, "check_block", lambda *_: pytest.fail("hashed again"))
+        ask(served.as_member("hospital"), lambda c: c.put(ONE, NAME, DATA))
+    assert ask(served.as_member("hospital"), lambda c: c.get(NAME)) == DATA
 
 
 @pytest.mark.promise("P6")

@@ -4,6 +4,7 @@ import itertools
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.blobs import interface
 from caremesh.blobs.filesystem import FilesystemBlocks
 from caremesh.blobs.holding import HeldFor
-from caremesh.blobs.interface import BlockStore
+from caremesh.blobs.interface import BlockStore, Checked
 from caremesh.blobs.memory import MemoryBlocks
 from caremesh.blobs.mending import MendingBlocks, OtherHolders
 from caremesh.blobs.peers import PeerBlocks
@@ -125,6 +127,38 @@ def test_blocks_of_several_streams_at_once_or_none(store: BlockStore) -> None:
     store.put_many({ONE: {other: b"other", NAME: DATA}, TWO: {NAME: DATA}})
     assert (store.streams_of(other), store.streams_of(NAME)) == ([ONE], [ONE, TWO])
     store.put_many({})
+
+
+@pytest.mark.parametrize("kind", ["memory", "files"])
+def test_what_was_checked_is_not_hashed_again(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: BlockStore = MemoryBlocks() if kind == "memory" else FilesystemBlocks(tmp_path)
+    other = codec.cid_of_raw(b"other")
+    one, two = Checked({other: b"other"}), Checked({NAME: DATA})
+    with monkeypatch.context() as patched:
+        patched.setattr(interface, "check_block", lambda *_: pytest.fail("hashed again"))
+        store.put_many({ONE: one, TWO: Checked(one, two)})
+    assert (store.get(other), store.get(NAME)) == (b"other", DATA)
+
+
+def test_checked_blocks_are_what_their_names_say() -> None:
+    good = Checked({NAME: DATA})
+    assert (dict(good), len(good)) == ({NAME: DATA}, 1)
+    assert (
+        dict(Checked.by_hash(NAME, DATA, sha256(DATA).digest()))
+        == dict(Checked.by_hash(NAME, DATA, None))
+        == {NAME: DATA}
+    )
+    for wrong in (
+        lambda: Checked(good, {NAME: b"wrong"}),
+        lambda: Checked.by_hash(NAME, b"wrong", None),
+        lambda: Checked.by_hash(NAME, b"wrong", sha256(b"wrong").digest()),
+        lambda: Checked.by_hash(NAME, b"wrong", b""),
+        lambda: Checked.by_hash(NAME, b"wrong", sha256(DATA).digest()[1:]),
+    ):
+        with pytest.raises(Tampered, match=r"blobs\.01"):
+            wrong()
+    with pytest.raises(TypeError):
+        good[NAME] = b"wrong"  # type: ignore[index]
 
 
 def test_a_block_goes_when_the_last_stream_lets_go(store: BlockStore) -> None:
