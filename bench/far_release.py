@@ -5,6 +5,9 @@ measured in turns with it. Requests are signed before the clock starts; answers 
 
 network.release.N.p50, .p99    a request for N segments, one connection, p50 and p99 each to its own of the floor
 network.release.N.ms           its median in milliseconds
+
+With one segment it is what a visit asks (``network.visit.segments`` counts that); with sixteen it is what is asked of
+a stream that sixteen imports have made.
 """
 
 from __future__ import annotations
@@ -41,7 +44,9 @@ from caremesh.testing.nodes import CHAIN
 from caremesh.types import Did
 
 AREAS: Final = ("network.release",)
-SEGMENTS: Final = (1, 16)
+IN_VISIT: Final = 1
+"""Segments in a request of a visit."""
+SEGMENTS: Final = (IN_VISIT, 16)
 RELEASES: Final = 400
 GOAL: Final = 3.0
 
@@ -158,6 +163,8 @@ def measure(asking: Asking, count: int) -> list[dict[str, Any]]:
             floor.append(time.perf_counter() - started)
     found = []
     unit = f"× {count} bare re-encryption{'s' if count > 1 else ''} and a round trip over TLS"
+    if count == IN_VISIT:
+        unit += "; what a visit asks"
     for name, part in (("p50", 0.5), ("p99", 0.99)):
         mine, least = percentile(ours, part), percentile(floor, part)
         row = entry(f"network.release.{count}.{name}", [mine / least], unit, GOAL, samples=RELEASES)

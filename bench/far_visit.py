@@ -1,6 +1,8 @@
 """A clinician's click over five nodes, each of several processes: from the click to the last record at the desk.
 
 network.visit_p95      12 streams, 2,000 records, nothing kept at the gateway: receipts, releases, blocks, opening
+network.visit.requests how many requests for releases one visit makes, as the custodians' logs say
+network.visit.segments for how many segments each of them is: the row of ``network.release`` that a visit pays
 network.block          how long a transaction takes from a follower into a block and onto that follower's own copy
 """
 
@@ -8,14 +10,17 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from bench._measure import entry
 from bench._nodes import BASIS, INTERVAL_S, nodes, patient, percentile
+from bench.far_release import IN_VISIT
 from bench.visit import RECORDS, bundle
 from caremesh.testing.far_world import FarWorld
+from caremesh.testing.person import Person
 from caremesh.wallet import state as states
 
 AREAS: Final = ("network.visit", "network.block")
@@ -48,8 +53,16 @@ def visits(world: FarWorld, key: bytes) -> list[float]:
     return taken[1:]
 
 
+def releases(person: Person) -> list[int]:
+    """For how many segments each request was that a custodian has released something for."""
+    asked = Counter((log.custodian, entry.receipt) for log in person.logs() for entry in log.entries)
+    if set(asked.values()) != {IN_VISIT}:
+        raise ValueError(f"{sorted(asked.values())} segments a request: measure releases of so many")
+    return sorted(asked.values())
+
+
 def run() -> list[dict[str, Any]]:
-    """``network.visit_p95``, ``network.visit_p50``, ``network.block``."""
+    """``network.visit_p95``, ``network.visit_p50``, ``network.visit.…``, ``network.block``."""
     build = Path("build")
     build.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=build) as name:
@@ -59,11 +72,14 @@ def run() -> list[dict[str, Any]]:
             person.share("practice", categories, days=30)
             key = states.keys_of(person.wallet.state, world.did("practice")).channel().signing.public
             taken = visits(world, key)
+            asked = releases(person)
             waited = blocks(world, categories[0])
     unit = "s, 12 streams, 2,000 records, cold, five nodes"
     goal = INTERVAL_S + 1.0
     return [
         entry("network.visit_p50", taken, unit, samples=VISITS),
         entry("network.visit_p95", taken, unit, goal, value=percentile(taken, 0.95), samples=VISITS),
+        entry("network.visit.requests", [len(asked) / (VISITS + 1)], "requests for releases, a visit", samples=VISITS),
+        entry("network.visit.segments", asked, "segments in such a request, median", samples=len(asked)),
         entry("network.block", waited, "s, from a follower to its own copy", INTERVAL_S, samples=BLOCKS),
     ]
