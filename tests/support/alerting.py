@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.s3_server import TOOLS, go_command
+from tools.go_programs import FOLDER, go_command
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCE: Final = Path(__file__).parent / "alerts"
@@ -43,9 +43,9 @@ class Said(NamedTuple):
 def program() -> Path:
     """Built when it is not there yet; of several processes that ask at once, one builds."""
     version = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCE.iterdir()))).hexdigest()[:12]
-    made = TOOLS / f"alerts-{version}"
-    TOOLS.mkdir(parents=True, exist_ok=True)
-    with (TOOLS / "lock-alerts").open("w") as lock:
+    made = FOLDER / f"alerts-{version}"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock-alerts").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             # Tests have a HOME of their own; Go's caches are in the real one, so that the next clone builds in seconds.
