@@ -111,6 +111,21 @@ def test_a_block_goes_to_as_many_members_as_the_network_wants_in_the_order_of_it
     assert {fault.node for fault in far.network.faults if fault.code == NO_SUCH_ROUTE} == in_vain
 
 
+def test_the_source_of_a_stream_is_asked_to_hold_its_blocks_before_all_others(far: Far) -> None:
+    order = preferred(far.stream, [member.home.did for member in far.mesh.members.values()])
+    data, source = far.blocks(b"brought"), order[-1]
+    taking = next(name for name in HOLDERS if far.did(name) != source)
+    blocks = far.network.blocks_of(far.stream, source, far.located.keys.signing(0), list(data))
+    with ExitStack() as stack:
+        for name in HOLDERS:
+            if name != taking:
+                stack.enter_context(replaced(far.mesh.member(name).holder, "put_many", too_full))
+        with pytest.raises(Unavailable, match=r"blobs\.08") as caught:
+            blocks.put(data)
+    asked = [line.rpartition(": ")[0] for line in caught.value.place.split("; ")]
+    assert asked == [source, *(did for did in order[:-1] if did != far.did(taking))]
+
+
 @pytest.mark.promise("P6")
 def test_a_member_that_gives_another_block_is_named_and_the_next_is_asked(far: Far) -> None:
     liar = far.order()[0]

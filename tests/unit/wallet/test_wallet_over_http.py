@@ -13,6 +13,7 @@ from caremesh import codec
 from caremesh.client import wire
 from caremesh.client.node import Node
 from caremesh.client.wallet import WalletClient
+from caremesh.consensus.interface import Committed
 from caremesh.contracts.consent import queries as consents
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import CareMeshError, Refused, Tampered
@@ -20,7 +21,9 @@ from caremesh.gateway.inquiring import Wish, inquire
 from caremesh.node.founding import CHAIN
 from caremesh.node.serving_wallets import tell
 from caremesh.node.sponsoring import QUOTA_OF_ALL
+from caremesh.sealing import certificate, custody
 from caremesh.sealing import letter as letters
+from caremesh.sealing.custody import ErasureConfirmation
 from caremesh.testing.person import Person
 from caremesh.wallet import state as states
 from caremesh.wallet.network import Network, read_network
@@ -160,6 +163,51 @@ def test_a_sponsor_signs_for_the_key_that_asks(far: Far) -> None:
     assert code(far.wallet.revoke, shared.record.id, far.ledger, Stolen()) == "relay.31"
     assert seen
     far.person.revoke(shared.record.id)
+
+
+@pytest.mark.promise("P1")
+def test_what_belongs_to_one_act_comes_under_one_key_and_no_other_act_under_that(far: Far, served: RelayedMesh) -> None:
+    """The relay's outbox counts subjects by it, and cannot tell that two acts are of the same one."""
+    far.add(1)
+    acts: list[list[bytes]] = []
+    service = served.doors["hospital"].service
+    submit = service.submit_batched
+
+    def watched(subject: bytes, raw: bytes) -> Committed:
+        acts[-1].append(subject)
+        return submit(subject, raw)
+
+    service.submit_batched = watched  # type: ignore[method-assign]
+    try:
+        for _ in range(2):
+            acts.append([])
+            shared = far.share(categories=("conditions", "laboratory"))
+            far.person.revoke(shared.record.id)
+    finally:
+        del service.submit_batched
+    assert all(len(keys) > 1 for keys in acts)
+    one, two = map(set, acts)
+    assert len(one) == len(two) == 1
+    assert one != two
+
+
+@pytest.mark.promise("P8")
+def test_every_keeper_is_asked_whether_it_has_erased_a_segment(far: Far) -> None:
+    far.add(1)
+    far.add(2)
+    made, found = far.person.erase("conditions", 0)
+    assert found.faults == []
+    shown = certificate.verify(made, far.mesh.light_client(), far.clock())
+    assert (shown.missing, shown.unreadable) == ([], True)
+    hospital = far.did("hospital")
+    key = far.mesh.member("hospital").home.node_key.public
+    answers = [custody.read_signed(data, hospital) for data in far.network.confirm_erased(hospital, far.stream, 0)]
+    said = [
+        custody.open_signed(custody.ERASURE_CONFIRMATION, each, ErasureConfirmation, key, hospital) for each in answers
+    ]
+    assert said
+    assert {(each.member, each.stream, each.segment) for each in said} == {(hospital, far.stream, 0)}
+    assert code(far.network.confirm_erased, hospital, far.stream, 1) == "custodian.23"
 
 
 @pytest.mark.promise("P1")
