@@ -50,7 +50,7 @@ def test_a_damaged_copy_of_the_ledger_is_made_anew_from_a_snapshot(run: Run, tmp
     told(run("import", "sample", "--json"))
     data = tmp_path / "home" / "mesh" / "hospital" / "ledger" / "data.mdb"
     damaged = bytearray(data.read_bytes())
-    for at in range(8_192, len(damaged), 512):
+    for at in range(8_192, len(damaged), 64):
         damaged[at] ^= 0xFF
     data.write_bytes(damaged)
     noticed = run("ledger", "show")

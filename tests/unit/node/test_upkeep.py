@@ -40,7 +40,7 @@ def aged(folder: Path, clock: Clock, height: int = 30) -> LocalMesh:
 
 def damage(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    for at in range(8_192, len(data), 512):  # whatever page a reader comes to
+    for at in range(8_192, len(data), 64):  # whatever page and record a reader comes to
         data[at] ^= 0xFF
     path.write_bytes(data)
 
