@@ -18,7 +18,7 @@ from caremesh.api.routes import ANYONE, KIB, MEMBERS, MIB, Answer, Call, Kind, R
 from caremesh.api.threads import Run, in_threads
 from caremesh.blobs.accounts import Place
 from caremesh.blobs.holding import wallets
-from caremesh.blobs.interface import NOT_HELD, BlockStore, Checked
+from caremesh.blobs.interface import NOT_HELD, BlockStore, CheckedBlocks
 from caremesh.blobs.links import LIFE_S, MAX_LIFE_S, BlockLink
 from caremesh.blobs.peers import MAX_PUT_BYTES, Brought
 from caremesh.client import wire
@@ -251,7 +251,7 @@ class _Handlers:
             if link.stream != stream:
                 raise Refused(NOT_ALLOWED, "stream")
             brought_by = wallets(self._ports.may.did)
-        self._holder.put_many(brought_by, {stream: Checked.by_hash(cid, call.body, call.sha256)})
+        self._holder.put_many(brought_by, {stream: CheckedBlocks.by_hash(cid, call.body, call.sha256)})
 
     async def get(self, call: Call) -> Answer:
         cid, _ = self._named(call)

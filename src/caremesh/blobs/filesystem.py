@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from caremesh.blobs.durable import STORAGE_FAILED, TEMPORARY_PREFIX, NewFile, sync_folder, sync_folders, write_new
-from caremesh.blobs.interface import NOT_HELD, Checked, check_block
+from caremesh.blobs.interface import NOT_HELD, CheckedBlocks, check_block
 from caremesh.codec import CID, parse_cid
 from caremesh.errors import StorageFailed, Tampered, Unavailable
 
@@ -61,7 +61,7 @@ class FilesystemBlocks:
 
     def put_many(self, held: Mapping[bytes, Mapping[CID, bytes]]) -> None:
         """See ``BlockStore``. Two rounds of syncs: all blocks at once, then all their folders."""
-        every = Checked(*held.values())
+        every = CheckedBlocks(*held.values())
         paths = {cid: self._path(cid.encode()) for cid in every}
         shards = sorted({path.parent for path in paths.values()})
         with self._writing():

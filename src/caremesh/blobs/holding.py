@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 
 from caremesh.blobs.accounts import Accounts, Bringing, Place
 from caremesh.blobs.errors import NAMED, NOT_YOURS
-from caremesh.blobs.interface import TOO_LARGE, BlockStore, Checked
+from caremesh.blobs.interface import TOO_LARGE, BlockStore, CheckedBlocks
 from caremesh.blobs.named import named
 from caremesh.blobs.together import Together
 from caremesh.codec import CID
@@ -49,7 +49,7 @@ class _Put(NamedTuple):
     """What one member brings at one time."""
 
     brought: Bringing
-    held: Mapping[StreamId, Checked]
+    held: Mapping[StreamId, CheckedBlocks]
 
 
 class Holder:
@@ -98,7 +98,7 @@ class Holder:
                 if len(data) > MAX_BLOCK_BYTES:
                     raise BadInput(TOO_LARGE, cid.encode())
                 sizes[stream, cid] = len(data)
-        checked = {stream: Checked(blocks) for stream, blocks in held.items()}  # here, where nobody waits for it
+        checked = {stream: CheckedBlocks(blocks) for stream, blocks in held.items()}  # here, where nobody waits for it
         quota_bytes = self._quotas.get(member, self._quota_bytes)
         return self._puts.do(_Put(Bringing(member, sizes, quota_bytes), checked))
 
@@ -169,12 +169,12 @@ class Holder:
         self.accounts.leave([(stream, cid)])
 
 
-def _merged(every: Sequence[Mapping[StreamId, Checked]]) -> Mapping[StreamId, Checked]:
-    found: dict[StreamId, list[Checked]] = {}
+def _merged(every: Sequence[Mapping[StreamId, CheckedBlocks]]) -> Mapping[StreamId, CheckedBlocks]:
+    found: dict[StreamId, list[CheckedBlocks]] = {}
     for held in every:
         for stream, blocks in held.items():
             found.setdefault(stream, []).append(blocks)
-    return {stream: Checked(*blocks) for stream, blocks in found.items()}
+    return {stream: CheckedBlocks(*blocks) for stream, blocks in found.items()}
 
 
 class HeldFor:

@@ -94,20 +94,20 @@ class Way(Gives, Protocol):
         ...
 
 
-class Checked(Mapping[CID, bytes]):
+class CheckedBlocks(Mapping[CID, bytes]):
     """Blocks that were found to be what their CIDs name, so that nobody hashes them again. It does not change."""
 
     def __init__(self, *every: Mapping[CID, bytes]) -> None:
         """All of these, hashed unless they were. Raises Tampered blobs.01."""
         self._blocks: dict[CID, bytes] = {}
         for blocks in every:
-            if not isinstance(blocks, Checked):
+            if not isinstance(blocks, CheckedBlocks):
                 for cid, data in blocks.items():
                     check_block(cid, data)
             self._blocks.update(blocks)
 
     @classmethod
-    def by_hash(cls, cid: CID, data: bytes, sha256: bytes | None) -> Checked:
+    def by_hash(cls, cid: CID, data: bytes, sha256: bytes | None) -> CheckedBlocks:
         """One block. ``sha256``: of these very bytes, where it was just worked out. Raises Tampered blobs.01."""
         if sha256 is None:
             return cls({cid: data})

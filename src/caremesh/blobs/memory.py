@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from caremesh.blobs.interface import NOT_HELD, Checked, check_block
+from caremesh.blobs.interface import NOT_HELD, CheckedBlocks, check_block
 from caremesh.codec import CID
 from caremesh.errors import Unavailable
 
@@ -28,7 +28,7 @@ class MemoryBlocks:
 
     def put_many(self, held: Mapping[bytes, Mapping[CID, bytes]]) -> None:
         """See ``BlockStore``."""
-        every = Checked(*held.values())
+        every = CheckedBlocks(*held.values())
         with self._lock:
             self._data.update(every)
             for stream, blocks in held.items():

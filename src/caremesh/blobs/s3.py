@@ -22,7 +22,7 @@ from msgspec import Struct
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from caremesh.blobs.interface import NO_SERVICE, NOT_HELD, Checked, check_block
+from caremesh.blobs.interface import NO_SERVICE, NOT_HELD, CheckedBlocks, check_block
 from caremesh.codec import CID, parse_cid
 from caremesh.errors import CareMeshError, StorageFailed, Unavailable
 
@@ -95,7 +95,7 @@ class S3Blocks:
 
     def put_many(self, held: Mapping[bytes, Mapping[CID, bytes]]) -> None:
         """See ``BlockStore``. All blocks at once, then all marks; a block that is there is not written again."""
-        every = Checked(*held.values())
+        every = CheckedBlocks(*held.values())
         added: list[str] = []
         with self._lock:
             try:

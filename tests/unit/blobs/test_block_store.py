@@ -15,7 +15,7 @@ from caremesh import codec
 from caremesh.blobs import interface
 from caremesh.blobs.filesystem import FilesystemBlocks
 from caremesh.blobs.holding import HeldFor
-from caremesh.blobs.interface import BlockStore, Checked
+from caremesh.blobs.interface import BlockStore, CheckedBlocks
 from caremesh.blobs.memory import MemoryBlocks
 from caremesh.blobs.mending import MendingBlocks, OtherHolders
 from caremesh.blobs.peers import PeerBlocks
@@ -133,27 +133,27 @@ def test_blocks_of_several_streams_at_once_or_none(store: BlockStore) -> None:
 def test_what_was_checked_is_not_hashed_again(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store: BlockStore = MemoryBlocks() if kind == "memory" else FilesystemBlocks(tmp_path)
     other = codec.cid_of_raw(b"other")
-    one, two = Checked({other: b"other"}), Checked({NAME: DATA})
+    one, two = CheckedBlocks({other: b"other"}), CheckedBlocks({NAME: DATA})
     with monkeypatch.context() as patched:
         patched.setattr(interface, "check_block", lambda *_: pytest.fail("hashed again"))
-        store.put_many({ONE: one, TWO: Checked(one, two)})
+        store.put_many({ONE: one, TWO: CheckedBlocks(one, two)})
     assert (store.get(other), store.get(NAME)) == (b"other", DATA)
 
 
 def test_checked_blocks_are_what_their_names_say() -> None:
-    good = Checked({NAME: DATA})
+    good = CheckedBlocks({NAME: DATA})
     assert (dict(good), len(good)) == ({NAME: DATA}, 1)
     assert (
-        dict(Checked.by_hash(NAME, DATA, sha256(DATA).digest()))
-        == dict(Checked.by_hash(NAME, DATA, None))
+        dict(CheckedBlocks.by_hash(NAME, DATA, sha256(DATA).digest()))
+        == dict(CheckedBlocks.by_hash(NAME, DATA, None))
         == {NAME: DATA}
     )
     for wrong in (
-        lambda: Checked(good, {NAME: b"wrong"}),
-        lambda: Checked.by_hash(NAME, b"wrong", None),
-        lambda: Checked.by_hash(NAME, b"wrong", sha256(b"wrong").digest()),
-        lambda: Checked.by_hash(NAME, b"wrong", b""),
-        lambda: Checked.by_hash(NAME, b"wrong", sha256(DATA).digest()[1:]),
+        lambda: CheckedBlocks(good, {NAME: b"wrong"}),
+        lambda: CheckedBlocks.by_hash(NAME, b"wrong", None),
+        lambda: CheckedBlocks.by_hash(NAME, b"wrong", sha256(b"wrong").digest()),
+        lambda: CheckedBlocks.by_hash(NAME, b"wrong", b""),
+        lambda: CheckedBlocks.by_hash(NAME, b"wrong", sha256(DATA).digest()[1:]),
     ):
         with pytest.raises(Tampered, match=r"blobs\.01"):
             wrong()
