@@ -56,8 +56,9 @@ dev-ready: $(READY)-dev $(READY)-web $(READY)-project
 
 # --- what people ask for ------------------------------------------------------------------------------
 
-demo: run-ready  ## the main job on a sample patient, step by step; NODES=5 over five nodes on loopback
-	$(BIN)/caremesh demo $(if $(NODES),--nodes $(NODES)) $(ARGS)
+demo: run-ready  ## the main job on a sample patient, step by step; NODES=5 over five nodes and CometBFT
+	program=$(if $(NODES),$$($(BIN)/python -m tools.cometbft bent)) && \
+	    $(BIN)/caremesh demo $(if $(NODES),--nodes $(NODES) --cometbft $$program) $(ARGS)
 
 test: dev-ready static  ## everything but long simulations and benches
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not long" $(ARGS)

@@ -14,6 +14,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -40,19 +42,26 @@ class GoProgram(NamedTuple):
         return self.package.rpartition("/")[2]
 
 
-def built(program: GoProgram, folder: Path = FOLDER) -> Path:
+class Change(NamedTuple):
+    """What a program for tests does otherwise. ``name``: of the variant; ``edit``: is given the module's source."""
+
+    name: str
+    edit: Callable[[Path], None]
+
+
+def built(program: GoProgram, folder: Path = FOLDER, change: Change | None = None) -> Path:
     """The program, built when it is not there yet; of several processes that ask at once, one builds.
 
     Raises RuntimeError when the module is not the one whose checksum is pinned, CalledProcessError when Go fails.
     """
-    path = folder / f"{program.name}-{program.version}"
+    path = folder / f"{program.name}-{program.version}{'' if change is None else f'-{change.name}'}"
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            _build(program, folder)
+            _build(program, folder, change)
             (folder / program.name).replace(path)
     return path
 
@@ -72,7 +81,7 @@ def go_command(folder: Path = FOLDER) -> str:
     return str(wheel / "go" / "bin" / "go")
 
 
-def _build(program: GoProgram, folder: Path) -> None:
+def _build(program: GoProgram, folder: Path, change: Change | None) -> None:
     # Tests have a HOME of their own; Go's caches are in the real one, so that the next clone builds in seconds.
     home = {"HOME": pwd.getpwuid(os.getuid()).pw_dir}
     environment = {**os.environ, **home, "GOBIN": str(folder), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
@@ -85,8 +94,19 @@ def _build(program: GoProgram, folder: Path) -> None:
         timeout=_BUILD_S,
         cwd=folder,
     )
-    checksum = json.loads(told.stdout)["Sum"]
-    if checksum != program.checksum:
-        raise RuntimeError(f"{program.module}@{program.version} is not the module that was pinned: {checksum}")
-    build = [go, "install", f"{program.package}@{program.version}"]
-    subprocess.run(build, env=environment, check=True, timeout=_BUILD_S, cwd=folder)
+    said = json.loads(told.stdout)
+    if said["Sum"] != program.checksum:
+        raise RuntimeError(f"{program.module}@{program.version} is not the module that was pinned: {said['Sum']}")
+    if change is None:
+        build = [go, "install", f"{program.package}@{program.version}"]
+        subprocess.run(build, env=environment, check=True, timeout=_BUILD_S, cwd=folder)
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        source = Path(beside) / "source"
+        shutil.copytree(said["Dir"], source, copy_function=shutil.copyfile)
+        for path in [source, *source.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)  # Go keeps its modules so that nobody writes there
+        change.edit(source)
+        package = "." + program.package.removeprefix(program.module)
+        build = [go, "build", "-o", str(folder / program.name), package]
+        subprocess.run(build, env=environment, check=True, timeout=_BUILD_S, cwd=source)

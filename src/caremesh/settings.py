@@ -108,7 +108,25 @@ class Settings(HttpSettings):
         ge=0.1,
         le=10.0,
         title="seconds",
-        description="At the operator: at least so often there is a block. Custodians take an older head for a cut.",
+        description="At least so often whoever orders makes a block. Custodians take an older head for a cut.",
+    )
+    cometbft_program: str = Field(
+        "cometbft",
+        min_length=1,
+        max_length=1_000,
+        description="CometBFT's program, by path or by name, where a network's blocks are ordered by it.",
+    )
+    peers_host: str = Field(
+        "127.0.0.1", min_length=1, max_length=253, description="Address on which it is reached by other members'."
+    )
+    peers_port: Port = Field(26_656, description="Port of that address.")
+    peers_known: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{40}@[A-Za-z0-9.:_\[\]-]{1,260}( [0-9a-f]{40}@[A-Za-z0-9.:_\[\]-]{1,260})*)?$",
+        description="Others to connect to besides those of the network file: `id@host:port`, with blanks between.",
+    )
+    peers_one_host: bool = Field(
+        default=False, description="Whether several members' nodes run on one address, as on one machine."
     )
     follow_wait_s: float = Field(
         20.0, ge=0.1, le=60.0, title="seconds", description="How long another node may hold a question for new blocks."
@@ -221,7 +239,7 @@ class Settings(HttpSettings):
         "info", description="What is logged at least: one JSON object a line, on standard error."
     )
 
-    @field_validator("listen_host", "admin_host")
+    @field_validator("listen_host", "admin_host", "peers_host")
     @classmethod
     def _is_a_host(cls, value: str) -> str:
         if not all(sign.isalnum() or sign in ".:-_" for sign in value):

@@ -23,16 +23,21 @@ HELP = """Run the main job on a sample patient: import, share, ask, open, prove,
 
 Leaves with 0 only if every step came out as promised, else with 10.
 
-With [bold]--nodes 5[/bold] each member is a node of its own on loopback; else all are in this process.
+With [bold]--nodes 5[/bold] each member is a node of its own on loopback; else all are in this process. With
+[bold]--cometbft PROGRAM[/bold] besides, all five order the blocks together.
 
 Example: [bold]caremesh demo[/bold], or for programs [bold]caremesh demo --json[/bold]
 """
 Nodes = Annotated[
     int | None, typer.Option(min=5, max=5, help="5: every member in processes of its own.", show_default="none")
 ]
+Program = Annotated[
+    Path | None,
+    typer.Option("--cometbft", help="With --nodes: the CometBFT that orders blocks.", show_default="the regulator's"),
+]
 
 
-def demo(nodes: Nodes = None, as_json: AsJson = False) -> None:
+def demo(nodes: Nodes = None, cometbft: Program = None, as_json: AsJson = False) -> None:
     """Run the main job in a temporary folder, tell it, and judge it."""
     from caremesh.testing.main_job import MainJob
     from caremesh.testing.near_world import near
@@ -48,9 +53,11 @@ def demo(nodes: Nodes = None, as_json: AsJson = False) -> None:
 
         world: Callable[[Path], AbstractContextManager[World]] = near
         if nodes:
+            from functools import partial
+
             from caremesh.testing.far_world import far
 
-            world = far
+            world = partial(far, cometbft=cometbft)
         story = MainJob(Path(folder), tell, world).run()
     if as_json:
         import msgspec

@@ -19,6 +19,7 @@ from caremesh.cli import (
     importing,
     inviting,
     ledger,
+    networks,
     node,
     policy,
     reading,
@@ -59,8 +60,8 @@ app.add_typer(blocks.app, name="blocks")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(policy.app, name="policy")
 app.command("init", help=node.INIT)(node.init)
-app.add_typer(node.network, name="network")
-app.command("join", help=node.JOIN)(node.join)
+app.add_typer(networks.app, name="network")
+app.command("join", help=networks.JOIN)(networks.join)
 app.command("node", help=node.NODE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     node.node
 )

@@ -20,12 +20,6 @@ Nothing in the admission file is secret. Whoever founds the network needs it; yo
 Example: [bold]caremesh init --home ./node --network lakes --name "Lakeside Hospital" --role provider --country US \\
 --address https://node.lakeside.example:8443[/bold]
 """
-JOIN = """Take up the network that a network file describes.
-
-The file must name this home as its admission file does. Compare the fingerprint with the operator by voice.
-
-Example: [bold]caremesh join --home ./node lakes.network[/bold]
-"""
 NODE = """Run this home's node until it is told to end (SIGTERM, Ctrl-C; a second one ends it at once).
 
 Every setting is a flag too: [bold]--listen-port 8443[/bold]. They are in docs/reference/settings.md.
@@ -38,7 +32,13 @@ Leaves with 9 when it is not. For scripts and for health checks of containers.
 
 Example: [bold]caremesh ready --home ./node --within 60[/bold]
 """
-network = typer.Typer(no_args_is_help=True, help="Found a network of organisations.")
+Peers = Annotated[
+    str,
+    typer.Option(
+        help="HOST:PORT at which other members' CometBFT reach this one's, where it is to order blocks with them.",
+        show_default="it does not",
+    ),
+]
 
 
 def init(
@@ -50,18 +50,23 @@ def init(
     role: Annotated[list[str], typer.Option(help=f"What it is, once for each: {ROLES}.", callback=ROLE)],
     country: Annotated[str, typer.Option(prompt="Country whose law it is under (two letters)", help="ISO 3166 code.")],
     address: Annotated[str, typer.Option(prompt="Address at which members reach your node (https://host:port)")],
+    peers: Peers = "",
     as_json: AsJson = False,
 ) -> None:
     """Keys, settings, admission file."""
     from caremesh.node import joining
     from caremesh.settings import FILE
 
-    made, _ = joining.begin(home, chain=network_name, name=name, roles=role, country=country, address=address)
+    made, _ = joining.begin(
+        home, chain=network_name, name=name, roles=role, country=country, address=address, peers=peers
+    )
     port = address.rpartition(":")[2].partition("/")[0]
     settings = home / FILE
     if not settings.exists():
-        port_line = f"listen_port = {port}\n" if port.isdigit() else ""
-        settings.write_text(f'listen_host = "0.0.0.0"\n{port_line}', "utf-8")
+        lines = ['listen_host = "0.0.0.0"']
+        lines += [f"listen_port = {port}"] if port.isdigit() else []
+        lines += ['peers_host = "0.0.0.0"', f"peers_port = {peers.rpartition(':')[2]}"] if peers else []
+        settings.write_text("\n".join(lines) + "\n", "utf-8")
     if as_json:
         print_json({"home": str(home), "did": made.did, "admission": str(home / joining.ADMISSION_FILE)})
         return
@@ -73,40 +78,6 @@ def init(
     ]
     print_table(f"In {home}", ["file", "what to do with it"], rows)
     console().print(f"Next: [bold]caremesh join --home {home} FILE[/bold] with the network file that you get back.")
-
-
-@network.command("found")
-def found(
-    home: NodeHome,
-    admissions: Annotated[list[Path], typer.Argument(help="Admission files of the other members.")],
-    out: Annotated[Path, typer.Option(help="The network file to hand to all of them.")] = Path("network.cbor"),
-    as_json: AsJson = False,
-) -> None:
-    """Found the network of these members and this home, whose node will order its blocks.
-
-    Example: caremesh network found --home ./node hospital/admission.cbor payer/admission.cbor
-    """
-    import time
-
-    from caremesh import codec
-    from caremesh.blobs.durable import write_durably
-    from caremesh.node import joining
-
-    read = [joining.read_admission(_bytes(path), str(path)) for path in admissions]
-    made = joining.found(home, read, int(time.time()))
-    write_durably(out, codec.encode(made), mode=0o644)
-    _tell(made, f"Founded. {out} is for every member.", as_json=as_json, extra={"file": str(out)})
-
-
-def join(
-    home: NodeHome,
-    file: Annotated[Path, typer.Argument(help="The network file that the operator made.")],
-    as_json: AsJson = False,
-) -> None:
-    """Take up the network of a file."""
-    from caremesh.node import joining
-
-    _tell(joining.join(home, _bytes(file)), "Joined.", as_json=as_json, extra={})
 
 
 def node(context: typer.Context, home: NodeHome) -> None:
@@ -128,29 +99,3 @@ def ready(
 
     wait_ready(home, within)
     console().print("The node is ready.")
-
-
-def _tell(made: object, said: str, *, as_json: bool, extra: dict[str, str]) -> None:
-    from caremesh.node import joining
-    from caremesh.node.founding import Founding
-
-    assert isinstance(made, Founding)  # noqa: S101 - for the checker: the import is late
-    members = made.document.members
-    if as_json:
-        told = {"network": made.chain, "fingerprint": joining.fingerprint(made)}
-        print_json(told | extra | {"members": [{"name": each.name, "did": each.member} for each in members]})
-        return
-    rows = [[each.name, ", ".join(each.roles), each.jurisdiction, each.endpoints[0]] for each in members]
-    print_table(f"The network {made.chain}", ["member", "roles", "country", "address"], rows)
-    console().print(said)
-    console().print(f"Fingerprint [bold]{joining.fingerprint(made)}[/bold]: compare it by voice.")
-
-
-def _bytes(path: Path) -> bytes:
-    from caremesh.cli.errors import NOT_READABLE
-    from caremesh.errors import BadInput
-
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(NOT_READABLE, path.name) from error

@@ -58,6 +58,8 @@ class _Waiting(NamedTuple):
 class Embedded:
     """The one writer of a ledger. Any thread may call any method."""
 
+    keeps_snapshots = False
+
     def __init__(
         self,
         folder: Path,

@@ -25,6 +25,8 @@ from caremesh.types import Height, Seconds
 class Replica:
     """One member's own copy of the ledger. One thread applies blocks; any may read."""
 
+    keeps_snapshots = False
+
     def __init__(
         self,
         folder: Path,

@@ -16,7 +16,7 @@ from msgspec import Struct
 from caremesh import codec
 from caremesh.crypto.hashes import sha256, tagged_hash
 from caremesh.ledger import history
-from caremesh.ledger.comet import CometHeader, Instant
+from caremesh.ledger.comet import Address, CometHeader, Instant, address_of
 from caremesh.types import Count, Digest, Height, Multikey, Seconds, Signature
 
 HEADER_DOMAIN: Final = b"caremesh/header/v1\0"
@@ -106,3 +106,8 @@ def txs_root(txs: Sequence[bytes]) -> Digest:
 def validators_hash(validators: Sequence[Validator]) -> Digest:
     """What ``Header.validators`` holds: of the set sorted by key."""
     return tagged_hash("caremesh/v1/validators", codec.encode(sorted(validators, key=lambda v: v.key)))
+
+
+def in_comets_order(validator: Validator) -> tuple[int, Address]:
+    """By this key CometBFT sorts a set of validators: the strongest first, then by address."""
+    return -validator.power, address_of(validator.key)

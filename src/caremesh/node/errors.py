@@ -72,3 +72,13 @@ NO_TRACES = ErrorCode(
     "The setting traces_endpoint asks for traces, and the packages for them are not installed.",
     "Install `caremesh[otel]`, or leave the setting empty.",
 )
+NOBODY_ORDERS = ErrorCode(
+    "node.30",
+    "None of these members asks to order blocks together with the others.",
+    "Let each make its home with `caremesh init --peers HOST:PORT`, or found with `--engine embedded`.",
+)
+NO_COMETBFT = ErrorCode(
+    "node.31",
+    "The network's blocks are ordered by CometBFT, and the program is not there.",
+    "Install it, and name it in the setting `cometbft_program`; docs/how-to/run-a-node.md tells how.",
+)

@@ -1,11 +1,15 @@
-"""How the mesh on this machine began, as every member keeps it: the genesis document, and who signs the blocks."""
+"""How a network began, as every member keeps it: the genesis document, and who orders and signs the blocks.
+
+Either one node does, the operator's, by the embedded engine, or the validators do together, by CometBFT: then they are
+in the genesis document, and the file names besides where each reaches the others.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -16,19 +20,32 @@ from caremesh.errors import BadInput, StorageFailed, Tampered
 from caremesh.ledger.blocks import Validator
 from caremesh.ledger.light import FOREVER_S, LightClient
 from caremesh.node.errors import BROKEN_GENESIS, NOT_WRITABLE
-from caremesh.types import Seconds
+from caremesh.types import Did, Seconds
 
 CHAIN: Final = "caremesh-local"
 FILE: Final = "founding.cbor"
 
 Clock = Callable[[], Seconds]
+EngineName: TypeAlias = Literal["embedded", "cometbft"]
 
 
-class Founding(Struct, frozen=True):
-    """The file ``founding.cbor`` of the mesh's folder."""
+class Peer(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the CometBFT of a member is reached by the others': ``id@host:port``."""
+
+    member: Did
+    address: str
+
+
+class Founding(Struct, frozen=True, omit_defaults=True):
+    """The file ``founding.cbor`` of a home, or of the mesh's folder; also the network file.
+
+    ``validators``: who signs the first block; of CometBFT in its order, by power, then by address.
+    """
 
     genesis: bytes
     validators: list[Validator]
+    engine: EngineName = "embedded"
+    peers: list[Peer] = []
 
     @property
     def document(self) -> Genesis:
@@ -48,7 +65,7 @@ class Founding(Struct, frozen=True):
     def light_client(self) -> LightClient:
         """A client that trusts the founding validators, and nobody else.
 
-        The embedded engine has one key for good, so trust in it does not end.
+        Trust in them does not end: a wallet that was not used for years has nobody else to begin with.
         """
         return LightClient(self.chain, self.validators, trusted_at=self.time, trust_period_s=FOREVER_S)
 

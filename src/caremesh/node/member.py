@@ -16,6 +16,8 @@ from caremesh.gateway.ask import Requester
 from caremesh.node import keystore
 from caremesh.types import Code, CountryCode, Did
 
+VALIDATOR: Final = "validator"
+
 
 class Profile(Struct, frozen=True):
     """Who a member is: ``name`` for commands, ``label`` for people."""
@@ -52,6 +54,16 @@ class MemberHome:
         self.receiving = keystore.receiving_key(self.vault)
         self.did: Did = did_of(chain, self.key.public)
         self.blocks: BlockStore = FilesystemBlocks(folder / "blocks")
+
+    @property
+    def validator_key(self) -> SigningKey:
+        """What its CometBFT signs blocks with, where it orders them with others; made on first use."""
+        return keystore.signing_key(self.vault, VALIDATOR)
+
+    @property
+    def peer_key(self) -> SigningKey:
+        """What its CometBFT is known by to those of other members; made on first use."""
+        return keystore.signing_key(self.vault, "peer")
 
     @property
     def requester(self) -> Requester:

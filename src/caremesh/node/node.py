@@ -1,7 +1,7 @@
 """One member of a network on a machine of its own: home, copy of the ledger, roles, duties. The ledger process runs it.
 
-The operator's node orders blocks; every other follows, executing each block itself. How others are reached is brought
-by whoever makes the node, as ``Connections``.
+Who orders blocks is in ``ordering.py``; each node executes every block itself. How others are reached is brought by
+whoever makes the node, as ``Connections``.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from typing import Final, Protocol
 
 from caremesh.blobs.noticed import Noticed
 from caremesh.codec import CID
-from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.interface import Committed, Status
 from caremesh.consensus.replica import Replica
-from caremesh.contracts import Contracts
 from caremesh.contracts.members import queries as members
 from caremesh.crypto.pins import Leaf, make_leaf
 from caremesh.custodian.checks import check_fresh
-from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
 from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Block
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.state import Reader
-from caremesh.node import founding, joining, restored, traces
+from caremesh.node import founding, joining, ordering, restored, traces
 from caremesh.node.block_keeper import BlockKeeper
 from caremesh.node.block_stores import open_blocks
 from caremesh.node.duties import Duties
@@ -38,7 +36,7 @@ from caremesh.node.logs import Log, about
 from caremesh.node.member import MemberHome
 from caremesh.node.mesh import hold
 from caremesh.node.relay import MemberLedger, Orders
-from caremesh.node.running import LEDGER, Member
+from caremesh.node.running import Member
 from caremesh.node.serving_wallets import Carries
 from caremesh.node.ways import Ways
 from caremesh.settings import Settings
@@ -90,8 +88,7 @@ class Node:
                 self.home.blocks = open_blocks(folder, settings)
             if all(each.member != self.home.did for each in known.document.members):
                 raise Refused(NOT_IN_NETWORK, known.chain)
-            self.is_operator: Final = self.home.node_key.public in [each.key for each in known.validators]
-            self.copy: Final = self._copy()
+            self.copy: Final = ordering.open_copy(known, self.home, settings, self.clock)
             opened.callback(self.copy.close)
             self.tracer: Final = traces.begin(settings, "ledger", self.home.did)
             if self.tracer is not None:
@@ -99,7 +96,7 @@ class Node:
             self.ways: Final = connect(self)
             opened.callback(self.ways.close)
             self.follower: Final = self._follower()
-            orders: Orders = self.copy if isinstance(self.copy, Embedded) else self.ways
+            orders: Orders = self.ways if isinstance(self.copy, Replica) else self.copy
             self.member: Final = Member(self.home, MemberLedger(orders, self.copy, self._arrived), self.clock, settings)
             opened.callback(self.member.close)
             self.member.custodian.meet(self.ways.custodians)
@@ -166,9 +163,9 @@ class Node:
 
     def wait(self, height: Height, timeout_s: float) -> Height:
         """See ``Engine.wait``."""
-        if self.follower is not None:
+        if isinstance(self.copy, Replica):
+            assert self.follower is not None  # noqa: S101 - who has a replica follows
             return self.follower.wait(height, timeout_s)
-        assert isinstance(self.copy, Embedded)  # noqa: S101 - who does not follow orders
         return self.copy.wait(height, timeout_s)
 
     def age_s(self) -> float:
@@ -219,20 +216,6 @@ class Node:
         """A certificate for a process of this node. By the system's clock: that is what TLS goes by."""
         return make_leaf(self.home.did, self.home.node_key, int(time.time()))
 
-    def _copy(self) -> Embedded | Replica:
-        if not self.is_operator:
-            return self.founding.replica(self.folder / LEDGER, self.clock)
-        return Embedded(
-            self.folder / LEDGER,
-            Contracts(),
-            chain=self.founding.chain,
-            genesis=self.founding.genesis,
-            genesis_time=self.founding.time,
-            key=self.home.node_key,
-            clock=self.clock,
-            max_interval_s=self.settings.block_every_s,
-        )
-
     def _follower(self) -> Follower | None:
         if not isinstance(self.copy, Replica):
             return None
@@ -246,10 +229,9 @@ class Node:
         self.keeper.start()
         if self.follower is not None:
             self.follower.start()
-        if isinstance(self.copy, Embedded):
+        if not isinstance(self.copy, Replica):
             self.copy.on_block(lambda block: self._after_block(block.signed.content().height))
             self.copy.start()
-            self.copy.header()
 
     def _after_block(self, _: Height) -> None:
         """In the thread that made the block; the block is durable, and nothing here may hold up the next one."""
@@ -275,7 +257,7 @@ class Node:
         """By the very rule of custodians."""
         try:
             check_fresh(self.copy.header().time, self.copy.seen_s(), self.clock())
-        except Refused:
+        except (Refused, BadInput):  # too old, or there is none yet
             return False
         return True
 

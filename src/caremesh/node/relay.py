@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.interface import Committed
@@ -17,7 +17,12 @@ from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Message, Signer, Tx, encode, sign
 from caremesh.types import Height, Seconds
 
+if TYPE_CHECKING:
+    from caremesh.consensus.cometbft.engine import CometBft
+
 TX_LIFE_S: Final[Seconds] = 300
+Copy: TypeAlias = "Embedded | CometBft | Replica"
+"""A member's copy of the ledger: an engine, or what follows one."""
 
 
 class Orders(Protocol):
@@ -38,9 +43,7 @@ class MemberLedger:
     What was submitted is on its own copy when the answer comes: who asks for something reads there what came of it.
     """
 
-    def __init__(
-        self, engine: Orders, copy: Embedded | Replica, arrived: Callable[[Height], object] = lambda _: None
-    ) -> None:
+    def __init__(self, engine: Orders, copy: Copy, arrived: Callable[[Height], object] = lambda _: None) -> None:
         """``arrived``: waits until the copy has a height; raises Unavailable when it takes too long."""
         self._engine = engine
         self._arrived = arrived

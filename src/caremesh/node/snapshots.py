@@ -33,6 +33,9 @@ Progress = Callable[[int, int], None]
 class Copy(Protocol):
     """An engine or a replica."""
 
+    keeps_snapshots: bool
+    """Whether it takes and keeps snapshots by itself."""
+
     @property
     def machine(self) -> Machine:
         """Its state."""

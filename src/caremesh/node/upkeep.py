@@ -3,6 +3,8 @@ older than the blocks that are kept goes, in every file.
 
 The machine drops blocks, results, events and undo records with each commit. Here go the snapshots that are too old, and
 by compaction the free pages. So there is always a snapshot from which every block that is kept can be executed again.
+
+Under CometBFT snapshots are the engine's affair, for other nodes: see ``consensus/cometbft``.
 """
 
 from __future__ import annotations
@@ -33,13 +35,15 @@ class Upkeep:
             raise StorageFailed(STORAGE_FAILED, kept.name) from error
         remove_leftovers(kept)
         self._newest: Height = max(snapshots.heights(kept), default=0)
+        self._snapshots = not copy.keeps_snapshots
 
     def after(self, height: Height) -> None:
         """Do what is due at this height. Raises StorageFailed."""
         retained = self._copy.machine.params.retain_blocks
         if height - self._newest < max(1, retained // TIMES):
             return
-        snapshots.write(self._copy, snapshots.path_of(self._kept, height))
+        if self._snapshots:
+            snapshots.write(self._copy, snapshots.path_of(self._kept, height))
         self._newest = height
         try:
             for old in snapshots.heights(self._kept):

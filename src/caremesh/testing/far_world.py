@@ -37,7 +37,7 @@ from caremesh.sealing.invitation import Invitation
 from caremesh.source.importer import ImportReport
 from caremesh.testing.bent import CLOCK, LIE, MODULE, FileClock
 from caremesh.testing.nodes import CHAIN, Network
-from caremesh.testing.world import Seen
+from caremesh.testing.world import ORDERED, Seen
 from caremesh.types import DAY_S, Code, Count, Did, Digest, Height, Seconds
 from caremesh.wallet.network import Network as WalletNetwork
 
@@ -48,12 +48,16 @@ T = TypeVar("T")
 
 
 @contextmanager
-def far(folder: Path) -> Iterator[FarWorld]:
-    """Fresh nodes in a folder; they are ended, and waited for, whatever happens."""
+def far(folder: Path, cometbft: Path | None = None) -> Iterator[FarWorld]:
+    """Fresh nodes in a folder; they are ended, and waited for, whatever happens.
+
+    ``cometbft``: see ``Network``; the one whose clock is that of the story (``tools/cometbft.py``: bent).
+    """
     folder.mkdir(parents=True)
     clock = FileClock(folder / "clock")
     os.environ[CLOCK] = str(folder / "clock")
-    with Network(folder, command=(sys.executable, "-m", MODULE, "node"), now=clock) as network:
+    command = (sys.executable, "-m", MODULE, "node")
+    with Network(folder, command=command, now=clock, cometbft=cometbft) as network:
         network.start()
         world = FarWorld(network, clock)
         try:
@@ -87,6 +91,12 @@ class FarWorld(WalletNetwork):
     def invite(self, member: str, patient: str, *, again: bool = False) -> Invitation:
         """See ``World``."""
         return self.network.nodes[member].desk.invite(patient, again=again)
+
+    def ordered(self) -> str:
+        """See ``World``."""
+        if self.network.founding.engine == "cometbft":
+            return "All five order transactions together, by CometBFT; each executes every block itself."
+        return ORDERED
 
     # --- what the job asks of it besides --------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from caremesh.testing.namespaces import isolate
 RULES: Final = "rules.json"
 ELSEWHERE: Final = "elsewhere"
 """The name of whoever is on no host: the test."""
+PEERS: Final = "#peers"
 _LOOK_EVERY_S: Final = 0.05
 _RETRANSMITTED_S: Final = 0.2
 _PIECE: Final = 64 * 1024
@@ -44,17 +45,18 @@ class Rules(Struct, frozen=True):
 
 
 class Spec(Struct, frozen=True):
-    """``isolated``: in a namespace of its own. ``listen``: name of a host → where it is said to be.
+    """``isolated``: in a namespace of its own. ``listen``: door → where it is said to be.
 
-    ``mine``: where this host's node listens, None when there is none. ``dial``: where hosts are reached directly; the
-    others are by their gates. ``sources``: address → host, where that cannot be known otherwise.
+    A door is the name of a host, for its node, or that and ``PEERS``, for its CometBFT. ``mine``: where those of this
+    host listen. ``dial``: where doors are reached directly; the others are by their gates. ``sources``: address → host,
+    where that cannot be known otherwise.
     """
 
     folder: str
     name: str
     isolated: bool
     listen: dict[str, tuple[str, int]]
-    mine: tuple[str, int] | None = None
+    mine: dict[str, tuple[str, int]] = {}
     dial: dict[str, tuple[str, int]] = {}
     sources: dict[str, str] = {}
 
@@ -76,8 +78,9 @@ class Gate:
             await asyncio.start_server(self._from_here(name), host, port)
             for name, (host, port) in self._spec.listen.items()
         ]
-        if self._spec.mine is not None:
-            servers.append(await asyncio.start_unix_server(self._from_there, self._folder / f"{self._spec.name}.sock"))
+        for door, (host, port) in self._spec.mine.items():
+            path = self._folder / f"{door}.sock"
+            servers.append(await asyncio.start_unix_server(self._from_there(host, port), path))
         alone = asyncio.get_running_loop().run_in_executor(None, os.read, 0, 1)
         while not alone.done():
             self._look()
@@ -98,25 +101,25 @@ class Gate:
             mark.write_text(str(found.version), "utf-8")
 
     def _from_here(self, to: str) -> _Accept:
+        host = to.removesuffix(PEERS)
+
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             source = self._spec.sources.get(writer.get_extra_info("peername")[0], self._spec.name)
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._open(source, to)
+                await self._open(source, host)
                 if to in self._spec.dial:
                     there = await asyncio.open_connection(*self._spec.dial[to])
                 else:
                     there = await asyncio.open_unix_connection(self._folder / f"{to}.sock")
-                await self._both(reader, writer, *there, (source, to))
+                await self._both(reader, writer, *there, (source, host))
             writer.transport.abort()
 
         return self._kept(accept)
 
-    @property
-    def _from_there(self) -> _Accept:
+    def _from_there(self, host: str, port: int) -> _Accept:
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            assert self._spec.mine is not None  # noqa: S101 - it listens for that
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                there = await asyncio.open_connection(*self._spec.mine)
+                there = await asyncio.open_connection(host, port)
                 await self._both(reader, writer, *there, None)
             writer.transport.abort()
 

@@ -2,7 +2,8 @@
 
 A host is a network namespace, left and entered through its gate alone (``gate.py``). Where the system lets us have no
 namespaces, hosts are addresses of one loopback interface, and one gate stands before all of them: the same faults, but
-nothing would stop a node from going round it. Which of the two it is, is said in ``kind``.
+nothing would stop a node from going round it, and whose CometBFT it is that connects is not to be known, so that only
+namespaces can cut these from each other. Which of the two it is, is said in ``kind``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import httpx
 import msgspec
 from msgspec.structs import replace
 
-from caremesh.testing.gate import ELSEWHERE, RULES, Rules, Spec
+from caremesh.testing.gate import ELSEWHERE, PEERS, RULES, Rules, Spec
 from caremesh.testing.namespaces import are_to_be_had, entering
 from caremesh.testing.nodes import NotReady, free_ports
 
@@ -38,8 +39,12 @@ class Hosts:
         self._namespaces: Final = are_to_be_had() if namespaces is None else namespaces
         self.kind: Final = "network namespaces" if self._namespaces else "addresses of one loopback interface"
         self.names: Final = list(names)
-        ports = dict(zip(names, free_ports(len(names)), strict=True))
-        self._said: Final = {name: (f"127.0.0.{number}", ports[name]) for number, name in enumerate(names, 11)}
+        ports = iter(free_ports(2 * len(names)))
+        self._said: Final = {
+            door: (f"127.0.0.{number}", next(ports))
+            for number, name in enumerate(names, 11)
+            for door in (name, name + PEERS)
+        }
         """Where others are told to go: there stands a gate."""
         self._within: Final = self._said if self._namespaces else self._beside()
         """Where the node listens."""
@@ -60,10 +65,21 @@ class Hosts:
         host, port = self._said[name]
         return f"https://{host}:{port}"
 
+    def peers(self, name: str) -> str:
+        """See ``Places``."""
+        host, port = self._said[name + PEERS]
+        return f"{host}:{port}"
+
     def flags(self, name: str) -> Mapping[str, str]:
         """See ``Places``."""
-        host, port = self._within[name]
-        return {"listen_host": host, "listen_port": str(port)}
+        (host, port), (peers_host, peers_port) = self._within[name], self._within[name + PEERS]
+        return {
+            "listen_host": host,
+            "listen_port": str(port),
+            "peers_host": peers_host,
+            "peers_port": str(peers_port),
+            "peers_one_host": "true",
+        }
 
     def command(self, name: str, command: Sequence[str]) -> list[str]:
         """See ``Places``."""
@@ -119,20 +135,24 @@ class Hosts:
         self._gates = {}
 
     def _beside(self) -> dict[str, tuple[str, int]]:
-        return {name: (f"127.0.1.{number}", self._said[name][1]) for number, name in enumerate(self.names, 11)}
+        return {
+            door: (f"127.0.1.{number}", self._said[door][1])
+            for number, name in enumerate(self.names, 11)
+            for door in (name, name + PEERS)
+        }
 
     def _specs(self) -> list[Spec]:
         folder = str(self._folder)
         if not self._namespaces:
-            sources = {address[0]: name for name, address in self._within.items()}
-            return [Spec(folder, ELSEWHERE, False, self._said, None, self._within, sources)]  # noqa: FBT003
+            sources = {self._within[name][0]: name for name in self.names}
+            return [Spec(folder, ELSEWHERE, False, self._said, {}, self._within, sources)]  # noqa: FBT003
         inside = [
             Spec(
                 folder=folder,
                 name=name,
                 isolated=True,
-                listen={other: address for other, address in self._said.items() if other != name},
-                mine=self._within[name],
+                listen={door: said for door, said in self._said.items() if door not in (name, name + PEERS)},
+                mine={door: self._within[door] for door in (name, name + PEERS)},
             )
             for name in self.names
         ]

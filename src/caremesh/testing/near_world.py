@@ -19,7 +19,7 @@ from caremesh.sealing.channel import SharedStream
 from caremesh.source.importer import ImportReport
 from caremesh.testing.clock import SettableClock
 from caremesh.testing.faults import LyingCustodian
-from caremesh.testing.world import Seen
+from caremesh.testing.world import ORDERED, Seen
 from caremesh.types import Code, Count, Did, Digest, Height, Seconds
 
 
@@ -48,6 +48,10 @@ class NearWorld(LocalMesh):
     def reader(self) -> Reader:
         """See ``World``."""
         return self.engine.reader()
+
+    def ordered(self) -> str:
+        """See ``World``."""
+        return ORDERED
 
     def states(self) -> list[tuple[Height, Digest]]:
         """See ``World``."""

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar
 from caremesh.contracts.network.messages import Params
 from caremesh.node import doors, joining
 from caremesh.node.desk import Desk
-from caremesh.node.founding import FILE, Founding
+from caremesh.node.founding import FILE, EngineName, Founding
 from caremesh.node.member import FOUNDERS, MemberHome
 from caremesh.node.mesh import OPERATOR, PARAMS
 from caremesh.node.readiness import is_ready
@@ -45,8 +45,12 @@ class Places(Protocol):
         """Where others reach it: ``https://host:port``."""
         ...
 
+    def peers(self, name: str) -> str:
+        """Where others' CometBFT reach its CometBFT: ``host:port``."""
+        ...
+
     def flags(self, name: str) -> Mapping[str, str]:
-        """Where it listens."""
+        """Where it listens, for members and wallets and for other members' CometBFT."""
         ...
 
     def command(self, name: str, command: Sequence[str]) -> list[str]:
@@ -70,15 +74,25 @@ class OneHost:
     """All nodes on the loopback address, each with a port of its own."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
+        found = free_ports(2 * len(names))
+        self._ports = dict(zip(names, found[::2], strict=True))
+        self._peers = dict(zip(names, found[1::2], strict=True))
 
     def url(self, name: str) -> str:
         """See ``Places``."""
         return f"https://127.0.0.1:{self._ports[name]}"
 
+    def peers(self, name: str) -> str:
+        """See ``Places``."""
+        return f"127.0.0.1:{self._peers[name]}"
+
     def flags(self, name: str) -> Mapping[str, str]:
         """See ``Places``."""
-        return {"listen_port": str(self._ports[name])}
+        return {
+            "listen_port": str(self._ports[name]),
+            "peers_port": str(self._peers[name]),
+            "peers_one_host": "true",
+        }
 
     def command(self, name: str, command: Sequence[str]) -> list[str]:  # noqa: ARG002 - all run here
         """See ``Places``."""
@@ -205,8 +219,12 @@ class Network:
         command: Sequence[str] = COMMAND,
         now: Callable[[], Seconds] = lambda: int(time.time()),
         places: Callable[[Sequence[str]], Places] | None = None,
+        cometbft: Path | None = None,
     ) -> None:
-        """``places``: where the nodes run, when that is not all on one host."""
+        """``places``: where the nodes run, when that is not all on one host.
+
+        ``cometbft``: the program by which all five order blocks together; without it the operator's node orders them.
+        """
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
         names = [each.name for each in FOUNDERS]
@@ -220,13 +238,17 @@ class Network:
                 roles=profile.roles,
                 country=profile.jurisdiction,
                 address=self.places.url(profile.name),
+                peers=self.places.peers(profile.name) if cometbft else "",
             )
             home.practitioner(CHAIN)  # their key is made here, before another process owns the home
             admissions[profile.name] = joining.read_admission(made, profile.name)
             mine = {**self.places.flags(profile.name), "admin_port": "0", **flags}
+            if cometbft:
+                mine["cometbft_program"] = str(cometbft)
             self.nodes[profile.name] = NodeProcess(folder / profile.name, home, command, mine, self.places)
         others = [each for name, each in admissions.items() if name != OPERATOR]
-        self.founding: Founding = joining.found(folder / OPERATOR, others, now(), params)
+        engine: EngineName = "cometbft" if cometbft else "embedded"
+        self.founding: Founding = joining.found(folder / OPERATOR, others, now(), params, engine)
         file = (folder / OPERATOR / FILE).read_bytes()
         for name in admissions:
             joining.join(folder / name, file)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from caremesh.contracts.access.state import Receipt
 from caremesh.gateway.gather import ReleaseCustodian
@@ -44,6 +44,9 @@ class Seen(NamedTuple):
     roles: list[Code]
 
 
+ORDERED: Final = "The regulator orders transactions; four members re-execute every block themselves."
+
+
 class World(Around, Protocol):
     """What the main job is done in. Members go by their short names."""
 
@@ -54,6 +57,10 @@ class World(Around, Protocol):
     @property
     def custodians(self) -> Mapping[Did, object]:
         """The members that are custodians."""
+        ...
+
+    def ordered(self) -> str:
+        """Who orders transactions, in a sentence."""
         ...
 
     def states(self) -> list[tuple[Height, Digest]]:

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 class NetworkFile(Struct, frozen=True):
-    """What ``node.founding.Founding`` writes."""
+    """Of what ``node.founding.Founding`` writes, what a wallet needs."""
 
     genesis: bytes
     validators: list[Validator]
@@ -65,7 +65,7 @@ def read_network(data: bytes, digest: Digest | None = None) -> tuple[NetworkFile
     if digest is not None and network_digest(data) != digest:
         raise Tampered(NOT_THE_NETWORK)
     try:
-        file = codec.decode_as(data, NetworkFile)
+        file = msgspec.convert(codec.decode(data), NetworkFile, builtin_types=(bytes,))
         return file, msgspec.convert(codec.decode(file.genesis), _Founders, builtin_types=(bytes,))
     except (BadInput, msgspec.ValidationError) as error:
         raise Tampered(NOT_THE_NETWORK) from error

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from caremesh.consensus import kept
+from caremesh.consensus.cometbft.engine import STATE
 from caremesh.ledger.machine import Machine
 from caremesh.ledger.snapshot import export
 from caremesh.ledger.transactions import TransactionCodec
@@ -86,7 +87,7 @@ def test_what_was_acknowledged_survives_either_process(seed: int, tmp_path: Path
             for tx_id, code in acknowledged.items():
                 assert running.told[tx_id] in ("ledger.09", code), "acknowledged, and gone"
             assert running.end() == 0
-        machine, copy = opened(folder / "state", begun), opened(tmp_path, begun)
+        machine, copy = opened(folder / STATE, begun), opened(tmp_path, begun)
         try:
             held = [tx for block in kept.blocks_from(machine, 1) for tx in block.txs]
             assert sorted(held) == sorted(sent.values()), "each is in one block"

@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.consensus.embedded import Embedded
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.messages import SetEndpoints
 from caremesh.crypto.keys import SigningKey
@@ -94,7 +95,7 @@ def test_followers_execute_what_the_operator_orders_and_come_to_the_same(near: N
     for name in ("operator", "first", "second"):
         near.start(name)
     until(lambda: same(near) and near.nodes["first"].status().height > 2)
-    assert [node.is_operator for node in near.nodes.values()] == [True, False, False]
+    assert [isinstance(node.copy, Embedded) for node in near.nodes.values()] == [True, False, False]
 
 
 @pytest.mark.slow

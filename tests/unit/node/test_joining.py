@@ -10,7 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
+from caremesh.ledger.blocks import in_comets_order
 from caremesh.node import founding, joining
 from caremesh.node.joining import Admission, AdmissionFile
 from caremesh.sealing import custody
@@ -152,3 +154,106 @@ def test_a_home_has_one_network(tmp_path: Path) -> None:
     with pytest.raises(Refused) as error:
         joining.found(tmp_path / "one", [], NOW)
     assert error.value.code == "node.15"
+
+
+def founded_together(folder: Path, *names: str, watching: str = "") -> bytes:
+    """A network whose validators are these; ``watching`` is a member that orders nothing."""
+    first, *others = (begin(folder / name, peers=f"{name}.example:26656") for name in names)
+    assert first.ordering is not None
+    if watching:
+        others.append(begin(folder / watching))
+    joining.found(folder / names[0], others, NOW, engine="cometbft")
+    return (folder / names[0] / founding.FILE).read_bytes()
+
+
+def test_a_network_founded_together_has_no_operator(tmp_path: Path) -> None:
+    file = founded_together(tmp_path, "one", "two", "three", watching="four")
+    for name in ("two", "three", "four"):
+        joining.join(tmp_path / name, file)
+    known = codec.decode_as(file, founding.Founding)
+    keys = {name: joining.load_home(tmp_path / name).validator_key.public for name in ("one", "two", "three")}
+    assert known.engine == "cometbft"
+    assert {each.key for each in known.validators} == set(keys.values())
+    assert [each.key for each in known.document.validators] == sorted(keys.values())
+    assert {each.power for each in known.validators} == {1}
+    assert len(known.peers) == 3
+    assert (len(known.document.authorities.dids), known.document.authorities.quorum) == (4, 3)
+    assert known.validators == sorted(known.validators, key=in_comets_order)
+
+
+def test_somebody_has_to_order_blocks(tmp_path: Path) -> None:
+    begin(tmp_path / "one")
+    with pytest.raises(Refused) as error:
+        joining.found(tmp_path / "one", [begin(tmp_path / "two")], NOW, engine="cometbft")
+    assert error.value.code == "node.30"
+
+
+@pytest.mark.parametrize("peers", ["nowhere", "a.example:port", "a b:1", ":1"])
+def test_where_a_validator_is_reached_has_one_form(tmp_path: Path, peers: str) -> None:
+    with pytest.raises(BadInput) as error:
+        begin(tmp_path / "one", peers=peers)
+    assert (error.value.code, error.value.place) == ("node.18", "peers")
+
+
+def test_a_validator_signs_that_it_is_one(tmp_path: Path) -> None:
+    """Else one could put another's key among the validators."""
+    home, made = joining.begin(
+        tmp_path / "one",
+        chain="n",
+        name="one",
+        roles=["payer"],
+        country="US",
+        address="https://a.example:1",
+        peers="a.example:2",
+    )
+    other = SigningKey.from_seed(bytes(32))
+    file = codec.decode_as(made, AdmissionFile)
+    admission = joining.read_admission(made, "file")
+    assert admission.ordering is not None
+    taken = replace(admission, ordering=replace(admission.ordering, key=other.public))
+    signed = AdmissionFile(
+        by_member=custody.sign_payload("caremesh/v1/admission", taken, home.key),
+        by_node=custody.sign_payload("caremesh/v1/admission-node", taken, home.node_key),
+    )
+    mine = custody.sign_payload("caremesh/v1/admission-validator", taken, home.validator_key)
+    before = custody.sign_payload("caremesh/v1/admission-validator", admission, home.validator_key)
+    for forged in (
+        replace(file, by_validator=None),
+        signed,
+        replace(signed, by_validator=mine),
+        replace(signed, by_validator=before),
+    ):
+        with pytest.raises(Tampered) as error:
+            joining.read_admission(codec.encode(forged), "file")
+        assert error.value.code == "node.16"
+
+
+def test_a_validator_joins_only_where_it_orders_as_it_asked(tmp_path: Path) -> None:
+    file = founded_together(tmp_path, "one", "two")
+    known = codec.decode_as(file, founding.Founding)
+    mine = joining.load_home(tmp_path / "two")
+    moved = [replace(each, address=each.address.replace("two", "evil")) for each in known.peers]
+    assert refused(tmp_path / "two", codec.encode(replace(known, peers=moved))) == "node.14"
+    left = [each for each in known.document.validators if each.member != mine.did]
+    alone = replace(
+        known,
+        genesis=codec.encode(replace(known.document, validators=left)),
+        validators=[each for each in known.validators if each.key != mine.validator_key.public],
+    )
+    assert refused(tmp_path / "two", codec.encode(alone)) == "node.14"
+    joining.join(tmp_path / "two", file)
+
+
+def test_a_network_file_whose_parts_differ_is_refused(tmp_path: Path) -> None:
+    file = founded_together(tmp_path, "one", "two")
+    known = codec.decode_as(file, founding.Founding)
+    stranger = founding.Peer("did:caremesh:net:" + "1" * 32, known.peers[0].address)
+    for changed in (
+        replace(known, validators=known.validators[:1]),
+        replace(known, validators=known.validators[::-1]),
+        replace(known, validators=[replace(known.validators[0], power=9), known.validators[1]]),
+        replace(known, peers=[*known.peers, known.peers[0]]),
+        replace(known, peers=[*known.peers, stranger]),
+        replace(known, peers=[replace(known.peers[0], address="somewhere"), known.peers[1]]),
+    ):
+        assert refused(tmp_path / "two", codec.encode(changed)) == "node.17"

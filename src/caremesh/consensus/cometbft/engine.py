@@ -43,6 +43,10 @@ from caremesh.types import Height, Seconds
 
 FINISH_S: Final = 10.0
 """How long closing waits for what has been submitted."""
+PROOF_S: Final = 10.0
+"""How long who asks for the newest header waits for the one that proves what is committed."""
+STATE: Final = "ledger"
+HOME: Final = "cometbft"
 SOCKET: Final = "abci.sock"
 RPC_SOCKET: Final = "rpc.sock"
 _MAX_SOCKET_PATH: Final = 100
@@ -65,6 +69,8 @@ class Local(Struct, frozen=True):
 class CometBft:
     """One member's copy of a ledger that CometBFT orders. Any thread may call any method."""
 
+    keeps_snapshots = True
+
     def __init__(
         self,
         folder: Path,
@@ -81,13 +87,15 @@ class CometBft:
     ) -> None:
         """Open or create; writes CometBFT's files. ``validators``: those of the genesis, the same at all members.
 
+        ``folder``: gets ``ledger`` (the state), ``cometbft`` and the sockets in ``run``.
+
         Raises WrongLedger, StorageFailed, Tampered, BadInput consensus.26.
         """
-        home, address, rpc = folder / "cometbft", folder / "run" / SOCKET, folder / "run" / RPC_SOCKET
+        home, address, rpc = folder / HOME, folder / "run" / SOCKET, folder / "run" / RPC_SOCKET
         if len(os.fsencode(address)) > _MAX_SOCKET_PATH:
             raise BadInput(PATH_TOO_LONG)
         self.machine = kept.open_machine(
-            folder / "state", app, chain=chain, genesis=genesis, genesis_time=genesis_time, map_bytes=map_bytes
+            folder / STATE, app, chain=chain, genesis=genesis, genesis_time=genesis_time, map_bytes=map_bytes
         )
         self.validators = list(validators)
         """Those of the genesis."""
@@ -192,9 +200,11 @@ class CometBft:
     def light_block(self, height: Height | None = None) -> LightBlock:
         """See ``Engine.light_block``: CometBFT's header, which proves the state of the height before.
 
+        Without a height it is the newest, and proves all that was committed here when it was asked for: CometBFT makes
+        the block that does at once; where it does not come in ``PROOF_S``, the newest is of a height before.
         Raises also Unavailable consensus.25, while CometBFT is started again.
         """
-        at = self.machine.head.height if height is None else height
+        at = self._proving() if height is None else height
         if not 1 <= at <= self.machine.head.height:
             raise BadInput(NOT_KEPT, f"height {at}")
         signed = self._rpc.signed(at)
@@ -259,6 +269,23 @@ class CometBft:
                 raise
             return done
         return None
+
+    def _proving(self) -> Height:
+        """The newest height, once its header holds the root of what is committed now."""
+        height = self.machine.head.height
+        if height and self._has_changed_the_state(height):
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self.machine.head.height > height or self._closed or self.stopped, PROOF_S
+                )
+        return self.machine.head.height
+
+    def _has_changed_the_state(self, height: Height) -> bool:
+        """Whether a block has: CometBFT makes the one that proves it at once then, and else when it is due."""
+        block = self.block(height)
+        if height == 1:
+            return bool(block.txs)
+        return block.signed.own().app_hash != self.block(height - 1).signed.own().app_hash
 
     def _still_running(self) -> None:
         if self._closed or self._failed is not None:

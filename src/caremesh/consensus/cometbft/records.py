@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from caremesh import codec
 from caremesh.consensus import kept
-from caremesh.ledger.blocks import Block, Header, SignedHeader, Validator, txs_root
-from caremesh.ledger.comet import address_of, set_hash
+from caremesh.ledger.blocks import Block, Header, SignedHeader, Validator, in_comets_order, txs_root
+from caremesh.ledger.comet import set_hash
 from caremesh.ledger.machine import Executed, Machine
 from caremesh.types import Digest
 
@@ -39,5 +39,4 @@ def _signers(machine: Machine, first: Sequence[Validator]) -> Digest:
     """What the block before names as the set that signs this one."""
     if machine.head.height:
         return kept.block_at(machine, machine.head.height).signed.own().next_validators
-    strongest_first = sorted(first, key=lambda validator: (-validator.power, address_of(validator.key)))
-    return set_hash((validator.key, validator.power) for validator in strongest_first)
+    return set_hash((validator.key, validator.power) for validator in sorted(first, key=in_comets_order))

@@ -68,8 +68,15 @@ class Rpc:
             total = _total(pages[-1])
         return Signed(commit, pages)
 
+    def connected(self) -> frozenset[str]:
+        """The ids of the nodes that it is connected with. Raises Unavailable consensus.25."""
+        try:
+            return frozenset(each["node_info"]["id"] for each in _parsed(self._get("/net_info"))["result"]["peers"])
+        except (KeyError, TypeError) as error:
+            raise Unavailable(NO_ANSWER, "/net_info") from error
+
     def _get(self, path: str, **query: int) -> bytes:
-        content = self._ask("GET", f"{path}?{urlencode(query)}", b"")
+        content = self._ask("GET", f"{path}?{urlencode(query)}" if query else path, b"")
         if "error" in _parsed(content):
             raise Unavailable(NO_ANSWER, path)
         return content

@@ -1,0 +1,125 @@
+"""What a home knows of its network: who is a member, who orders blocks, who signed the last one, who is connected.
+
+Members and heights are read from the node's own copy of the ledger, whether it runs or not; who signed and who is
+connected is for its CometBFT to say, while it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from caremesh.consensus.comet_rpc import light_block
+from caremesh.consensus.cometbft.engine import RPC_SOCKET
+from caremesh.consensus.cometbft.rpc import Rpc
+from caremesh.consensus.compaction import open_for_reading
+from caremesh.contracts.members import queries as members
+from caremesh.contracts.network import queries as network
+from caremesh.errors import CareMeshError, Refused
+from caremesh.ledger.past import StateAt
+from caremesh.ledger.store import Head
+from caremesh.node import doors, founding, joining
+from caremesh.node.errors import NOT_JOINED
+from caremesh.node.founding import EngineName, Founding
+from caremesh.node.running import LEDGER
+from caremesh.types import Code, Count, Did, Height, Multikey, Seconds
+
+OPERATOR_POWER: Final = 1
+
+
+class Standing(Struct, frozen=True):
+    """One member. ``here``: whether it is that of this home. ``power``: its weight in votes on blocks, 0: it has none.
+
+    ``signed``: whether it signed the last block that others have signed; ``connected``: whether its CometBFT is
+    connected with this one. None: nobody could be asked.
+    """
+
+    did: Did
+    name: str
+    roles: list[Code]
+    status: str
+    here: bool
+    power: Count
+    signed: bool | None
+    connected: bool | None
+
+
+class NetworkStatus(Struct, frozen=True):
+    """Where this node's copy stands, and all members. ``time``: of its last block, seconds UTC, 0 before the first."""
+
+    chain: str
+    engine: EngineName
+    fingerprint: str
+    height: Height
+    time: Seconds
+    rules: Count
+    members: list[Standing]
+
+
+def look(home: Path) -> NetworkStatus:
+    """The network of a home. Raises Refused node.13, Tampered, StorageFailed, WrongLedger."""
+    known = founding.load(home)
+    if known is None:
+        raise Refused(NOT_JOINED, home.name)
+    mine = joining.load_admission(home).admit.member
+    store = open_for_reading(home / LEDGER, known.chain)
+    try:
+        reader = StateAt(store)
+        with store.read() as read:
+            head = read.head() or Head(known.chain, 0, 0, b"", b"")
+        powers = _powers(known, reader)
+        signed, connected = _asked(known, home, head.height)
+        return NetworkStatus(
+            chain=known.chain,
+            engine=known.engine,
+            fingerprint=joining.fingerprint(known),
+            height=head.height,
+            time=head.time,
+            rules=network.rules(reader).version,
+            members=[
+                Standing(
+                    did=each.did,
+                    name=each.name,
+                    roles=each.roles,
+                    status=each.status,
+                    here=each.did == mine,
+                    power=sum(powers.get(each.did, {}).values()),
+                    signed=None if signed is None or each.did not in powers else bool(signed & powers[each.did].keys()),
+                    connected=None if connected is None else each.did == mine or each.did in connected,
+                )
+                for each in members.members(reader)
+            ],
+        )
+    finally:
+        store.close()
+
+
+def _powers(known: Founding, reader: StateAt) -> dict[Did, dict[Multikey, Count]]:
+    """Keys that sign blocks, with their power, by member."""
+    found: dict[Did, dict[Multikey, Count]] = {}
+    for validator in network.validators(reader):
+        found.setdefault(validator.member, {})[validator.key] = validator.power
+    for each in members.members(reader) if known.engine == "embedded" else []:
+        if each.keys.node in [signer.key for signer in known.validators]:
+            found[each.did] = {each.keys.node: OPERATOR_POWER}
+    return found
+
+
+def _asked(known: Founding, home: Path, height: Height) -> tuple[frozenset[Multikey] | None, frozenset[Did] | None]:
+    """Keys that signed the last block, members that are connected; None, None where no CometBFT answers."""
+    if known.engine != "cometbft":
+        return None, None
+    rpc = Rpc(home / doors.RUN / RPC_SOCKET)
+    try:
+        signed = rpc.signed(height)
+        block = light_block(signed.commit, signed.validators)
+        ids = rpc.connected()
+    except CareMeshError:
+        return None, None
+    named = {each.address.partition("@")[0]: each.member for each in known.peers}
+    return (
+        frozenset(each.key for each in block.signed.signatures),
+        frozenset(named[each] for each in ids if each in named),
+    )
