@@ -122,6 +122,9 @@ def lay_out(paths: list[Path], *, resume: bool) -> None:
     )
     (TREE / "pyproject.toml").write_text(Path("pyproject.toml").read_text("utf-8") + configuration, "utf-8")
     (TREE / "mutants/mutmut-stats.json").unlink(missing_ok=True)  # the tests may be others now
+    for copied in (TREE / "mutants/src").rglob("*.py"):
+        if "__mutmut_" not in copied.read_text("utf-8"):
+            copied.unlink()  # mutmut takes what a run for other files copied for what it has mutated
     for kept in (TREE / "mutants").rglob("*.meta"):
         forget_survivors(kept)
 

@@ -57,22 +57,22 @@ def confirmations(
     again = set(active) if before is None else {did for did, _ in before.faults}
     asked = [did for did in active if did in again]
 
-    def ask(member: Did) -> list[Signed] | str:
+    def ask(member: Did) -> tuple[Did, list[Signed] | str]:
         try:
             answers = keepers.confirm_erased(member, stream, segment)
-            said = [custody.read_signed(answer, member) for answer in answers]
+            said = [custody.read_signed(answer) for answer in answers]
             for entry in said:
                 certificate.check(reader, stream, segment, entry)
         except CareMeshError as error:
-            return error.code
-        return said
+            return member, error.code
+        return member, said
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        answers = dict(zip(asked, pool.map(ask, asked), strict=True))
+        answers = list(pool.map(ask, asked))
     signed = [] if before is None else [*before.signed]
-    for said in answers.values():
+    for _, said in answers:
         signed += [] if isinstance(said, str) else said
-    faults = [(did, said) for did, said in answers.items() if isinstance(said, str)]
+    faults = [(did, said) for did, said in answers if isinstance(said, str)]
     return Confirmations(signed, faults, len(active), _unreadable(reader, stream, segment, signed))
 
 

@@ -219,11 +219,16 @@ class ProvenReader:
         return {answer.key: check_answer(self._header, answer) for answer in answers}
 
     def _beside(self, key: bytes) -> list[bytes]:
-        """A key, and those that are read with it: both bounds of a list, all elements of one whose bounds are known."""
+        """A key, and those that are read with it: both bounds of a list, and of one whose bounds are known the newest
+        elements, or those that follow where it is none of them: who reads a list begins with the oldest.
+        """
         if key.endswith((_FIRST, _COUNT)):
             base = key[: -len(_COUNT)]
             return [base + _FIRST, base + _COUNT]
-        return elements(self, key[:-9]) or [key] if key[-9:-8] == b"/" else [key]
+        if key[-9:-8] != b"/":
+            return [key]
+        newest = elements(self, key[:-9])
+        return newest if key in newest else elements(self, key[:-9], int.from_bytes(key[-8:], "big")) or [key]
 
 
 def bounds(base: bytes) -> list[bytes]:
@@ -231,12 +236,15 @@ def bounds(base: bytes) -> list[bytes]:
     return [base.removesuffix(_COUNT) + _FIRST, base.removesuffix(_COUNT) + _COUNT]
 
 
-def elements(reader: ProvenReader, base: bytes) -> list[bytes]:
-    """The keys of the elements of a list whose bounds are proven, the newest; none where they are not."""
+def elements(reader: ProvenReader, base: bytes, oldest: int | None = None) -> list[bytes]:
+    """The keys of the elements of a list whose bounds are proven, the newest or from ``oldest`` on; none where they
+    are not proven.
+    """
     first_key, count_key = base + _FIRST, base + _COUNT
     if not (reader.knows(first_key) and reader.knows(count_key)):
         return []
     stored_first, stored_count = reader.get(first_key), reader.get(count_key)
     first = 0 if stored_first is None else read_value(stored_first, int)
     count = 0 if stored_count is None else read_value(stored_count, int)
-    return [base + b"/" + index.to_bytes(8, "big") for index in range(max(first, count - _ELEMENTS), count)]
+    begin = max(first, count - _ELEMENTS) if oldest is None else oldest
+    return [base + b"/" + index.to_bytes(8, "big") for index in range(begin, min(begin + _ELEMENTS, count))]

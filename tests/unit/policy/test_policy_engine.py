@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cedarpy
 import pytest
 
 from caremesh.contracts.policy import errors
@@ -121,6 +122,17 @@ def test_a_set_without_its_only_policy_permits_nothing() -> None:
 )
 def test_a_text_that_may_not_be_a_set(text: str, error: ErrorCode) -> None:
     assert refused(text) == error
+
+
+def test_what_the_engine_writes_and_cannot_read_back_is_no_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No text is known that it does so with: here what it wrote is bent on its way."""
+    text, written = policy("when { true }"), cedarpy.policies_to_json_str(policy("when { true }"))
+    assert '"Value"' in written
+    monkeypatch.setattr(cedarpy, "policies_to_json_str", lambda _: written.replace('"Value"', '"Nothing"'))
+    with pytest.raises(Refused) as caught:
+        LEDGER.parse(text)
+    assert caught.value.error == errors.NOT_VALID
+    assert not caught.value.place
 
 
 def test_brackets_in_strings_and_comments_do_not_count() -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
-from caremesh.client.node import Patience
+from caremesh.client.node import Node, Patience, Target
+from caremesh.client.signing import Identity
 from caremesh.contracts.members.messages import SetEndpoints
 from caremesh.contracts.network.queries import params_key
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, Refused, Tampered, Unavailable
 from caremesh.ledger.light import LightBlock
 from caremesh.types import Height
+from caremesh.wallet import network as ways
 from caremesh.wallet.network import Network, read_network
 from caremesh.wallet.proven import MAX_AGE_S
 from tests.support.comet_headers import CHAIN as COMET
@@ -189,3 +193,54 @@ def test_only_what_came_after_a_cursor_is_handed_out(network: Network, served: R
     inbox.leave(channel.public, b"two", mesh.did("practice"))
     assert [each.sealed for each in network.messages(mesh.relay, channel, first.cursor).messages] == [b"two"]
     assert [each.sealed for each in network.messages(mesh.relay, channel).messages] == [b"one", b"two"]
+
+
+# --- what is believed and how nodes are reached -----------------------------------------------------------
+
+
+@pytest.mark.promise("P6")
+def test_who_has_a_network_file_may_come_back_after_any_time(served: RelayedMesh) -> None:
+    """The hash of the file was handed over in person: its founders are trusted without end."""
+    mesh = served.mesh
+    mesh.tick()
+    file, _ = read_network(network_file(mesh))
+    genesis = codec.decode(file.genesis)
+    assert isinstance(genesis, dict)
+    old = codec.encode(replace(file, genesis=codec.encode(genesis | {"time": mesh.clock() - 50 * 365 * 86_400})))
+    addresses = {mesh.relay: served.doors["hospital"].url}
+    with Network(old, mesh.relay, mesh.clock, addresses=addresses) as network:
+        assert network.light_block() == mesh.engine.light_block()
+
+
+def test_who_is_no_member_is_refused_by_its_name(network: Network) -> None:
+    with pytest.raises(Refused, match=r"wallet\.13") as caught:
+        network.ask("did:caremesh:nobody", lambda client: client.network_file())
+    assert caught.value.place == "did:caremesh:nobody"
+
+
+def test_one_way_to_a_node_serves_until_it_has_moved(served: RelayedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, int]] = []
+
+    class Counted(Node):
+        def __init__(self, target: Target, identity: Callable[[], Identity], **others: Any) -> None:
+            made.append((target.url, others["patience"].tries))
+            super().__init__(target, identity, **others)
+
+    monkeypatch.setattr(ways, "Node", Counted)
+    mesh, practice = served.mesh, served.mesh.did("practice")
+    hospital, home = served.doors["hospital"].url, served.doors["practice"].url
+    moved = SetEndpoints(member=practice, endpoints=[home])
+    assert not mesh.send([mesh.member("practice").home.requester], moved).code
+    former = network_file(mesh, {"practice": {"endpoints": [AWAY]}})
+    with Network(
+        former, mesh.relay, mesh.clock, addresses={mesh.relay: hospital}, patience=Patience(tries=2)
+    ) as network:
+        for _ in range(3):
+            network.ask(mesh.relay, lambda client: client.network_file())
+            with pytest.raises(Unavailable, match=r"client\.02"):
+                network.ask(practice, lambda client: client.network_file())
+        assert made == [(hospital, 2), (AWAY, 2)]
+        network.meet(network.proven.reader())
+        for _ in range(3):
+            network.ask(practice, lambda client: client.network_file())
+        assert made == [(hospital, 2), (AWAY, 2), (home, 2)]

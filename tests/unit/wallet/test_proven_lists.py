@@ -1,0 +1,124 @@
+"""Lists that are proven entry by entry: both bounds in one request, then 256 entries in each, whatever their length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from caremesh.consensus.embedded import Embedded
+from caremesh.ledger.light import Answer, LightBlock, LightClient
+from caremesh.ledger.state import View
+from caremesh.types import Height
+from caremesh.wallet.proven import ProvenLedger, ProvenReader, bounds, elements
+from tests.support.kv import CHAIN, LISTS, MEMBER, START_S, VALUES, DropFirst, Kv, engine, transaction
+
+OWNER, OLDEST, COUNT = b"owner", 3, 600
+BOUNDS = [LISTS.first_key(OWNER), LISTS.count_key(OWNER)]
+BASE = LISTS.count_key(OWNER).removesuffix(b"/count")
+
+
+def keys(begin: int, end: int) -> list[bytes]:
+    return [LISTS.key(index, OWNER) for index in range(begin, end)]
+
+
+class Long(Kv):
+    """A ledger that begins with a long list."""
+
+    def genesis(self, state: View, document: bytes) -> None:
+        super().genesis(state, document)
+        for index in range(COUNT):
+            LISTS.append(state, b"%d" % index, OWNER)
+
+
+class Noted:
+    """A node that notes what it is asked."""
+
+    did = "node"
+
+    def __init__(self, made: Embedded) -> None:
+        self.engine = made
+        self.asked: list[list[bytes]] = []
+
+    def light_block(self, height: Height | None = None) -> LightBlock:
+        return self.engine.light_block(height)
+
+    def answers(self, keys: Sequence[bytes], height: Height) -> list[Answer]:
+        self.asked.append(list(keys))
+        return [self.engine.query(key, height) for key in keys]
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    made = engine(tmp_path_factory.mktemp("long"), Long([MEMBER]))
+    try:
+        for number in range(OLDEST):
+            assert not made.submit(transaction(DropFirst(owner=OWNER), salt=b"%08d" % number)).result.code
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def node(long: Embedded) -> Noted:
+    return Noted(long)
+
+
+@pytest.fixture
+def reader(node: Noted) -> ProvenReader:
+    light = LightClient(CHAIN, node.engine.validators, trusted_at=START_S)
+    return ProvenLedger(light, lambda: [node], lambda: START_S).reader()
+
+
+def test_a_list_of_any_length_is_read_whole_in_few_requests(reader: ProvenReader, node: Noted) -> None:
+    assert LISTS.items(reader, OWNER) == [b"%d" % index for index in range(OLDEST, COUNT)]
+    pages = [keys(begin, min(begin + 256, COUNT)) for begin in range(OLDEST, COUNT, 256)]
+    assert node.asked == [BOUNDS, *pages]
+    assert reader.requests == 4
+
+
+def test_the_newest_of_a_list_come_together(reader: ProvenReader, node: Noted) -> None:
+    assert LISTS.bounds(reader, OWNER) == (OLDEST, COUNT)
+    for index in (COUNT - 1, COUNT - 256, COUNT - 2):
+        assert LISTS.get(reader, index, OWNER) == b"%d" % index
+    assert node.asked == [BOUNDS, keys(COUNT - 256, COUNT)]
+    assert LISTS.get(reader, COUNT - 257, OWNER) == b"%d" % (COUNT - 257)
+    assert node.asked[2:] == [keys(COUNT - 257, COUNT - 256)], "what is known is not asked for again"
+    assert LISTS.get(reader, COUNT, OWNER) is None
+    assert LISTS.get(reader, OLDEST - 1, OWNER) is None
+    assert node.asked[3:] == [keys(COUNT, COUNT + 1), keys(OLDEST - 1, OLDEST + 255)]
+
+
+def test_of_a_list_whose_bounds_are_not_known_one_entry_is_asked_for(reader: ProvenReader, node: Noted) -> None:
+    assert elements(reader, BASE) == []
+    assert LISTS.get(reader, 5, OWNER) == b"5"
+    for known in BOUNDS:
+        reader.fetch([known])
+        asked = list(node.asked)
+        assert elements(reader, BASE) == (keys(COUNT - 256, COUNT) if known == BOUNDS[1] else [])
+        assert node.asked == asked, "nothing is asked for in passing"
+    assert node.asked == [keys(5, 6), [BOUNDS[0]], [BOUNDS[1]]]
+
+
+def test_the_bound_that_is_known_alone_says_nothing_of_the_list(reader: ProvenReader, node: Noted) -> None:
+    reader.fetch([BOUNDS[1]])
+    assert elements(reader, BASE) == []
+    assert node.asked == [[BOUNDS[1]]]
+
+
+def test_a_list_of_nobody_is_empty_and_what_is_no_list_is_asked_for_alone(reader: ProvenReader, node: Noted) -> None:
+    assert LISTS.items(reader, b"nobody") == []
+    assert VALUES.get(reader, b"genesis") is not None
+    others = [LISTS.first_key(b"nobody"), LISTS.count_key(b"nobody")]
+    assert node.asked == [others, [VALUES.key(b"genesis")]]
+    assert bounds(BOUNDS[1]) == BOUNDS
+    beside = BASE + b"-" + bytes(7) + b"\x05"
+    LISTS.bounds(reader, OWNER)
+    assert reader.get(beside) is None
+    assert node.asked[2:] == [BOUNDS, [beside]]
+
+
+@pytest.mark.parametrize("oldest", [OLDEST, COUNT - 1, COUNT])
+def test_entries_from_one_on_are_256_at_most(reader: ProvenReader, oldest: int) -> None:
+    reader.fetch(BOUNDS)
+    assert elements(reader, BASE, oldest) == keys(oldest, min(oldest + 256, COUNT))
