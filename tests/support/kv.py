@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.signatures import did_of
 from caremesh.errors import ErrorCode, Refused
 from caremesh.ledger.application import Context, Params
+from caremesh.ledger.blocks import Misbehaviour, Validator
 from caremesh.ledger.state import CountedList, Reader, Table, View
 from caremesh.ledger.transactions import Message, Signer, Tx, encode, sign
 from caremesh.types import Did, Seconds
@@ -22,6 +23,8 @@ CHAIN: Final = "kv-test"
 START_S: Final = 1_800_000_000
 VALUES: Final = Table(b"kv/value/", bytes)
 LISTS: Final = CountedList(b"kv/list/", bytes)
+ELECTED: Final = Table(b"kv/elected/", list[Validator])
+NOTED: Final = CountedList(b"kv/noted/", Misbehaviour)
 
 FORBIDDEN: Final = ErrorCode("kv.01", "This message is refused.")
 NO_MEMBER: Final = ErrorCode("kv.02", "This key is not a member's.")
@@ -70,18 +73,30 @@ class Revoke(Message, frozen=True, tag="kv/revoke"):
     key: bytes
 
 
+class Elect(Message, frozen=True, tag="kv/elect"):
+    """Say who orders blocks."""
+
+    validators: list[Validator]
+
+
 class Kv:
     """The application."""
 
-    messages: Any = Put | Delete | Append | DropFirst | Refuse | Fail | Revoke
+    messages: Any = Put | Delete | Append | DropFirst | Refuse | Fail | Revoke | Elect
 
-    def __init__(self, members: list[SigningKey], params: Params | None = None) -> None:
+    def __init__(
+        self, members: list[SigningKey], params: Params | None = None, validators: Sequence[Validator] = ()
+    ) -> None:
+        """``validators``: those of the genesis, where it names any."""
+        self.first: Final = list(validators)
         self.members: Final = {key.public: did_of(CHAIN, key.public) for key in members}
         self.limits = params or Params()
         self.handled = 0
 
     def genesis(self, state: View, document: bytes) -> None:
         VALUES.put(state, document, b"genesis")
+        if self.first:
+            ELECTED.put(state, self.first)
 
     def params(self, reader: Reader) -> Params:
         del reader
@@ -107,6 +122,8 @@ class Kv:
                 ctx.emit("kv/deleted", key=message.key)
             case Append():
                 LISTS.append(ctx.state, message.item, message.owner)
+            case Elect():
+                ELECTED.put(ctx.state, message.validators)
             case DropFirst():
                 first, count = LISTS.bounds(ctx.state, message.owner)
                 if first == count:
@@ -118,6 +135,13 @@ class Kv:
                 raise Refused(FORBIDDEN)
             case _:
                 raise ZeroDivisionError
+
+    def misbehaved(self, ctx: Context, found: Misbehaviour) -> None:
+        NOTED.append(ctx.state, found, b"")
+        ctx.emit("kv/noted", height=found.height)
+
+    def validators(self, reader: Reader) -> list[Validator]:
+        return ELECTED.get(reader) or []
 
 
 class Clock:

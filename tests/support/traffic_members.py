@@ -55,8 +55,8 @@ class MembersTraffic:
             "register": 6, "rotate": 3, "deactivate": 1, "set_guardians": 5, "recover": 9, "cancel_recovery": 1,
             "finish_recovery": 7, "admit": 1, "suspend": 1, "reinstate": 3, "set_keys": 1, "set_endpoints": 1,
             "set_role": 1, "leave": 1, "appoint": 9, "dismiss": 1, "suspend_person": 2, "set_params": 1, "brake": 1,
-            "end_brake": 1, "set_validators": 1, "upgrade": 1, "cancel_upgrade": 1, "adopt": 1, "retire": 1,
-            "set_person_key": 2, "set_authorities": 1, "approve": 2, "withdraw": 1,
+            "end_brake": 1, "set_validators": 2, "rotate_validator": 2, "upgrade": 1, "cancel_upgrade": 1, "adopt": 1,
+            "retire": 1, "set_person_key": 2, "set_authorities": 1, "approve": 2, "withdraw": 1,
         }  # fmt: skip
 
     # --- who ----------------------------------------------------------------------------------------------
@@ -263,6 +263,13 @@ class MembersTraffic:
             for did in self.rng.sample(self.all.members, count)
         ]
         return Attempt(network.SetValidators(validators=sorted(entries, key=lambda entry: entry.key)), self.quorum())
+
+    def rotate_validator(self) -> Attempt:
+        """Mostly one that there is; its member and the new key sign."""
+        now = network_queries.validators(self.reader)
+        old, member = (now[0].key, now[0].member) if now else (self.all.new_key().public, self.rng.choice(self._active))
+        new = self.all.new_key()
+        return Attempt(network.RotateValidator(old=old, new=new.public), [Who(new, member), self.who(member)])
 
     def set_authorities(self) -> Attempt:
         """Mostly those of the beginning, so that there is always somebody to decide."""

@@ -33,6 +33,7 @@ from caremesh.contracts.members.errors import SUSPENDED
 from caremesh.contracts.network import logic as network_logic
 from caremesh.contracts.network import messages as network
 from caremesh.contracts.network import queries as network_queries
+from caremesh.contracts.network import validators as network_validators
 from caremesh.contracts.network.errors import BRAKE_ON
 from caremesh.contracts.network.state import PARAMS
 from caremesh.contracts.policy import approvals as policy_approvals
@@ -51,6 +52,7 @@ from caremesh.contracts.streams import queries as stream_queries
 from caremesh.contracts.streams.state import Stream
 from caremesh.errors import BadInput, ErrorCode, Refused
 from caremesh.ledger.application import Params
+from caremesh.ledger.blocks import Misbehaviour, Validator
 from caremesh.ledger.machine import Context
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import Message, Signer
@@ -81,6 +83,9 @@ class _NetworkNeeds:
     def is_current_key(self, reader: Reader, did: Did, key: Multikey) -> bool:
         return identities.is_current_key(reader, did, key)
 
+    def is_known_key(self, reader: Reader, key: Multikey) -> bool:
+        return identities.owner(reader, key) is not None or stream_queries.of_key(reader, key) is not None
+
 
 class _MembersNeeds:
     def is_quorum(self, reader: Reader, signers: Sequence[Signer]) -> bool:
@@ -88,6 +93,9 @@ class _MembersNeeds:
 
     def enrol_member(self, state: View, did: Did, key: Multikey, *, chain: str, height: Height) -> None:
         identity_logic.enrol(state, did, key, "member", chain=chain, enrolled_by=did, height=height, needs=_IDENTITY)
+
+    def drop_validators(self, ctx: Context, did: Did) -> None:
+        network_validators.drop_member(ctx, did)
 
     def quorum_without(self, reader: Reader, did: Did) -> bool:
         return network_logic.quorum_without(reader, did, _NETWORK)
@@ -318,7 +326,8 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     policy.Withdraw: partial(policy_approvals.withdraw, needs=_POLICY),
     network.SetParams: partial(network_logic.set_params, needs=_NETWORK),
     network.SetAuthorities: partial(network_logic.set_authorities, needs=_NETWORK),
-    network.SetValidators: partial(network_logic.set_validators, needs=_NETWORK),
+    network.SetValidators: partial(network_validators.set_validators, needs=_NETWORK),
+    network.RotateValidator: partial(network_validators.rotate, needs=_NETWORK),
     network.Brake: partial(network_logic.pull_brake, needs=_NETWORK),
     network.EndBrake: partial(network_logic.end_brake, needs=_NETWORK),
     network.Upgrade: partial(network_logic.upgrade, needs=_NETWORK),
@@ -366,7 +375,7 @@ class Contracts:
             for member in first.members:
                 members_logic.admit_at(state, member, chain=first.chain, height=0, needs=_MEMBERS)
             network_logic.put_authorities(state, first.authorities, _NETWORK)
-            network_logic.put_validators(state, first.validators, _NETWORK)
+            network_validators.put_validators(state, first.validators, _NETWORK)
         except Refused as error:
             raise BadInput(BAD_GENESIS, error.code) from error
 
@@ -404,3 +413,12 @@ class Contracts:
         if brake is not None and brake.scope == "all" and not isinstance(message, (*FREE, network.EndBrake)):
             raise Refused(BRAKE_ON)
         _HANDLERS[type(message)](ctx, message)
+
+    def misbehaved(self, ctx: Context, found: Misbehaviour) -> None:
+        """A validator that signed what it must not is removed. Raises Unavailable network.10, as ``handle`` does."""
+        network_logic.migrate(ctx, self._migrations)
+        network_validators.equivocated(ctx, found)
+
+    def validators(self, reader: Reader) -> list[Validator]:
+        """Who is to order blocks, in ascending order of keys."""
+        return [Validator(each.key, each.power) for each in network_queries.validators(reader)]

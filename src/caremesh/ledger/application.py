@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from caremesh.ledger.blocks import Misbehaviour, Validator
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import Message, Signer
 from caremesh.types import Count, Did, Height, Seconds
@@ -34,7 +35,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     height: Height
     tx: bytes
-    """The CID (36 bytes) of the transaction."""
+    """The CID (36 bytes) of the transaction; empty where none is the cause of it."""
     attributes: dict[str, Any]
     """Plain values: str, int, bytes."""
 
@@ -72,7 +73,7 @@ class Context:
         self.time: Final = time
         """Block time, seconds UTC."""
         self.tx_id: Final = tx_id
-        """The transaction's CID, 36 bytes."""
+        """The transaction's CID, 36 bytes; empty where there is none."""
         self.signers: Final = signers
         """All of them signed these bytes; the last is the sponsor."""
         self.sponsor: Final = sponsor
@@ -118,3 +119,12 @@ class Application(Protocol):
 
     def handle(self, ctx: Context, message: Message) -> None:
         """Carry out one message. Raises Refused; then nothing of its transaction takes effect."""
+
+    def misbehaved(self, ctx: Context, found: Misbehaviour) -> None:
+        """Take in what the engine has proof of, before the block's transactions. ``ctx`` has no signers."""
+
+    def validators(self, reader: Reader) -> list[Validator]:
+        """Who is to order blocks, each key once; nobody where this is not the application's to say.
+
+        Once it names somebody, it always does. An engine that one key orders does not ask.
+        """

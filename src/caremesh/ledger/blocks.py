@@ -9,7 +9,7 @@ What CometBFT signs is in ``ledger/comet.py``; a header's bytes say of which eng
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -86,11 +86,26 @@ class SignedHeader(Struct, frozen=True, forbid_unknown_fields=True):
         return codec.decode_as(self.header, Header)
 
 
-class Block(Struct, frozen=True, forbid_unknown_fields=True):
+class Misbehaviour(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an engine has proof of: a validator signed two things of which an honest one signs one."""
+
+    kind: Literal["two-votes", "false-header"]
+    """``two-votes`` in one round; ``false-header``: signed for light clients, and not of this chain."""
+    validator: Address
+    """See ``comet.address_of``."""
+    height: Height
+    """The block that it voted on."""
+    time: Seconds
+    """Of that block."""
+
+
+class Block(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A block as it is kept and as replicas follow it."""
 
     signed: SignedHeader
     txs: list[bytes]
+    misbehaviour: list[Misbehaviour] = []
+    """What the block tells the application of before its transactions. No header of ours commits to it."""
 
 
 def header_hash(header: bytes) -> Digest:

@@ -12,6 +12,7 @@ from caremesh.errors import CareMeshError, Refused
 from caremesh.ledger import history, replays
 from caremesh.ledger.admission import Admission, Quotas, refusal
 from caremesh.ledger.application import Application, Context, Event, Result
+from caremesh.ledger.blocks import Misbehaviour
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import CheckedTx, TransactionCodec
 from caremesh.types import Height, Seconds
@@ -51,6 +52,21 @@ class Execution:
         self._params: Final = app.params(self.view)
         self._quotas: Final = Quotas(self.view, time, self._params)
         self._seen: Final[dict[bytes, Seconds]] = {}
+
+    def note(self, found: Misbehaviour) -> None:
+        """What the engine has proof of: it has no transaction, no sponsor, and no result."""
+        ctx = Context(
+            chain=self._admission.chain,
+            height=self._height,
+            time=self._time,
+            tx_id=b"",
+            signers=[],
+            sponsor="",
+            alone=True,
+            state=self.view,
+            events=self.results.events,
+        )
+        self._app.misbehaved(ctx, found)
 
     def apply(self, raw: bytes | CheckedTx) -> None:
         """One transaction: all of its messages take effect, or none does; its id is remembered either way."""

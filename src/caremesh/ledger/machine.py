@@ -17,6 +17,7 @@ from caremesh.errors import BadInput, ErrorCode, Refused, Tampered, Unavailable,
 from caremesh.ledger import history, replays
 from caremesh.ledger.admission import QUOTA_USED_UP, Admission, used_quota
 from caremesh.ledger.application import Application, Context, Event, Params, Result
+from caremesh.ledger.blocks import Misbehaviour, Validator
 from caremesh.ledger.execution import Execution, Results
 from caremesh.ledger.past import StateAt, undo_record
 from caremesh.ledger.proofs import Proof
@@ -56,6 +57,8 @@ class Executed(msgspec.Struct, frozen=True):
     tree: Staged
     ids: replays.Staged
     params: Params
+    validators: list[Validator]
+    """Who is to order blocks from now on; nobody where the application does not say."""
 
 
 class Machine:
@@ -72,6 +75,7 @@ class Machine:
         self._admission: Final = Admission(store.chain, app)
         self._head: Head | None = None
         self._params = Params()
+        self._validators: list[Validator] = []
         self._sponsors: dict[tuple[Signer, int], int] = {}
         """(a sponsor, a quota window) → what it may still send, as of the head."""
         self._failed: BaseException | None = None
@@ -101,6 +105,11 @@ class Machine:
         """The limits in force at the head."""
         return self._params
 
+    @property
+    def validators(self) -> list[Validator]:
+        """Who is to order blocks, as of the head; nobody where the application does not say."""
+        return self._validators
+
     def check(self, checked: CheckedTx, time: Seconds) -> None:
         """Refuse, before it costs anybody a block, what would be refused in one whatever its messages say.
 
@@ -118,10 +127,17 @@ class Machine:
         if sponsors[signer, window] < self._admission.cost(checked.tx):
             raise Refused(QUOTA_USED_UP)
 
-    def execute(self, height: Height, time: Seconds, txs: Sequence[bytes | CheckedTx]) -> Executed:
+    def execute(
+        self,
+        height: Height,
+        time: Seconds,
+        txs: Sequence[bytes | CheckedTx],
+        misbehaviour: Sequence[Misbehaviour] = (),
+    ) -> Executed:
         """What a block does. Changes nothing that is committed.
 
-        ``txs`` as they travelled, or already decoded by ``codec``. Raises BadInput ledger.12 and ledger.13,
+        ``txs`` as they travelled, or already decoded by ``codec``; ``misbehaviour`` comes before them.
+        Raises BadInput ledger.12 and ledger.13,
         Unavailable ledger.15; and whatever a contract raises other than Refused, after which the machine stops.
         """
         head = self.head
@@ -133,7 +149,7 @@ class Machine:
             raise BadInput(TIME_BACKWARDS, f"height {height}")
         try:
             with self.store.read() as committed:
-                return self._execute(committed, height, time, txs)
+                return self._execute(committed, height, time, txs, misbehaviour)
         except BaseException as error:
             self._failed = error
             raise
@@ -158,6 +174,7 @@ class Machine:
             self._map.apply(done.tree)
             self._replays.apply(done.ids)
             self._head, self._params, self._sponsors = head, done.params, {}
+            self._validators = done.validators
         return head
 
     def prove(self, key: bytes, height: Height | None = None) -> tuple[bytes | None, Proof, Height]:
@@ -192,10 +209,19 @@ class Machine:
         done = self.results(height)
         return height, done.results[position], [event for event in done.events if event.tx == tx_id]
 
-    def _execute(self, committed: Read, height: Height, time: Seconds, txs: Sequence[bytes | CheckedTx]) -> Executed:
+    def _execute(
+        self,
+        committed: Read,
+        height: Height,
+        time: Seconds,
+        txs: Sequence[bytes | CheckedTx],
+        misbehaviour: Sequence[Misbehaviour],
+    ) -> Executed:
         run = Execution(
             self._app, self.codec, self._admission, self._replays, committed=committed, height=height, time=time
         )
+        for found in misbehaviour:
+            run.note(found)
         for raw in txs:
             run.apply(raw)
         ids, subtrees = run.finish()
@@ -211,6 +237,7 @@ class Machine:
             tree=tree,
             ids=ids,
             params=self._app.params(run.view),
+            validators=self._app.validators(run.view),
         )
 
     def _stage(self, view: View, read: Callable[[int], list[Entry]]) -> tuple[list[Changed], list[Change], Staged]:
@@ -237,6 +264,7 @@ class Machine:
             tree=tree,
             ids=replays.Staged([], {}),
             params=self._app.params(view),
+            validators=self._app.validators(view),
         )
         return self.commit(done, block=document, header=EMPTY)
 
@@ -256,6 +284,7 @@ class Machine:
                 raise Tampered(DAMAGED, "leaf hashes")
             self._replays.load(groups, read)
             self._params = self._app.params(read)
+            self._validators = self._app.validators(read)
 
 
 def _leaf_change(key: bytes, value: bytes | None) -> Change:

@@ -84,6 +84,7 @@ class MembersRules(Ground):
         why |= broken((self.is_active(name), "members.11"), (self.quorum_without(name), "members.12"))
         if self.send(Suspend(member=did(name)), signers, why):
             self.facts.members[name].status = "suspended"
+            self.drop_validators(name)
 
     @precondition(lambda self: any(known.status == "suspended" for known in self.facts.members.values()))
     @rule(name=st.sampled_from(["the last", "the last", "practice", "nobody"]), agree=agreeing)
@@ -143,6 +144,7 @@ class MembersRules(Ground):
         why = broken((by == name, "members.05"), (self.quorum_without(name), "members.12"))
         if self.send(Leave(member=did(name)), [self.mine(by)], why):
             self.facts.members[name].status = "left"
+            self.drop_validators(name)
 
     @rule(
         person=PRACTITIONERS,

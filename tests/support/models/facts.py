@@ -61,6 +61,12 @@ class Network:
     review: int = 604_800
     brake: tuple[str, int] | None = None
     validators: list[tuple[str, str]] = field(default_factory=list)
+    """(member, key)"""
+    lines: dict[str, str] = field(default_factory=dict)
+    """By a key that took part in a rotation: the first of its line."""
+    given_up: set[str] = field(default_factory=set)
+    removed: dict[str, int] = field(default_factory=dict)
+    """By the first key of a line: the block that removed it for signing twice."""
     version: int = 1
     following: tuple[int, int] | None = None
     spent: dict[str, tuple[int, int]] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from caremesh.crypto.signatures import did_of
 from caremesh.ledger import history, replays, transactions
 from caremesh.ledger.admission import Admission
 from caremesh.ledger.application import Event, Result
+from caremesh.ledger.blocks import Misbehaviour
 from caremesh.ledger.execution import Execution
 from caremesh.ledger.state import View
 from caremesh.ledger.transactions import CheckedTx, Message, Signer, TransactionCodec, Tx
@@ -66,7 +67,24 @@ class Kernel:
 
     def block(self, time: int, tx: CheckedTx, app: Contracts | None = None) -> tuple[Result, list[bytes]]:
         """Execute and commit the next block, which holds this transaction; its result, and the keys that changed."""
-        run = Execution(
+        run = self._run(time, app)
+        run.apply(tx)
+        ids, _ = run.finish()
+        changed = self._commit(run)
+        self._replays.apply(ids)
+        self.last, self.tx_id, self.events = tx, bytes(tx.id), run.results.events
+        return run.results.results[0], changed
+
+    def proof(self, time: int, found: Misbehaviour) -> list[bytes]:
+        """Execute and commit a block that has proof of something and no transaction; the keys that changed."""
+        run = self._run(time)
+        run.note(found)
+        run.finish()
+        self.events = run.results.events
+        return self._commit(run)
+
+    def _run(self, time: int, app: Contracts | None = None) -> Execution:
+        return Execution(
             app or self.app,
             self.codec,
             self._admission,
@@ -75,18 +93,16 @@ class Kernel:
             height=self.height + 1,
             time=time,
         )
-        run.apply(tx)
-        ids, _ = run.finish()
+
+    def _commit(self, run: Execution) -> list[bytes]:
         changes = run.view.changes()
         for name, _, now in changes:
             if now is None:
                 del self.state[name]
             else:
                 self.state[name] = now
-        self._replays.apply(ids)
         self.height += 1
-        self.last, self.tx_id, self.events = tx, bytes(tx.id), run.results.events
-        return run.results.results[0], [name for name, _, _ in changes]
+        return [name for name, _, _ in changes]
 
 
 @lru_cache

@@ -183,6 +183,11 @@ class Ground(RuleBasedStateMachine):
     def is_active(self, name: str) -> bool:
         return name in self.facts.members and self.facts.members[name].status == "active"
 
+    def drop_validators(self, name: str) -> None:
+        """A member no longer acts: it orders no blocks, unless nobody would."""
+        network = self.facts.network
+        network.validators = [row for row in network.validators if row[0] != name] or network.validators
+
     # --- the judge ---------------------------------------------------------------------------------------
 
     def send(self, message: Message, signers: list[Signs], why: Iterable[str] = (), *, alone: bool = True) -> bool:

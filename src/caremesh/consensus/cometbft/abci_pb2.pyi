@@ -7,10 +7,19 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class MisbehaviorType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    UNKNOWN_MISBEHAVIOR: _ClassVar[MisbehaviorType]
+    DUPLICATE_VOTE: _ClassVar[MisbehaviorType]
+    LIGHT_CLIENT_ATTACK: _ClassVar[MisbehaviorType]
+
 class CheckTxType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     NEW: _ClassVar[CheckTxType]
     RECHECK: _ClassVar[CheckTxType]
+UNKNOWN_MISBEHAVIOR: MisbehaviorType
+DUPLICATE_VOTE: MisbehaviorType
+LIGHT_CLIENT_ATTACK: MisbehaviorType
 NEW: CheckTxType
 RECHECK: CheckTxType
 
@@ -111,6 +120,26 @@ class ValidatorUpdate(_message.Message):
     pub_key: PublicKey
     power: int
     def __init__(self, pub_key: _Optional[_Union[PublicKey, _Mapping]] = ..., power: _Optional[int] = ...) -> None: ...
+
+class Validator(_message.Message):
+    __slots__ = ("address", "power")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    POWER_FIELD_NUMBER: _ClassVar[int]
+    address: bytes
+    power: int
+    def __init__(self, address: _Optional[bytes] = ..., power: _Optional[int] = ...) -> None: ...
+
+class Misbehavior(_message.Message):
+    __slots__ = ("type", "validator", "height", "time")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    VALIDATOR_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    type: MisbehaviorType
+    validator: Validator
+    height: int
+    time: Time
+    def __init__(self, type: _Optional[_Union[MisbehaviorType, str]] = ..., validator: _Optional[_Union[Validator, _Mapping]] = ..., height: _Optional[int] = ..., time: _Optional[_Union[Time, _Mapping]] = ...) -> None: ...
 
 class ExecTxResult(_message.Message):
     __slots__ = ("code", "data")
@@ -263,18 +292,20 @@ class RequestVerifyVoteExtension(_message.Message):
     def __init__(self) -> None: ...
 
 class RequestFinalizeBlock(_message.Message):
-    __slots__ = ("txs", "hash", "height", "time", "next_validators_hash")
+    __slots__ = ("txs", "misbehavior", "hash", "height", "time", "next_validators_hash")
     TXS_FIELD_NUMBER: _ClassVar[int]
+    MISBEHAVIOR_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     NEXT_VALIDATORS_HASH_FIELD_NUMBER: _ClassVar[int]
     txs: _containers.RepeatedScalarFieldContainer[bytes]
+    misbehavior: _containers.RepeatedCompositeFieldContainer[Misbehavior]
     hash: bytes
     height: int
     time: Time
     next_validators_hash: bytes
-    def __init__(self, txs: _Optional[_Iterable[bytes]] = ..., hash: _Optional[bytes] = ..., height: _Optional[int] = ..., time: _Optional[_Union[Time, _Mapping]] = ..., next_validators_hash: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, txs: _Optional[_Iterable[bytes]] = ..., misbehavior: _Optional[_Iterable[_Union[Misbehavior, _Mapping]]] = ..., hash: _Optional[bytes] = ..., height: _Optional[int] = ..., time: _Optional[_Union[Time, _Mapping]] = ..., next_validators_hash: _Optional[bytes] = ...) -> None: ...
 
 class ResponseException(_message.Message):
     __slots__ = ("error",)
@@ -443,9 +474,11 @@ class ResponseVerifyVoteExtension(_message.Message):
     def __init__(self, status: _Optional[_Union[ResponseVerifyVoteExtension.VerifyStatus, str]] = ...) -> None: ...
 
 class ResponseFinalizeBlock(_message.Message):
-    __slots__ = ("tx_results", "app_hash")
+    __slots__ = ("tx_results", "validator_updates", "app_hash")
     TX_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    VALIDATOR_UPDATES_FIELD_NUMBER: _ClassVar[int]
     APP_HASH_FIELD_NUMBER: _ClassVar[int]
     tx_results: _containers.RepeatedCompositeFieldContainer[ExecTxResult]
+    validator_updates: _containers.RepeatedCompositeFieldContainer[ValidatorUpdate]
     app_hash: bytes
-    def __init__(self, tx_results: _Optional[_Iterable[_Union[ExecTxResult, _Mapping]]] = ..., app_hash: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, tx_results: _Optional[_Iterable[_Union[ExecTxResult, _Mapping]]] = ..., validator_updates: _Optional[_Iterable[_Union[ValidatorUpdate, _Mapping]]] = ..., app_hash: _Optional[bytes] = ...) -> None: ...

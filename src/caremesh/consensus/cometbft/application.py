@@ -43,6 +43,7 @@ from caremesh.consensus.cometbft.abci_pb2 import (
 from caremesh.consensus.cometbft.checked import CheckedTransactions
 from caremesh.consensus.cometbft.proposals import Proposals
 from caremesh.consensus.cometbft.records import block_record
+from caremesh.consensus.cometbft.validators import misbehaviour_in, updates
 from caremesh.crypto.signatures import ED25519_PREFIX
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Refused, WrongLedger
 from caremesh.ledger.application import Application, Result
@@ -158,14 +159,15 @@ class LedgerApplication:
                 or (request.time.seconds, request.time.nanos) != (self._genesis_time, 0)
                 or request.initial_height != 1
                 or not self._are_ours(request)
+                or not _same(self.machine.validators or self._validators, self._validators)
                 or head.height
             ):
                 raise WrongLedger(OTHER_GENESIS)
             return ResponseInitChain(app_hash=head.app_hash)
 
     def _are_ours(self, request: RequestInitChain) -> bool:
-        named = [(ED25519_PREFIX + row.pub_key.ed25519, row.power) for row in request.validators]
-        return sorted(named) == sorted((validator.key, validator.power) for validator in self._validators)
+        named = [Validator(ED25519_PREFIX + row.pub_key.ed25519, row.power) for row in request.validators]
+        return _same(named, self._validators)
 
     def _check_tx(self, request: RequestCheckTx) -> ResponseCheckTx:
         try:
@@ -193,11 +195,17 @@ class LedgerApplication:
             if any(len(value) != _DIGEST for value in hashes) or request.time.seconds >= _END_OF_TIME:
                 raise BadInput(BAD_BLOCK, f"height {request.height}")
             done = self.machine.execute(
-                request.height, request.time.seconds, [self._decoded(raw) for raw in request.txs]
+                request.height,
+                request.time.seconds,
+                [self._decoded(raw) for raw in request.txs],
+                misbehaviour_in(request),
             )
             self._done = done, request
+            before = self.machine.validators or self._validators
         return ResponseFinalizeBlock(
-            tx_results=[_exec_result(result) for result in done.results.results], app_hash=done.app_hash
+            tx_results=[_exec_result(result) for result in done.results.results],
+            validator_updates=updates(before, done.validators or before),
+            app_hash=done.app_hash,
         )
 
     def _commit(self) -> ResponseCommit:
@@ -206,7 +214,7 @@ class LedgerApplication:
                 raise Refused(NOTHING_DONE)
             (done, request), self._done = self._done, None
             txs, after = list(request.txs), request.next_validators_hash
-            block = block_record(self.machine, done, txs, after, self._validators)
+            block = block_record(self.machine, done, txs, after, self._validators, misbehaviour_in(request))
             self.machine.commit(done, block=codec.encode(block), header=request.hash)
             self.checked.forget(block.txs)
             self._finished(block, done)
@@ -235,6 +243,11 @@ class LedgerApplication:
 def app_state(genesis: bytes) -> bytes:
     """The genesis document as it stands in CometBFT's genesis: JSON, which holds no bytes."""
     return b'"' + genesis.hex().encode() + b'"'
+
+
+def _same(one: Sequence[Validator], other: Sequence[Validator]) -> bool:
+    """Whether two sets are one, in whatever order."""
+    return sorted((each.key, each.power) for each in one) == sorted((each.key, each.power) for each in other)
 
 
 def _exec_result(result: Result) -> ExecTxResult:

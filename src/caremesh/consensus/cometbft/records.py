@@ -11,14 +11,19 @@ from collections.abc import Sequence
 
 from caremesh import codec
 from caremesh.consensus import kept
-from caremesh.ledger.blocks import Block, Header, SignedHeader, Validator, in_comets_order, txs_root
+from caremesh.ledger.blocks import Block, Header, Misbehaviour, SignedHeader, Validator, in_comets_order, txs_root
 from caremesh.ledger.comet import set_hash
 from caremesh.ledger.machine import Executed, Machine
 from caremesh.types import Digest
 
 
 def block_record(
-    machine: Machine, done: Executed, txs: list[bytes], next_validators: Digest, first: Sequence[Validator]
+    machine: Machine,
+    done: Executed,
+    txs: list[bytes],
+    next_validators: Digest,
+    first: Sequence[Validator],
+    misbehaviour: list[Misbehaviour],
 ) -> Block:
     """The record of a block that follows the machine's head. ``first``: the validators of the genesis."""
     head = machine.head
@@ -32,7 +37,7 @@ def block_record(
         validators=_signers(machine, first),
         next_validators=next_validators,
     )
-    return Block(SignedHeader(codec.encode(header), []), txs)
+    return Block(SignedHeader(codec.encode(header), []), txs, misbehaviour)
 
 
 def _signers(machine: Machine, first: Sequence[Validator]) -> Digest:

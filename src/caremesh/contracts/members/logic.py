@@ -47,6 +47,10 @@ class Needs(Protocol):
         """Whether the network's authorities could still decide if this member were none of them."""
         ...
 
+    def drop_validators(self, ctx: Context, did: Did, /) -> None:
+        """Take away from a member that no longer acts what orders blocks for it."""
+        ...
+
     def practitioner_key(self, reader: Reader, did: Did, /) -> Multikey | None:
         """The key that acts now for a practitioner's DID; None when there is no such practitioner."""
         ...
@@ -97,10 +101,14 @@ def suspend(ctx: Context, msg: messages.Suspend, needs: Needs) -> None:
 
     MEMBERS.put(ctx.state, msgspec.structs.replace(member, status="suspended"), msg.member.encode())
     ctx.emit("members/suspended", member=msg.member)
+    needs.drop_validators(ctx, msg.member)
 
 
 def reinstate(ctx: Context, msg: messages.Reinstate, needs: Needs) -> None:
-    """The authorities let a suspended member act again; one that left is admitted anew under another DID."""
+    """The authorities let a suspended member act again, but order no blocks until they say so.
+
+    One that left is admitted anew under another DID.
+    """
     member = _with_quorum(ctx, msg.member, needs)
     if member.status != "suspended":
         raise Refused(errors.SAME_STATE)
@@ -143,6 +151,7 @@ def leave(ctx: Context, msg: messages.Leave, needs: Needs) -> None:
 
     MEMBERS.put(ctx.state, msgspec.structs.replace(member, status="left"), msg.member.encode())
     ctx.emit("members/left", member=msg.member)
+    needs.drop_validators(ctx, msg.member)
 
 
 def appoint(ctx: Context, msg: messages.Appoint, needs: Needs) -> None:

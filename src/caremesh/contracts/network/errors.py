@@ -18,6 +18,11 @@ BAD_AUTHORITIES = ErrorCode(
     "Authorities are active members, each named once, and the quorum is 1 to their number.",
     "Name others.",
 )
+NOT_ITS_VALIDATOR = ErrorCode(
+    "network.12", "This key is not that of a validator of this member.", "Name the key that it orders blocks with."
+)
+NEW_KEY_MISSING = ErrorCode("network.13", "The new key has not signed.", "Sign with it in the member's name.")
+VALIDATOR_KEY_USED = ErrorCode("network.14", "This key has been somebody's before.", "Make a new one.")
 UNKNOWN_RULES = ErrorCode(
     "network.10", "This software does not know the rules that count from this height on.", "Install the next version."
 )

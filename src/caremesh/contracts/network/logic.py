@@ -12,12 +12,9 @@ from caremesh.contracts.network.state import (
     BRAKE,
     PARAMS,
     RULES,
-    VALIDATORS,
     BrakeState,
     Rules,
-    ValidatorSet,
 )
-from caremesh.crypto import signatures
 from caremesh.errors import Refused, Unavailable
 from caremesh.ledger.machine import Context
 from caremesh.ledger.state import Reader, View
@@ -37,6 +34,10 @@ class Needs(Protocol):
 
     def is_current_key(self, reader: Reader, did: Did, key: Multikey, /) -> bool:
         """Whether a key acts for a DID now."""
+        ...
+
+    def is_known_key(self, reader: Reader, key: Multikey, /) -> bool:
+        """Whether a key is, or was, that of a DID or a stream."""
         ...
 
     def is_active_member(self, reader: Reader, did: Did, /) -> bool:
@@ -145,28 +146,6 @@ def end_brake(ctx: Context, msg: messages.EndBrake, needs: Needs) -> None:
 
     BRAKE.delete(ctx.state)
     ctx.emit("network/brake-off")
-
-
-def set_validators(ctx: Context, msg: messages.SetValidators, needs: Needs) -> None:
-    """The authorities say who orders blocks."""
-    if not is_quorum(ctx.state, ctx.signers, needs):
-        raise Refused(errors.NO_QUORUM)
-    put_validators(ctx.state, msg.validators, needs)
-
-    ctx.emit("network/validators-set", count=len(msg.validators))
-
-
-def put_validators(state: View, validators: list[messages.Validator], needs: Needs) -> None:
-    """Write a set of validators; used here and at genesis. Raises Refused network.06, signatures.01, signatures.02."""
-    keys = [validator.key for validator in validators]
-    if keys != sorted(set(keys)) or not all(
-        needs.is_active_member(state, validator.member) for validator in validators
-    ):
-        raise Refused(errors.BAD_VALIDATORS)
-    for key in keys:
-        signatures.check_key(key)
-
-    VALIDATORS.put(state, ValidatorSet(validators))
 
 
 def upgrade(ctx: Context, msg: messages.Upgrade, needs: Needs) -> None:

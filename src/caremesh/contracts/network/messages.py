@@ -87,6 +87,13 @@ class SetValidators(Message, frozen=True, kw_only=True, tag="network/set-validat
     """In ascending order of keys."""
 
 
+class RotateValidator(Message, frozen=True, kw_only=True, tag="network/rotate-validator"):
+    """Replace the key of a member's own validator. Signed by the new key in the member's name, and by the member."""
+
+    old: Multikey
+    new: Multikey
+
+
 class Upgrade(Message, frozen=True, kw_only=True, tag="network/upgrade"):
     """From a later block on, the next version of the rules counts. Signed by a quorum of the authorities."""
 
