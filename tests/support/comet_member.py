@@ -155,12 +155,19 @@ def member(folder: Path, begun: int) -> Iterator[Member]:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether no process of this id is left, after waiting for that."""
-    until = time.monotonic() + PATIENT_S
+    """Whether no process of this id runs any more, after waiting for that.
+
+    One that has ended and that nobody has asked for is gone, and so is one whose id another has got meanwhile.
+    """
+    until, first = time.monotonic() + PATIENT_S, ""
     while time.monotonic() < until:
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+            said = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        state, began = said[0], said[19]
+        first = first or began
+        if state in "ZX" or began != first:
             return True
         time.sleep(0.05)
     return False
