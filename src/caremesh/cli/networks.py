@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +14,7 @@ from caremesh.cli.node import NodeHome
 from caremesh.cli.output import AsJson, console, print_json, print_table
 
 if TYPE_CHECKING:
+    from caremesh.node.desk import Desk
     from caremesh.node.founding import Founding
 
 JOIN = """Take up the network that a network file describes.
@@ -115,6 +118,56 @@ def status(home: NodeHome, as_json: AsJson = False) -> None:
     print_table(f"The network {found.chain} ({found.engine})", columns, rows)
     age = f", {max(0, int(time.time()) - found.time)} s old" if found.time else ""
     console().print(f"Height {found.height:,}{age}; rules {found.rules}; fingerprint {found.fingerprint}.")
+
+
+@app.command("rotate-key")
+def rotate_key(home: NodeHome, as_json: AsJson = False) -> None:
+    """Change the key that this home's validator signs blocks with, while the node runs.
+
+    The ledger names the new key in the member's name; CometBFT is started again with it, and the old one is destroyed.
+    A home that was restored from a backup has a new key, and takes up its vote again by this.
+
+    Example: caremesh network rotate-key --home ./node
+    """
+    with _desk(home) as desk:
+        name = desk.rotate_validator_key()
+    if as_json:
+        print_json({"member": name})
+    else:
+        console().print(f"{name} signs blocks with another key. Nobody else has to do anything.")
+
+
+@app.command("leave")
+def leave(
+    home: NodeHome,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether this is meant.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Leave the network for good, while the node runs: no receipts, no votes, no way back under this identity.
+
+    What patients have consented to ends here; their blocks stay with the other members. It has to be other members
+    who decide: without this one there must be enough authorities left.
+
+    Example: caremesh network leave --home ./node
+    """
+    if not yes:
+        typer.confirm("Leave the network for good?", abort=True)
+    with _desk(home) as desk:
+        name = desk.leave_network()
+    if as_json:
+        print_json({"member": name, "status": "left"})
+    else:
+        console().print(f"{name} has left. Its node follows the ledger for as long as it runs, without a vote.")
+
+
+@contextmanager
+def _desk(home: Path) -> Iterator[Desk]:
+    """The desk of the node that runs in a home. Raises Unavailable node.21."""
+    from caremesh.node.desk import Desk
+    from caremesh.node.doors import RUN, SOCKET
+
+    with closing(Desk(home / RUN / SOCKET)) as there:
+        yield there
 
 
 def tell(made: Founding, said: str, *, as_json: bool, **extra: str) -> None:

@@ -14,6 +14,8 @@ from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.identity.messages import Register
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.messages import Appoint
+from caremesh.contracts.members.messages import Leave as LeaveNetwork
+from caremesh.crypto.keys import SigningKey
 from caremesh.errors import CareMeshError, ErrorCode, Refused
 from caremesh.gateway.ask import Asked, Requester
 from caremesh.gateway.errors import NO_SHARE
@@ -26,9 +28,10 @@ from caremesh.gateway.visit import Purpose
 from caremesh.ledger.transactions import Message
 from caremesh.node import evidence
 from caremesh.node.erasures import Proves
+from caremesh.node.errors import NO_VALIDATOR
 from caremesh.node.founding import Founding
 from caremesh.node.relay import signed_tx
-from caremesh.node.rotating import rotate_receiving_key
+from caremesh.node.rotating import rotate_receiving_key, rotate_validator_key
 from caremesh.node.running import Member
 from caremesh.node.serving_wallets import Leave, tell
 from caremesh.node.ways import Ways
@@ -39,7 +42,7 @@ from caremesh.sealing.segment import OpenedRecord
 from caremesh.source.importer import ImportReport, Source
 from caremesh.source.invitations import LIFE_S, Invited
 from caremesh.source.survey import Check, valid_r4
-from caremesh.types import DAY_S, Code, Count, Did, Multikey, Seconds
+from caremesh.types import DAY_S, Code, Count, Did, Height, Multikey, Seconds
 from caremesh.wallet.templates import period
 
 ANSWER_WITHIN_DAYS: Final = 30
@@ -61,9 +64,10 @@ class MemberDesk:
         endpoint: Callable[[], str],
         patience_s: float = PATIENCE_S,
         check: Callable[[], Check] = lambda: valid_r4,
+        sign_with: Callable[[SigningKey, Height | None], None] | None = None,
     ) -> None:
         """``endpoint``: where wallets reach this member; ``patience_s``: see ``Gateway``; ``check``: the validation of
-        what is imported now.
+        what is imported now; ``sign_with``: see ``rotate_validator_key``, where this member's CometBFT is here.
         """
         self._member: Final = member
         self._home: Final = member.home
@@ -75,6 +79,7 @@ class MemberDesk:
         self._endpoint: Final = endpoint
         self._patience_s: Final = patience_s
         self._check: Final = check
+        self._sign_with: Final = sign_with
 
     # --- records ---------------------------------------------------------------------------------------
 
@@ -195,10 +200,30 @@ class MemberDesk:
         )
         return self._home.profile.label
 
-    def _send(self, signers: Sequence[Requester], message: Message) -> None:
+    # --- the network -----------------------------------------------------------------------------------
+
+    def rotate_validator_key(self) -> str:
+        """See ``rotate_validator_key``; the member's name. Raises Refused node.32."""
+        if self._sign_with is None:
+            raise Refused(NO_VALIDATOR, self._home.did)
+        rotate_validator_key(
+            self._home,
+            self._member.ledger.reader(),
+            lambda message, new: self._send([new, self._home.requester], message),
+            self._sign_with,
+        )
+        return self._home.profile.label
+
+    def leave_network(self) -> str:
+        """The member is none any more, for good; its name. Raises Refused with the ledger's code."""
+        self._send([self._home.requester], LeaveNetwork(member=self._home.did))
+        return self._home.profile.label
+
+    def _send(self, signers: Sequence[Requester], message: Message) -> Height:
         done = self._submit(signed_tx(self._home.chain, self._ways.clock(), signers, message))
         if done.code:
             raise Refused(ErrorCode(done.code, done.result.sentence), done.result.place)
+        return done.height
 
     def _source(self) -> Source:
         return self._member.source(self._ways, self._check())

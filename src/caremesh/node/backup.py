@@ -10,7 +10,9 @@ Databases are copied as LMDB lets a second process do it, at one moment each. Th
 they are copied: a copy counts when all of it opens, and is taken again otherwise.
 
 Who restores has lost what came after: the custodian must not continue a release log that it may have continued before
-(``node/restored.py``), and a node that orders blocks must not order a height again, so it is not restored at all.
+(``node/restored.py``), and who orders blocks must not sign a height again. So the operator's node is not restored at
+all; a validator under CometBFT is restored without its key, and takes up its vote again with another (``rotating.py``).
+Its copy of the ledger comes from the others, as does that of every node of such a network.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from caremesh.ledger.transactions import Signs
 from caremesh.ledger.verify import check_store
 from caremesh.node import errors, founding, joining, keystore, restored
 from caremesh.node.founding import Founding
+from caremesh.node.member import VALIDATOR
 from caremesh.node.running import LEDGER
 from caremesh.sealing import custody
 from caremesh.types import Count, Did, Digest, Seconds
@@ -85,7 +88,10 @@ def back_up(home: Path, out: Path, now: Seconds) -> Manifest:
                 shutil.copyfile(home / name, to / name)
         if (home / BLOCKS).exists():
             shutil.copytree(home / BLOCKS, to / BLOCKS, ignore=shutil.ignore_patterns(".writing-*", "lock"))
+        known = founding.load(home)
         for name in _DATABASES:
+            if name == LEDGER and known is not None and known.engine == "cometbft":
+                continue  # CometBFT has to have the blocks of what the ledger has executed
             if (home / name / "data.mdb").exists():
                 _copy_database(home / name, to / name)
     except OSError as error:
@@ -151,6 +157,9 @@ def _check(home: Path) -> None:
     known = founding.load(home)
     if known is not None and made.node_key.public in [each.key for each in known.validators]:
         raise Refused(errors.NOT_THE_OPERATOR, known.chain)
+    if known is not None and known.engine == "cometbft":
+        keystore.forget_signing_key(made.vault, VALIDATOR)
+        keystore.forget_signing_key(made.vault, f"{VALIDATOR}/next")
     if known is not None and (home / LEDGER).exists():
         _check_ledger(home, known)
     log = ReleaseLog(home / RELEASES)

@@ -171,6 +171,8 @@ EVIDENCE: Final = Ask("evidence", "Files that show what custodians did", list[Cl
 NAMES: Final = Ask("names", "What people call the members", bytes, dict[Did, str])
 APPOINT: Final = Ask("appoint", "Register and appoint the practitioner of this home", Appoint, type(None))
 ROTATE: Final = Ask("rotate-key", "Change the key that grants are made to", bytes, str)
+ROTATE_VALIDATOR: Final = Ask("rotate-validator-key", "Change the key that blocks are signed with", bytes, str)
+LEAVE: Final = Ask("leave", "Leave the network for good", bytes, str)
 
 
 class Desk:
@@ -263,6 +265,14 @@ class Desk:
     def rotate_key(self) -> str:
         """See ``MemberDesk``."""
         return self._call(ROTATE, b"")
+
+    def rotate_validator_key(self) -> str:
+        """See ``MemberDesk``."""
+        return self._call(ROTATE_VALIDATOR, b"")
+
+    def leave_network(self) -> str:
+        """See ``MemberDesk``."""
+        return self._call(LEAVE, b"")
 
     def _call(self, ask: Ask[A, T], given: A) -> T:
         self._knock()

@@ -63,6 +63,8 @@ def routes(node: Node) -> list[Route]:
         route(desk.NAMES, lambda _: at.names()),
         route(desk.APPOINT, lambda asked: at.appoint(asked.practitioner, asked.roles, asked.licensed_until)),
         route(desk.ROTATE, lambda _: at.rotate_key()),
+        route(desk.ROTATE_VALIDATOR, lambda _: at.rotate_validator_key()),
+        route(desk.LEAVE, lambda _: at.leave_network()),
     ]
 
 
@@ -78,6 +80,7 @@ def member_desk(node: Node) -> MemberDesk:
         endpoint=lambda: node.endpoint,
         check=lambda: checking(node.folder / FOLDER),
         patience_s=node.settings.hedge_after_s,
+        sign_with=node.sign_with if node.founding.engine == "cometbft" else None,
     )
 
 

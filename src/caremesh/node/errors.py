@@ -82,3 +82,8 @@ NO_COMETBFT = ErrorCode(
     "The network's blocks are ordered by CometBFT, and the program is not there.",
     "Install it, and name it in the setting `cometbft_program`; docs/how-to/run-a-node.md tells how.",
 )
+NO_VALIDATOR = ErrorCode(
+    "node.32",
+    "This member orders no blocks.",
+    "Ask the authorities of the network to name it: `caremesh network status` shows who orders blocks.",
+)

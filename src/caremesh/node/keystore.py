@@ -51,6 +51,19 @@ def promote_receiving_key(vault: Vault) -> ReadingKey:
     return ReadingKey.from_secret(secret)
 
 
+def promote_signing_key(vault: Vault, name: str) -> SigningKey:
+    """The key ``name/next`` takes the place of the key of this name, which is destroyed. Raises StorageFailed."""
+    secret = _secret(vault, f"signing/{name}/next")
+    vault.put({f"signing/{name}": secret})
+    vault.destroy([f"signing/{name}/next"])
+    return SigningKey.from_seed(secret)
+
+
+def forget_signing_key(vault: Vault, name: str) -> None:
+    """Destroy a key: the next use makes another. Raises StorageFailed."""
+    vault.destroy([f"signing/{name}"])
+
+
 def hpke_keys(vault: Vault) -> tuple[bytes, bytes]:
     """(private, public) of the member's channel, generated on first use."""
     return hpke_from_seed(_secret(vault, "hpke"))

@@ -9,15 +9,17 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
 from caremesh.blobs.noticed import Noticed
 from caremesh.codec import CID
+from caremesh.consensus.embedded import Embedded
 from caremesh.consensus.interface import Committed, Status
 from caremesh.consensus.replica import Replica
 from caremesh.contracts.members import queries as members
+from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.pins import Leaf, make_leaf
 from caremesh.custodian.checks import check_fresh
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
@@ -44,6 +46,10 @@ from caremesh.types import Height
 
 ARRIVES_WITHIN_S: Final = 15.0
 """How long a transaction that is in a block may take to arrive on this node's own copy."""
+
+
+SIGNED_WITHIN_S: Final = 30.0
+"""How long the next block is waited for, when a validator's key has changed."""
 
 
 class Connections(Ways, Orders, Carries, Protocol):
@@ -215,6 +221,16 @@ class Node:
     def leaf(self) -> Leaf:
         """A certificate for a process of this node. By the system's clock: that is what TLS goes by."""
         return make_leaf(self.home.did, self.home.node_key, int(time.time()))
+
+    def sign_with(self, key: SigningKey, after: Height | None) -> None:
+        """This node's CometBFT signs blocks with another key, once the one ``after`` which it counts is followed by one
+        that the old key has signed; where none comes, it may be the new key's that is waited for.
+        """
+        assert not isinstance(self.copy, (Embedded, Replica))  # noqa: S101 - asked for under CometBFT alone
+        height = self.copy.machine.head.height if after is None else after
+        with suppress(Unavailable):
+            self.copy.wait(height + 1, SIGNED_WITHIN_S)
+        self.copy.sign_with(key)
 
     def _follower(self) -> Follower | None:
         if not isinstance(self.copy, Replica):

@@ -68,11 +68,16 @@ def write(
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_durably(config / "config.toml", [config_toml(application, rpc, addresses, pace or Pace()).encode()])
     write_durably(config / "genesis.json", [genesis_json])
-    write_durably(config / "priv_validator_key.json", [_json(_key_file(validator))])
+    write_validator(home, validator)
     write_durably(config / "node_key.json", [_json({"priv_key": _private(node)})])
     signed = data / "priv_validator_state.json"
     if not signed.exists():
         write_durably(signed, [_json({"height": "0", "round": 0, "step": 0})])
+
+
+def write_validator(home: Path, key: SigningKey) -> None:
+    """Write what CometBFT signs with from its next start on. Raises StorageFailed."""
+    write_durably(home / "config" / "priv_validator_key.json", [_json(_key_file(key))])
 
 
 def genesis_json(chain: str, time: Seconds, document: bytes, validators: Sequence[Validator]) -> bytes:

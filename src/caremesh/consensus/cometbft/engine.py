@@ -99,6 +99,7 @@ class CometBft:
         )
         self.validators = list(validators)
         """Those of the genesis."""
+        self._home: Final = home
         self._monotonic = monotonic
         self._clock = clock
         self._changed = threading.Condition()
@@ -191,6 +192,14 @@ class CometBft:
                 refused.set_exception(error)
                 futures.append(refused)
         return futures
+
+    def sign_with(self, key: SigningKey) -> None:
+        """Start CometBFT again with another validator's key. What it signed before, it does not sign otherwise.
+
+        Raises StorageFailed.
+        """
+        config.write_validator(self._home, key)
+        self.process.restart()
 
     def query(self, key: bytes, height: Height | None = None) -> Answer:
         """See ``Engine.query``. CometBFT's header of the *next* height proves the answer."""

@@ -56,16 +56,24 @@ class Supervised:
         """Start it, and again whenever it ends."""
         self._thread.start()
 
+    def restart(self) -> None:
+        """End it in order; then it is started again."""
+        with self._changed:
+            self._let_go()
+
     def close(self) -> None:
         """End it in order, and wait for that."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            if self._keeper is not None and self._keeper.stdin is not None:
-                with suppress(OSError):
-                    self._keeper.stdin.close()
+            self._let_go()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def _let_go(self) -> None:
+        if self._keeper is not None and self._keeper.stdin is not None:
+            with suppress(OSError):
+                self._keeper.stdin.close()
 
     def _run(self) -> None:
         pause = SOON_S
