@@ -6,6 +6,8 @@ answered, so that what it hears about the last committed block is true.
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -39,6 +41,7 @@ class Supervised:
         is being worked at. ``started``: is told of every start.
         """
         self._command: Final = [str(program), "start", "--home", str(home)]
+        self._room: Final = home / "tmp"
         self._log: Final = home / "cometbft.log"
         self._rpc: Final = rpc
         self._drained: Final = drained
@@ -61,11 +64,14 @@ class Supervised:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            if self._keeper is not None and self._keeper.stdin is not None:
-                with suppress(OSError):
-                    self._keeper.stdin.close()
+            self._end()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def again(self) -> None:
+        """End the process that runs now, so that another is started."""
+        with self._changed:
+            self._end()
 
     def _run(self) -> None:
         pause = SOON_S
@@ -93,17 +99,30 @@ class Supervised:
             return None
 
     def _begun(self) -> subprocess.Popen[bytes]:
+        shutil.rmtree(
+            self._room, ignore_errors=True
+        )  # what CometBFT keeps beside: chunks of a snapshot that it fetches
+        self._room.mkdir(mode=0o700)
         self._rpc.unlink(missing_ok=True)  # CometBFT does not listen where another has left its socket
         command = [sys.executable, "-I", "-S", keeper.__file__, *self._command]
         with self._log.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - the program that the node was configured with
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "TMPDIR": str(self._room)},
             )
         self._keeper = process
         self.starts += 1
         line = process.stdout.readline() if process.stdout is not None else b""
         self.pid = int(line) if line.strip().isdigit() else None
         return process
+
+    def _end(self) -> None:
+        if self._keeper is not None and self._keeper.stdin is not None:
+            with suppress(OSError):
+                self._keeper.stdin.close()
 
     def _ended(self, process: subprocess.Popen[bytes]) -> None:
         with self._changed:
