@@ -7,7 +7,6 @@ A line on its input is a transaction (hex), or ``pid``. A line of its output is 
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import signal
 import subprocess
