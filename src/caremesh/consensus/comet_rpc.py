@@ -143,11 +143,11 @@ def light_block(commit: bytes, validators: Sequence[bytes]) -> LightBlock:
 
     Raises BadInput light.10 with the field; Refused light.12; Tampered light.08, light.09, light.11.
     """
-    said = _read(commit, CommitAnswer).result.signed_header
+    said = read_answer(commit, CommitAnswer).result.signed_header
     header = header_of(said)
     if said.commit.height != said.header.height or _digest(said.commit.block_id.hash) != header.hash():
         raise Tampered(OTHER_COMMIT, f"height {header.height}")
-    signers = validator_set([_read(page, ValidatorsAnswer).result for page in validators], header.height)
+    signers = validator_set([read_answer(page, ValidatorsAnswer).result for page in validators], header.height)
     if len(signers) != len(said.commit.signatures):
         raise Tampered(OTHER_SET, f"height {header.height}")
     votes = []
@@ -228,7 +228,8 @@ def _vote(signer: Validator, vote: WireVote, place: str) -> HeaderSignature | No
     return HeaderSignature(signer.key, signature, at)
 
 
-def _read(data: bytes, kind: type[T]) -> T:
+def read_answer(data: bytes, kind: type[T]) -> T:
+    """An answer of CometBFT, as far as it is read. Raises BadInput light.10 with the field."""
     if len(data) > MAX_ANSWER_BYTES:
         raise BadInput(NOT_AN_ANSWER, "length")
     try:

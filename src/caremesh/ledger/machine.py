@@ -177,6 +177,18 @@ class Machine:
             self._validators = done.validators
         return head
 
+    def take_over(self, between: Callable[[], None]) -> Head:
+        """Go on from the state that ``between`` puts in the place of this one's database, as when opening it.
+
+        Raises Tampered ledger.32, after which the machine must be opened anew; StorageFailed ledger.33.
+        """
+        with self.store.gate.exclusive():
+            self.store.reopen(between)
+            self._map, self._replays, self._sponsors = AuthenticatedMap(), replays.Replays(), {}
+            self._prover = Prover(self.store, self._map)
+            self._load()
+        return self.head
+
     def prove(self, key: bytes, height: Height | None = None) -> tuple[bytes | None, Proof, Height]:
         """(value, proof, height) of a key at the head or at a kept height. Raises BadInput ledger.11."""
         return self._prover.prove(key, height)

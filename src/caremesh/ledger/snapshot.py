@@ -8,8 +8,8 @@ hash, as the DAG-CBOR of [key, value, key, value, …]: one subtree of the authe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
-from typing import Any, Final, Literal
+from itertools import islice, pairwise
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,7 @@ from caremesh.errors import BadInput, ErrorCode, Tampered
 from caremesh.ledger import history
 from caremesh.ledger.blocks import Header, header_hash
 from caremesh.ledger.past import Past, head_of
+from caremesh.ledger.records import DAMAGED, state_record
 from caremesh.ledger.state import read_value
 from caremesh.ledger.store import NOT_KEPT, Head, Read, Store
 from caremesh.ledger.trie import EMPTY, Entry, bucket_of, leaf_hash, subtree_root, upper_hash
@@ -27,6 +28,8 @@ from caremesh.types import Digest, Height, Seconds
 CHUNKS: Final = 256
 _BUCKETS: Final = 256
 """Buckets of a chunk."""
+Row: TypeAlias = tuple[Digest, Digest, bytes, bytes]
+"""(SHA-256 of the key, leaf hash, key, value)"""
 
 OTHER_STATE = ErrorCode(
     "snapshot.01", "This snapshot is not of the state that the trusted header names.", "Get one of that height."
@@ -54,14 +57,70 @@ def export(store: Store) -> Iterator[bytes]:
     Raises BadInput ledger.11 when that takes longer than the height is kept, Tampered ledger.32.
     """
     with store.read() as read:
-        head, genesis = read.head(), read.genesis()
-    if head is None or genesis is None:
-        raise BadInput(NOT_KEPT, "before genesis")
-    past = Past(head.height)
-    roots = [_chunk_root(_rows(store, past, number)) for number in range(CHUNKS)]
-    yield codec.encode(Manifest(1, head.chain, genesis, head.height, head.time, head.app_hash, head.header, roots))
+        head = head_of(read)
+    then = _Then(store, head.height)
+    yield _manifest(store, head, [_chunk_root(then.rows(number)) for number in range(CHUNKS)])
     for number in range(CHUNKS):
-        yield codec.encode([part for row in _rows(store, past, number) for part in row])
+        yield _frame(then.rows(number))
+
+
+def take(store: Store, head: Head) -> Iterator[bytes]:
+    """The chunks of the state at ``head``, then its manifest. Blocks may be committed meanwhile.
+
+    Each chunk is one short read, so that whoever takes one after the other may leave time between them. Raises as
+    ``export``, and Tampered ledger.32 when what is stored does not add up to the head's app hash.
+    """
+    then = _Then(store, head.height)
+    roots = []
+    for number in range(CHUNKS):
+        rows = then.rows(number)
+        roots.append(_chunk_root(rows))
+        yield _frame(rows)
+    if _fold(roots) != head.app_hash:
+        raise Tampered(DAMAGED, f"height {head.height}")
+    yield _manifest(store, head, roots)
+
+
+class Restore:
+    """An empty store that is filled from a snapshot, chunk by chunk in any order; nothing counts before ``finish``."""
+
+    def __init__(self, store: Store, manifest: Manifest) -> None:
+        """``manifest``: from ``read_manifest``, and of a header that is trusted. Raises WrongLedger ledger.31."""
+        self.manifest: Final = manifest
+        self._store: Final = store
+        self._left: Final = set(range(CHUNKS))
+        self._log = history.frontier({})
+        store.begin_restore(manifest.chain)
+
+    @property
+    def missing(self) -> int | None:
+        """The first chunk that is not there yet, None when all are."""
+        return min(self._left, default=None)
+
+    def put(self, number: int, frame: bytes) -> None:
+        """Take in a chunk, once it has proven itself; it may come again.
+
+        Raises Tampered snapshot.02, BadInput codec.NN, StorageFailed ledger.30.
+        """
+        if not 0 <= number < CHUNKS:
+            raise Tampered(BAD_CHUNK, f"chunk {number}")
+        rows = _read_chunk(frame, number, self.manifest.roots[number])
+        if number not in self._left:
+            return
+        self._store.restore_digests([(digest, state_record(leaf, key, value)) for digest, leaf, key, value in rows])
+        for _, _, key, value in rows:
+            if key == history.STATE_KEY:
+                self._log = read_value(value, history.Frontier)
+        self._left.discard(number)
+
+    def finish(self, signers: Digest | None = None) -> Head:
+        """Make it the state of the store. ``signers``: see ``Store.finish_restore``. Raises Tampered snapshot.03."""
+        if self.missing is not None:
+            raise Tampered(INCOMPLETE, f"chunk {self.missing}")
+        manifest = self.manifest
+        head = Head(manifest.chain, manifest.height, manifest.time, manifest.app_hash, manifest.header)
+        self._store.finish_restore(head, manifest.genesis, history.peaks_of(self._log), signers)
+        return head
 
 
 def restore(store: Store, frames: Iterable[bytes], header: bytes) -> Head:
@@ -71,23 +130,15 @@ def restore(store: Store, frames: Iterable[bytes], header: bytes) -> Head:
     WrongLedger ledger.31, StorageFailed ledger.30.
     """
     parts = iter(frames)
-    manifest = _checked(next(parts, b""), header)
-    store.begin_restore(manifest.chain)
-    log = history.frontier({})
+    made = Restore(store, _checked(next(parts, b""), header))
     for number in range(CHUNKS):
         frame = next(parts, None)
         if frame is None:
             raise Tampered(INCOMPLETE, f"chunk {number}")
-        rows = _read_chunk(frame, number, manifest.roots[number])
-        store.restore_records(rows)
-        for key, value in rows:
-            if key == history.STATE_KEY:
-                log = read_value(value, history.Frontier)
+        made.put(number, frame)
     if next(parts, None) is not None:
         raise Tampered(INCOMPLETE, f"chunk {CHUNKS}")
-    head = Head(manifest.chain, manifest.height, manifest.time, manifest.app_hash, manifest.header)
-    store.finish_restore(head, manifest.genesis, history.peaks_of(log))
-    return head
+    return made.finish()
 
 
 def read_manifest(frame: bytes) -> Manifest:
@@ -107,20 +158,47 @@ def _checked(frame: bytes, header: bytes) -> Manifest:
     return manifest
 
 
-def _rows(store: Store, past: Past, number: int) -> list[tuple[bytes, bytes]]:
-    """(key, value) of a chunk at the height of ``past``, in order of the keys' hashes."""
+class _Then:
+    """The state at one height, chunk by chunk, while blocks are committed."""
+
+    def __init__(self, store: Store, height: Height) -> None:
+        self._store: Final = store
+        self._past: Final = Past(height)
+        self._changed: Final[list[dict[Digest, tuple[bytes, bytes | None]]]] = [{} for _ in range(CHUNKS)]
+        self._seen = 0
+
+    def rows(self, number: int) -> list[Row]:
+        """Those of a chunk, in order. Raises BadInput ledger.11, Tampered ledger.32."""
+        with self._store.read() as read:
+            self._past.extend(read, head_of(read))
+            rows = {digest: (key, value) for digest, key, value in _records(read, number)}
+        values = self._past.values  # what is in it once stays as it is
+        for key, value in islice(values.items(), self._seen, None):
+            digest = sha256(key)
+            self._changed[digest[0]][digest] = key, value
+        self._seen = len(values)
+        for digest, (key, before) in self._changed[number].items():
+            if before is None:
+                rows.pop(digest, None)
+            else:
+                rows[digest] = key, before
+        return [_row(digest, *rows[digest]) for digest in sorted(rows)]
+
+
+def _row(digest: Digest, key: bytes, value: bytes) -> Row:
+    return digest, leaf_hash(digest, sha256(value)), key, value
+
+
+def _manifest(store: Store, head: Head, roots: list[Digest]) -> bytes:
     with store.read() as read:
-        past.extend(read, head_of(read))
-        rows = {digest: (key, value) for digest, key, value in _records(read, number)}
-    for key, value in past.values.items():
-        digest = sha256(key)
-        if digest[0] != number:
-            continue
-        if value is None:
-            rows.pop(digest, None)
-        else:
-            rows[digest] = (key, value)
-    return [rows[digest] for digest in sorted(rows)]
+        genesis = read.genesis()
+    if genesis is None:
+        raise BadInput(NOT_KEPT, "before genesis")
+    return codec.encode(Manifest(1, head.chain, genesis, head.height, head.time, head.app_hash, head.header, roots))
+
+
+def _frame(rows: list[Row]) -> bytes:
+    return codec.encode([part for _, _, key, value in rows for part in (key, value)])
 
 
 def _records(read: Read, number: int) -> Iterator[tuple[bytes, bytes, bytes]]:
@@ -130,24 +208,22 @@ def _records(read: Read, number: int) -> Iterator[tuple[bytes, bytes, bytes]]:
         yield row
 
 
-def _read_chunk(frame: bytes, number: int, root: Digest) -> list[tuple[bytes, bytes]]:
+def _read_chunk(frame: bytes, number: int, root: Digest) -> list[Row]:
     flat: Any = codec.decode(frame)
     if not isinstance(flat, list) or len(flat) % 2 or not all(isinstance(part, bytes) for part in flat):
         raise Tampered(BAD_CHUNK, f"chunk {number}")
-    rows = list(zip(flat[::2], flat[1::2], strict=True))
-    digests = [sha256(key) for key, _ in rows]
-    in_order = all(one < two for one, two in pairwise(digests))
-    if not in_order or any(digest[0] != number for digest in digests) or _chunk_root(rows) != root:
+    rows = [_row(sha256(key), key, value) for key, value in zip(flat[::2], flat[1::2], strict=True)]
+    in_order = all(one[0] < two[0] for one, two in pairwise(rows))
+    if not in_order or any(row[0][0] != number for row in rows) or _chunk_root(rows) != root:
         raise Tampered(BAD_CHUNK, f"chunk {number}")
     return rows
 
 
-def _chunk_root(rows: list[tuple[bytes, bytes]]) -> Digest:
+def _chunk_root(rows: list[Row]) -> Digest:
     """The root of the subtree over a chunk's 256 buckets."""
     buckets: list[list[Entry]] = [[] for _ in range(_BUCKETS)]
-    for key, value in rows:
-        digest = sha256(key)
-        buckets[bucket_of(digest) % _BUCKETS].append((digest, leaf_hash(digest, sha256(value))))
+    for digest, leaf, _, _ in rows:
+        buckets[bucket_of(digest) % _BUCKETS].append((digest, leaf))
     return _fold([subtree_root(entries) if entries else EMPTY for entries in buckets])
 
 

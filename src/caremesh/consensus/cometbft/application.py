@@ -25,7 +25,6 @@ from caremesh.consensus.cometbft.abci_pb2 import (
     RequestProcessProposal,
     RequestQuery,
     Response,
-    ResponseApplySnapshotChunk,
     ResponseCheckTx,
     ResponseCommit,
     ResponseEcho,
@@ -33,9 +32,6 @@ from caremesh.consensus.cometbft.abci_pb2 import (
     ResponseFlush,
     ResponseInfo,
     ResponseInitChain,
-    ResponseListSnapshots,
-    ResponseLoadSnapshotChunk,
-    ResponseOfferSnapshot,
     ResponsePrepareProposal,
     ResponseProcessProposal,
     ResponseQuery,
@@ -43,6 +39,7 @@ from caremesh.consensus.cometbft.abci_pb2 import (
 from caremesh.consensus.cometbft.checked import CheckedTransactions
 from caremesh.consensus.cometbft.proposals import Proposals
 from caremesh.consensus.cometbft.records import block_record
+from caremesh.consensus.cometbft.snapshots import Snapshots
 from caremesh.consensus.cometbft.validators import misbehaviour_in, updates
 from caremesh.crypto.signatures import ED25519_PREFIX
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Refused, WrongLedger
@@ -89,6 +86,7 @@ class LedgerApplication:
         validators: Sequence[Validator],
         clock: Callable[[], Seconds],
         finished: Finished = lambda *_: None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         """``finished``: is told of each block once it is durable, before CometBFT is."""
         self.machine: Final = machine
@@ -98,6 +96,7 @@ class LedgerApplication:
         self._genesis_time: Final = genesis_time
         self._validators: Final = validators
         self._clock: Final = clock
+        self._snapshots: Final = snapshots or Snapshots(machine)
         self._finished: Final = finished
         self._turn: Final = threading.Lock()
         """One request at a time of those that execute, commit, or say what is committed."""
@@ -130,15 +129,15 @@ class LedgerApplication:
             case "commit":
                 return Response(commit=self._commit())
             case "list_snapshots":
-                return Response(list_snapshots=ResponseListSnapshots())
+                return Response(list_snapshots=self._snapshots.listed())
             case "offer_snapshot":
-                return Response(offer_snapshot=ResponseOfferSnapshot(result=ResponseOfferSnapshot.ABORT))
+                with self._turn:
+                    return Response(offer_snapshot=self._snapshots.offer(request.offer_snapshot))
             case "load_snapshot_chunk":
-                return Response(load_snapshot_chunk=ResponseLoadSnapshotChunk())
+                return Response(load_snapshot_chunk=self._snapshots.load(request.load_snapshot_chunk))
             case "apply_snapshot_chunk":
-                return Response(
-                    apply_snapshot_chunk=ResponseApplySnapshotChunk(result=ResponseApplySnapshotChunk.ABORT)
-                )
+                with self._turn:
+                    return Response(apply_snapshot_chunk=self._snapshots.apply(request.apply_snapshot_chunk))
             case other:  # vote extensions are never enabled, and the mempool is CometBFT's own
                 raise Refused(NOT_ASKED, other or "")
 

@@ -61,12 +61,17 @@ def write(
     validator: SigningKey,
     node: SigningKey,
     pace: Pace | None = None,
+    joining: str = "",
 ) -> None:
-    """Write config, genesis and keys. What CometBFT has signed so far is left as it is. Raises StorageFailed."""
+    """Write config, genesis and keys. What CometBFT has signed so far is left as it is.
+
+    ``joining``: see ``joining.section``. Raises StorageFailed.
+    """
     config, data = home / "config", home / "data"
     for folder in (config, data):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_durably(config / "config.toml", [config_toml(application, rpc, addresses, pace or Pace()).encode()])
+    text = config_toml(application, rpc, addresses, pace or Pace()) + joining
+    write_durably(config / "config.toml", [text.encode()])
     write_durably(config / "genesis.json", [genesis_json])
     write_validator(home, validator)
     write_durably(config / "node_key.json", [_json({"priv_key": _private(node)})])

@@ -25,10 +25,13 @@ from caremesh.consensus import kept
 from caremesh.consensus.comet_rpc import light_block
 from caremesh.consensus.cometbft import config
 from caremesh.consensus.cometbft.application import LedgerApplication
+from caremesh.consensus.cometbft.join import Join
+from caremesh.consensus.cometbft.joining import HOME, NOT_JOINED, STATE, Joining
 from caremesh.consensus.cometbft.process import Supervised
 from caremesh.consensus.cometbft.rpc import Rpc
 from caremesh.consensus.cometbft.sending import Sender
 from caremesh.consensus.cometbft.server import Server
+from caremesh.consensus.cometbft.snapshot_files import SnapshotFiles, Snapshotting
 from caremesh.consensus.interface import NOT_YET, STOPPED, Committed, Status
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Unavailable
@@ -45,8 +48,6 @@ FINISH_S: Final = 10.0
 """How long closing waits for what has been submitted."""
 PROOF_S: Final = 10.0
 """How long who asks for the newest header waits for the one that proves what is committed."""
-STATE: Final = "ledger"
-HOME: Final = "cometbft"
 SOCKET: Final = "abci.sock"
 RPC_SOCKET: Final = "rpc.sock"
 _MAX_SOCKET_PATH: Final = 100
@@ -64,6 +65,7 @@ class Local(Struct, frozen=True):
     node: SigningKey
     addresses: config.Addresses
     pace: config.Pace = config.Pace()
+    snapshots: Snapshotting = Snapshotting()
 
 
 class CometBft:
@@ -84,16 +86,20 @@ class CometBft:
         clock: Callable[[], Seconds],
         monotonic: Callable[[], float],
         map_bytes: int = MAP_BYTES,
+        joining: Joining | None = None,
     ) -> None:
         """Open or create; writes CometBFT's files. ``validators``: those of the genesis, the same at all members.
 
-        ``folder``: gets ``ledger`` (the state), ``cometbft`` and the sockets in ``run``.
+        ``folder``: gets ``ledger`` (the state), ``cometbft`` and the sockets in ``run``. ``joining``: where nothing is
+        yet, begin with a snapshot of other members' (see ``joining.trust``), and not with the first block.
 
-        Raises WrongLedger, StorageFailed, Tampered, BadInput consensus.26.
+        Raises WrongLedger, StorageFailed, BadInput consensus.26, Refused consensus.41; Tampered, after which
+        ``joining.set_aside`` makes the folder one that joins.
         """
         home, address, rpc = folder / HOME, folder / "run" / SOCKET, folder / "run" / RPC_SOCKET
         if len(os.fsencode(address)) > _MAX_SOCKET_PATH:
             raise BadInput(PATH_TOO_LONG)
+        self._join = Join(home, folder / "run", joining, chain=chain, clock=clock, monotonic=monotonic)
         self.machine = kept.open_machine(
             folder / STATE, app, chain=chain, genesis=genesis, genesis_time=genesis_time, map_bytes=map_bytes
         )
@@ -108,6 +114,9 @@ class CometBft:
         self._seen: float | None = None
         self._listeners: list[Callable[[Block], None]] = []
         try:
+            files = SnapshotFiles(home / "snapshots", self.machine.store, local.snapshots, self._stop)
+            self._files = files
+            self.snapshots = self._join.answers(self.machine, folder / STATE, files, self._wake)
             config.write(
                 home,
                 genesis_json=config.genesis_json(chain, genesis_time, genesis, validators),
@@ -117,6 +126,7 @@ class CometBft:
                 validator=local.validator,
                 node=local.node,
                 pace=local.pace,
+                joining=self._join.section(),
             )
             self.application = LedgerApplication(
                 self.machine,
@@ -126,6 +136,7 @@ class CometBft:
                 validators=self.validators,
                 clock=clock,
                 finished=self._finished,
+                snapshots=self.snapshots,
             )
             self._server = Server(listening(address), self.application.answer, self._stop)
         except BaseException:
@@ -146,6 +157,7 @@ class CometBft:
         """Answer CometBFT, and start it."""
         self._server.start()
         self._sender.start()
+        self._join.start(self.process.again, lambda: self.snapshots.asked + self.machine.head.height)
         self.process.start()
 
     def close(self, finish_s: float = FINISH_S) -> None:
@@ -155,8 +167,10 @@ class CometBft:
             self._changed.notify_all()
         self._sender.finish(finish_s if self._failed is None else 0)
         self._sender.close(Unavailable(STOPPED))
+        self._join.close()
         self.process.close()
         self._server.close()
+        self.snapshots.close()
         self.machine.store.close()
 
     def on_block(self, listener: Callable[[Block], None]) -> None:
@@ -199,7 +213,7 @@ class CometBft:
         Raises StorageFailed.
         """
         config.write_validator(self._home, key)
-        self.process.restart()
+        self.process.again()
 
     def query(self, key: bytes, height: Height | None = None) -> Answer:
         """See ``Engine.query``. CometBFT's header of the *next* height proves the answer."""
@@ -299,10 +313,14 @@ class CometBft:
     def _still_running(self) -> None:
         if self._closed or self._failed is not None:
             raise Unavailable(STOPPED) from self._failed
+        if self._join.under_way:
+            raise Unavailable(NOT_JOINED)
 
     def _finished(self, block: Block, done: Executed) -> None:
         """The block is durable: tell everybody here, then CometBFT."""
         self._seen = self._monotonic()
+        self._join.done()
+        self._files.committed(self.machine.head, done.params.retain_blocks)
         try:
             for listener in self._listeners:
                 listener(block)
@@ -313,8 +331,11 @@ class CometBft:
             for tx_id, result in zip(done.results.txs, done.results.results, strict=True):
                 self._sender.answer(Committed(tx_id, done.height, result, events.get(tx_id, [])))
             self._sender.expire(done.time)
-            with self._changed:
-                self._changed.notify_all()
+            self._wake()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _stop(self, error: BaseException) -> None:
         """The application failed: nothing more is answered, nobody waits any longer, CometBFT ends."""

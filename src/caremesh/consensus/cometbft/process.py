@@ -6,6 +6,8 @@ answered, so that what it hears about the last committed block is true.
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -39,6 +41,7 @@ class Supervised:
         is being worked at. ``started``: is told of every start.
         """
         self._command: Final = [str(program), "start", "--home", str(home)]
+        self._room: Final = home / "tmp"
         self._log: Final = home / "cometbft.log"
         self._rpc: Final = rpc
         self._drained: Final = drained
@@ -56,24 +59,19 @@ class Supervised:
         """Start it, and again whenever it ends."""
         self._thread.start()
 
-    def restart(self) -> None:
-        """End it in order; then it is started again."""
-        with self._changed:
-            self._let_go()
-
     def close(self) -> None:
         """End it in order, and wait for that."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            self._let_go()
+            self._end()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def _let_go(self) -> None:
-        if self._keeper is not None and self._keeper.stdin is not None:
-            with suppress(OSError):
-                self._keeper.stdin.close()
+    def again(self) -> None:
+        """End the process that runs now, so that another is started."""
+        with self._changed:
+            self._end()
 
     def _run(self) -> None:
         pause = SOON_S
@@ -101,17 +99,29 @@ class Supervised:
             return None
 
     def _begun(self) -> subprocess.Popen[bytes]:
+        # What CometBFT keeps beside: chunks of a snapshot that it fetches.
+        shutil.rmtree(self._room, ignore_errors=True)
+        self._room.mkdir(mode=0o700)
         self._rpc.unlink(missing_ok=True)  # CometBFT does not listen where another has left its socket
         command = [sys.executable, "-I", "-S", keeper.__file__, *self._command]
         with self._log.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - the program that the node was configured with
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "TMPDIR": str(self._room)},
             )
         self._keeper = process
         self.starts += 1
         line = process.stdout.readline() if process.stdout is not None else b""
         self.pid = int(line) if line.strip().isdigit() else None
         return process
+
+    def _end(self) -> None:
+        if self._keeper is not None and self._keeper.stdin is not None:
+            with suppress(OSError):
+                self._keeper.stdin.close()
 
     def _ended(self, process: subprocess.Popen[bytes]) -> None:
         with self._changed:

@@ -43,5 +43,7 @@ def block_record(
 def _signers(machine: Machine, first: Sequence[Validator]) -> Digest:
     """What the block before names as the set that signs this one."""
     if machine.head.height:
-        return kept.block_at(machine, machine.head.height).signed.own().next_validators
+        with machine.store.read() as read:
+            restored = None if read.block(machine.head.height) else read.signers()
+        return restored or kept.block_at(machine, machine.head.height).signed.own().next_validators
     return set_hash((validator.key, validator.power) for validator in sorted(first, key=in_comets_order))

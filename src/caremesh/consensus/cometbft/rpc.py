@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -75,13 +75,17 @@ class Rpc:
         except (KeyError, TypeError) as error:
             raise Unavailable(NO_ANSWER, "/net_info") from error
 
+    def fetch(self, path: str, query: Mapping[str, str]) -> bytes:
+        """What it answers, a refusal too: see ``joining.Fetch``. Raises Unavailable consensus.25."""
+        return self._ask("GET", f"{path}?{urlencode(query)}", b"", (200, 500))
+
     def _get(self, path: str, **query: int) -> bytes:
         content = self._ask("GET", f"{path}?{urlencode(query)}" if query else path, b"")
         if "error" in _parsed(content):
             raise Unavailable(NO_ANSWER, path)
         return content
 
-    def _ask(self, method: str, target: str, body: bytes) -> bytes:
+    def _ask(self, method: str, target: str, body: bytes, good: Sequence[int] = (200,)) -> bytes:
         connection = _Connection(self._where)
         try:
             connection.request(method, target, body, {"content-type": "application/json"})
@@ -91,7 +95,7 @@ class Rpc:
             raise Unavailable(NO_ANSWER, type(error).__name__) from error
         finally:
             connection.close()
-        if answer.status != 200:
+        if answer.status not in good:
             raise Unavailable(NO_ANSWER, str(answer.status))
         return content
 
