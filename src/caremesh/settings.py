@@ -128,6 +128,13 @@ class Settings(HttpSettings):
     peers_one_host: bool = Field(
         default=False, description="Whether several members' nodes run on one address, as on one machine."
     )
+    snapshot_every_blocks: int = Field(
+        1_000,
+        ge=10,
+        le=1_000_000,
+        title="blocks",
+        description="Under CometBFT, a snapshot at each height that this divides; the same at all members.",
+    )
     follow_wait_s: float = Field(
         20.0, ge=0.1, le=60.0, title="seconds", description="How long another node may hold a question for new blocks."
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -37,6 +37,8 @@ BEAT_S: Final = 15.0
 _EVENTS_AT_ONCE: Final = 500
 _LAST: Final = 2**31
 """A position after every event of a height."""
+Cometbft: TypeAlias = Callable[[str, Mapping[str, str]], bytes]
+"""(path, parameters) → what CometBFT's RPC answers; see ``consensus.cometbft.joining.Fetch``."""
 _BYTES: Final = r"^[A-Za-z0-9_-]*$"
 
 
@@ -94,6 +96,15 @@ class AskedHeader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     height: Height | None = None
 
 
+class AskedCometbft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``call``: of CometBFT's RPC; ``height``: the newest by default; ``page`` of ``per_page`` validators."""
+
+    call: Literal["commit", "consensus_params", "status", "validators"]
+    height: Annotated[int, Meta(ge=1, lt=2**53)] | None = None
+    page: Annotated[int, Meta(ge=1, le=1_000)] | None = None
+    per_page: Annotated[int, Meta(ge=1, le=100)] | None = None
+
+
 class AskedBlocks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``start``: the first height; ``wait_s``: how long to wait for it, ``limit``: how many at most."""
 
@@ -108,9 +119,9 @@ class AskedEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     cursor: Annotated[str, Meta(max_length=40)] = ""
 
 
-def routes(ledger: Ledger, member: Did, run: Run | None = None) -> list[Route]:
-    """``member``: whose node this is."""
-    made = _Handlers(ledger, member, run or in_threads())
+def routes(ledger: Ledger, member: Did, run: Run | None = None, cometbft: Cometbft | None = None) -> list[Route]:
+    """``member``: whose node this is. ``cometbft``: what its CometBFT answers about headers, where it has one."""
+    made = _Handlers(ledger, member, run or in_threads(), cometbft)
     return [
         Route(
             name="ledger.status",
@@ -170,6 +181,18 @@ def routes(ledger: Ledger, member: Did, run: Run | None = None) -> list[Route]:
             answer="List of byte strings, each a Block (`ledger/blocks.py`)",
         ),
         Route(
+            name="ledger.cometbft",
+            method="GET",
+            path=f"{PREFIX}/cometbft/{{call}}",
+            summary="What this member's CometBFT answers about headers, for who joins by a snapshot",
+            handler=made.cometbft,
+            callers=MEMBERS,
+            pinned=True,
+            asked=AskedCometbft,
+            answer_media=wire.JSON,
+            answer="CometBFT's own JSON-RPC answer, unread; a refusal is one, too",
+        ),
+        Route(
             name="ledger.events",
             method="GET",
             path=f"{PREFIX}/events",
@@ -186,7 +209,8 @@ def routes(ledger: Ledger, member: Did, run: Run | None = None) -> list[Route]:
 
 
 class _Handlers:
-    def __init__(self, ledger: Ledger, member: Did, run: Run) -> None:
+    def __init__(self, ledger: Ledger, member: Did, run: Run, cometbft: Cometbft | None) -> None:
+        self._cometbft = cometbft
         self._ledger = ledger
         self._member = member
         self._run = run
@@ -230,6 +254,15 @@ class _Handlers:
         here = not asked.wait_s or await self._heights.reached(asked.start, asked.wait_s)
         rows, newest = await self._run(lambda: (self._blocks(asked) if here else [], self._ledger.status().height))
         return Answer(wire.several(rows), headers={wire.HEIGHT: str(newest)})
+
+    async def cometbft(self, call: Call) -> Answer:
+        asked = call.asked(AskedCometbft)
+        given = {"height": asked.height, "page": asked.page, "per_page": asked.per_page}
+        query = {name: str(value) for name, value in given.items() if value is not None}
+        ask = self._cometbft
+        if ask is None:
+            raise BadInput(errors.NOT_THERE, "cometbft")
+        return Answer(await self._run(lambda: ask(f"/{asked.call}", query)), wire.JSON)
 
     async def events(self, call: Call) -> Answer:
         cursor = call.headers.get("last-event-id") or call.asked(AskedEvents).cursor

@@ -85,8 +85,9 @@ def join(
 ) -> None:
     """Take up the network of a file."""
     from caremesh.node import joining
+    from caremesh.node.catching_up import admitted
 
-    tell(joining.join(home, read(file)), "Joined.", as_json=as_json)
+    tell(joining.join(home, read(file), admitted), "Joined.", as_json=as_json)
 
 
 @app.command("status")

@@ -5,7 +5,7 @@ One event loop in a thread of its own (``Portal``) holds all connections of a pr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
@@ -96,6 +96,14 @@ class RemoteLedger:
     def blocks(self, start: Height, wait_s: float) -> list[Block]:
         """See ``LedgerClient.blocks``."""
         return self._portal.call(lambda: self._client.blocks(start, int(wait_s)))
+
+    def cometbft(self, call: str, query: Mapping[str, str]) -> bytes:
+        """See ``LedgerClient.cometbft``."""
+        return self._portal.call(lambda: self._client.cometbft(call, query))
+
+    def query(self, key: bytes) -> bytes | None:
+        """See ``LedgerClient.query``: the newest, verified."""
+        return self._portal.call(lambda: self._client.query(key))
 
     @property
     def told(self) -> Height:

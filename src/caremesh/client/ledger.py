@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -84,34 +84,45 @@ class LedgerClient:
 
         Raises Tampered proof.01, light.NN, Refused light.NN, client.06; BadInput ledger.11.
         """
-        answer = await self.answer(key, height)
         if not verify:
-            return answer.proof.value
-        header = await self.header(answer.height, newest=height is None)
-        return check_answer(header, answer)
+            return (await self.answer(key, height)).proof.value
+        if self._light is None:
+            raise Refused(errors.NOTHING_TRUSTED)
+        header = await (self.newest() if height is None else self.header(height))
+        return check_answer(header, await self.answer(key, header.proves))
 
-    async def header(self, height: Height, *, newest: bool = False) -> BlockHeader:
+    async def newest(self) -> BlockHeader:
+        """The node's newest header, verified, not older than ``max_age_s``. Raises as ``query``."""
+        header = await self._verified(await self.light_block())
+        if self._node.clock() - header.time > self._max_age_s:
+            raise Refused(errors.BEHIND, f"height {header.height}")
+        return header
+
+    async def header(self, height: Height) -> BlockHeader:
         """A verified header under which the state of ``height`` is proven: with CometBFT that of the next block.
 
-        ``newest``: refuse one that is older than ``max_age_s``. Raises as ``query``.
+        Raises as ``query``.
         """
+        known = self._headers.get(height)
+        return await self._verified(await self._proving(height)) if known is None else known
+
+    async def _verified(self, target: LightBlock) -> BlockHeader:
         if self._light is None:
             raise Refused(errors.NOTHING_TRUSTED)
         light, now = self._light, self._node.clock()
+
+        def fetch(middle: Height) -> LightBlock:
+            return from_thread.run(self.light_block, middle)
+
         async with self._verifying:
-            header = self._headers.get(height)
-            if header is None:
-                target = await self._proving(height)
-
-                def fetch(middle: Height) -> LightBlock:
-                    return from_thread.run(self.light_block, middle)
-
-                header = await to_thread.run_sync(lambda: light.advance(target, fetch, now))
-                self._headers[height] = header
-                while len(self._headers) > _KEPT_HEADERS:
-                    self._headers.popitem(last=False)
-        if newest and now - header.time > self._max_age_s:
-            raise Refused(errors.BEHIND, f"height {height}")
+            proves = target.signed.content().proves
+            known = self._headers.get(proves)
+            if known is not None and known.hash() == target.signed.content().hash():
+                return known
+            header = await to_thread.run_sync(lambda: light.advance(target, fetch, now))
+            self._headers[header.proves] = header
+            while len(self._headers) > _KEPT_HEADERS:
+                self._headers.popitem(last=False)
         return header
 
     async def blocks(self, start: Height, wait_s: int = 0) -> list[Block]:
@@ -122,6 +133,10 @@ class LedgerClient:
         told = answer.headers.get(wire.HEIGHT, "")
         self.told = int(told) if told.isascii() and told.isdigit() and len(told) < _LONGEST else 0
         return [codec.decode_as(block, Block) for block in wire.each_of(answer.body)]
+
+    async def cometbft(self, call: str, query: Mapping[str, str]) -> bytes:
+        """What the node's CometBFT answers about headers, unread: see ``consensus.cometbft.joining.Fetch``."""
+        return (await self._node.call("GET", f"{PREFIX}/cometbft/{call}", query=dict(query))).body
 
     async def events(self, cursor: str = "") -> AsyncIterator[tuple[str, Event]]:
         """(cursor, event) of each event after a cursor, for good: it resumes where it was when the way breaks.

@@ -13,7 +13,7 @@ files (``cometbft``): then authority is theirs together, too, and nobody's decis
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ from caremesh import codec
 from caremesh.blobs.durable import write_durably
 from caremesh.contracts import Contracts, Genesis
 from caremesh.contracts.members.messages import Admit
+from caremesh.contracts.members.state import Member
 from caremesh.contracts.network import messages as network
 from caremesh.contracts.network.messages import Authorities, Params
 from caremesh.contracts.policy.library import shipped
@@ -188,10 +189,13 @@ def _validators(files: Sequence[Admission]) -> list[network.Validator]:
     return found
 
 
-def join(folder: Path, network_file: bytes) -> Founding:
+def join(
+    folder: Path, network_file: bytes, admitted: Callable[[Founding, MemberHome], Member | None] = lambda *_: None
+) -> Founding:
     """Take up the network; kept in the home. The same one again is no error.
 
-    Raises Tampered node.17; Refused node.13, node.14, and node.15 when the home is of another network.
+    ``admitted``: what the running network's ledger proves of a member that is no founder; None when it knows none.
+    Raises what that does; Tampered node.17; Refused node.13, node.14, and node.15 when the home is of another network.
     """
     home = load_home(folder)
     try:
@@ -201,7 +205,7 @@ def join(folder: Path, network_file: bytes) -> Founding:
     except CareMeshError as error:
         raise Tampered(errors.NOT_A_NETWORK) from error
     mine = load_admission(folder)
-    if document.chain != home.chain or mine.admit not in document.members or not _is_named(given, mine):
+    if document.chain != home.chain or not (_is_founder(given, mine) or _is_admitted(admitted(given, home), mine)):
         raise Refused(errors.NOT_IN_NETWORK, document.chain)
     known = founding.load(folder)
     if known is not None and known != given:
@@ -223,8 +227,21 @@ def check(given: Founding) -> None:
             raise Tampered(errors.NOT_A_NETWORK)
 
 
-def _is_named(given: Founding, mine: Admission) -> bool:
-    """Whether the file says of who orders blocks what this home's own admission file says."""
+def _is_admitted(known: Member | None, mine: Admission) -> bool:
+    """Whether the ledger says of a member what this home's own admission file says."""
+    said = mine.admit
+    return known is not None and (known.did, known.keys, known.endpoints, known.status) == (
+        said.member,
+        said.keys,
+        said.endpoints,
+        "active",
+    )
+
+
+def _is_founder(given: Founding, mine: Admission) -> bool:
+    """Whether the file says of this member, and of whether it orders blocks, what its own admission file says."""
+    if mine.admit not in given.document.members:
+        return False
     if given.engine == "embedded" or mine.ordering is None:
         return True
     keys = [each.key for each in given.document.validators if each.member == mine.admit.member]

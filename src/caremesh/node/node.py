@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
+from caremesh.api.ledger import Cometbft
 from caremesh.blobs.noticed import Noticed
 from caremesh.codec import CID
 from caremesh.consensus.embedded import Embedded
@@ -31,7 +32,7 @@ from caremesh.node import founding, joining, ordering, restored, traces
 from caremesh.node.block_keeper import BlockKeeper
 from caremesh.node.block_stores import open_blocks
 from caremesh.node.duties import Duties
-from caremesh.node.errors import NO_ADDRESS, NOT_IN_NETWORK, NOT_JOINED
+from caremesh.node.errors import NO_ADDRESS, NOT_JOINED
 from caremesh.node.follower import BlockSource, Follower, Pace
 from caremesh.node.founding import Clock
 from caremesh.node.logs import Log, about
@@ -92,9 +93,7 @@ class Node:
             self.home: Final[MemberHome] = joining.load_home(folder)
             if settings.blocks_s3_endpoint:
                 self.home.blocks = open_blocks(folder, settings)
-            if all(each.member != self.home.did for each in known.document.members):
-                raise Refused(NOT_IN_NETWORK, known.chain)
-            self.copy: Final = ordering.open_copy(known, self.home, settings, self.clock)
+            self.copy: Final = ordering.open_copy(known, self.home, settings, self.clock, log, opened)
             opened.callback(self.copy.close)
             self.tracer: Final = traces.begin(settings, "ledger", self.home.did)
             if self.tracer is not None:
@@ -166,6 +165,11 @@ class Node:
     def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
         """See ``Engine.subscribe``."""
         return self.copy.subscribe(cursor)
+
+    @property
+    def cometbft(self) -> Cometbft | None:
+        """What CometBFT's RPC answers, where this node has one."""
+        return None if isinstance(self.copy, (Embedded, Replica)) else self.copy.rpc.fetch
 
     def wait(self, height: Height, timeout_s: float) -> Height:
         """See ``Engine.wait``."""

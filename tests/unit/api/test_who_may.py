@@ -102,7 +102,7 @@ class Door:
     def asks(self, route: Route, who: Who) -> tuple[int, str]:
         """(status, code) of the answer; code ``tls`` when there was none."""
         path = route.path.replace("{id}", "bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy")
-        path = path.replace("{key}", "bWVtYmVycw").replace("{consent}", "A" * 43)
+        path = path.replace("{key}", "bWVtYmVycw").replace("{call}", "status").replace("{consent}", "A" * 43)
         path = path.replace("{member}", self.door.home.did)
         query = "?start=1" if route.name == "ledger.blocks" else ""
         url, body = f"{self.door.url}{path}{query}", b"{}" if route.media == wire.JSON else os.urandom(8)
@@ -163,7 +163,8 @@ def test_the_table_holds_every_route_of_the_two_rooms(door: Door) -> None:
         for what in ("fragment", "seals", "reseal", "release", "own-seals", "own-log", "destruction", "log", "erasure")
     }
     assert {name for name in names if name.startswith("ledger.")} == {
-        f"ledger.{what}" for what in ("status", "submit", "transaction", "state", "header", "blocks", "events")
+        f"ledger.{what}"
+        for what in ("status", "submit", "transaction", "state", "header", "blocks", "cometbft", "events")
     }
 
 
@@ -178,7 +179,7 @@ def test_only_health_and_the_networks_beginning_are_for_anyone(door: Door) -> No
 
 def test_what_leaves_a_custodian_leaves_for_nodes_only(door: Door) -> None:
     for route in door.door.routes:
-        if route.name in ("custody.release", "custody.seals", "ledger.blocks", "ledger.events"):
+        if route.name in ("custody.release", "custody.seals", "ledger.blocks", "ledger.cometbft", "ledger.events"):
             assert route.pinned, route.name
             assert route.callers == frozenset({"member"}), route.name
 

@@ -147,7 +147,7 @@ def test_a_header_that_cometbft_cannot_give_now_is_asked_for_again(alone: CometB
     with pytest.raises(Unavailable, match=r"consensus\.25"):
         alone.light_block(1)
     with pytest.raises(Unavailable, match=r"consensus\.25"):
-        alone._rpc.hand_over([b"x"])
+        alone.rpc.hand_over([b"x"])
 
 
 def until_true(condition: Callable[[], bool]) -> None:

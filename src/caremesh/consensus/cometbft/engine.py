@@ -142,8 +142,8 @@ class CometBft:
         except BaseException:
             self.machine.store.close()
             raise
-        self._rpc = Rpc(rpc if local.addresses.rpc is None else local.addresses.rpc)
-        self._sender = Sender(self._rpc.hand_over, self._look, monotonic)
+        self.rpc = Rpc(rpc if local.addresses.rpc is None else local.addresses.rpc)
+        self._sender = Sender(self.rpc.hand_over, self._look, monotonic)
         self.process = Supervised(
             local.program,
             home,
@@ -230,7 +230,7 @@ class CometBft:
         at = self._proving() if height is None else height
         if not 1 <= at <= self.machine.head.height:
             raise BadInput(NOT_KEPT, f"height {at}")
-        signed = self._rpc.signed(at)
+        signed = self.rpc.signed(at)
         return light_block(signed.commit, signed.validators)
 
     def outcome(self, tx_id: bytes) -> Committed | None:
