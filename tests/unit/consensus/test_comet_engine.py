@@ -19,10 +19,11 @@ from caremesh.consensus.cometbft.abci_pb2 import Request, RequestCommit, Request
 from caremesh.consensus.cometbft.config import Addresses, Pace
 from caremesh.consensus.cometbft.engine import CometBft, Local
 from caremesh.consensus.cometbft.rpc import Rpc
-from caremesh.errors import Refused, Unavailable
+from caremesh.errors import BadInput, Refused, Unavailable
 from caremesh.ledger.application import Params
 from caremesh.ledger.blocks import Block, Validator
 from caremesh.ledger.transactions import CheckedTx
+from tests.support.comet_asked import oldest_block
 from tests.support.comet_engine import PATIENT_S, VALIDATOR, comet, genesis_of, now, short_folder, signed
 from tests.support.kv import CHAIN, MEMBER, NODE, Fail, Kv, Put, Revoke
 from tools.cometbft import cometbft
@@ -188,3 +189,28 @@ def test_what_waited_in_a_mempool_that_is_gone_is_offered_to_the_next(
         until_true(lambda: engine.process.starts == 2)
     finally:
         engine.close()
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.slow
+def test_cometbft_lets_go_of_blocks_as_the_ledger_does(folder: Path) -> None:
+    """The ledger's last ones stay at both, and nothing before them."""
+    retain = 6
+    engine = comet(folder, Kv([MEMBER], Params(retain_blocks=retain, kept_heights=2)), begun=now())
+    try:
+        engine.start()
+        first = engine.submit(put(b"first")).height
+        while engine.machine.head.height < first + 2 * retain:
+            engine.submit(put(b"%d" % engine.machine.head.height))
+        until = time.monotonic() + PATIENT_S
+        while oldest_block(folder) <= first and time.monotonic() < until:
+            time.sleep(0.1)  # it lets go after it has heard of the commit
+        head, oldest = engine.machine.head.height, oldest_block(folder)
+        assert first < oldest <= engine.machine.head.height - retain + 1
+        with pytest.raises(Unavailable, match=r"consensus\.25"):
+            engine.light_block(first)
+        with pytest.raises(BadInput, match=r"ledger\.11"):
+            engine.block(first)
+        assert engine.light_block(head).signed.content().height == engine.block(head).signed.own().height
+    finally:
+        engine.close(0)

@@ -18,7 +18,7 @@ from caremesh.consensus.verification import Verifier
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Tampered, WrongLedger
 from caremesh.ledger.application import Params
-from caremesh.ledger.blocks import HEADER_DOMAIN, Block, HeaderSignature, SignedHeader, txs_root
+from caremesh.ledger.blocks import HEADER_DOMAIN, Block, HeaderSignature, Misbehaviour, SignedHeader, txs_root
 from caremesh.ledger.light import check_answer
 from caremesh.ledger.store import NOT_WRITTEN, Commit
 from caremesh.ledger.transactions import TransactionCodec
@@ -78,6 +78,7 @@ def test_lies_are_noticed_and_nothing_is_applied(source: Embedded, follower: Rep
     before = follower.status()
     stranger = SigningKey.from_seed(b"stranger".ljust(32, b"."))
     extra = transaction(Put(key=b"evil", value=b"1"))
+    claim = Misbehaviour(kind="two-votes", validator=bytes(20), height=1, time=START_S)
     lies: list[tuple[Block, type[CareMeshError], str]] = [
         (first, Refused, r"consensus\.02"),
         (third, Refused, r"consensus\.02"),
@@ -91,6 +92,7 @@ def test_lies_are_noticed_and_nothing_is_applied(source: Embedded, follower: Rep
         (Block(second.signed, []), Tampered, r"consensus\.07"),
         (Block(second.signed, [*second.txs, extra]), Tampered, r"consensus\.07"),
         (Block(second.signed, [extra]), Tampered, r"consensus\.07"),
+        (Block(second.signed, second.txs, [claim]), Tampered, r"consensus\.07"),
         (signed(second, time=START_S - 1), Refused, r"light\.05"),
     ]
     for lie, kind, code in lies:

@@ -217,6 +217,7 @@ class LedgerApplication:
             self.machine.commit(done, block=codec.encode(block), header=request.hash)
             self.checked.forget(block.txs)
             self._finished(block, done)
+            # No snapshot here is older (``snapshot_files``); what proof may need CometBFT keeps besides (ADR 0117).
             return ResponseCommit(retain_height=max(0, done.height - done.params.retain_blocks + 1))
 
     def _query(self, request: RequestQuery) -> ResponseQuery:
