@@ -12,6 +12,7 @@ from typing import Final
 from caremesh import codec
 from caremesh.consensus.cometbft.config import Addresses, Pace
 from caremesh.consensus.cometbft.engine import CometBft, Local
+from caremesh.consensus.cometbft.joining import Joining
 from caremesh.consensus.embedded import Embedded
 from caremesh.crypto.keys import SigningKey
 from caremesh.ledger.blocks import Validator
@@ -41,7 +42,9 @@ def signed(*messages: Message, key: SigningKey = MEMBER, chain: str = CHAIN, liv
     return transaction(*messages, key=key, chain=chain, expires_at=now() + lives_s)
 
 
-def comet(folder: Path, app: Kv | None = None, *, begun: Seconds, version: str = VERSION) -> CometBft:
+def comet(
+    folder: Path, app: Kv | None = None, *, begun: Seconds, version: str = VERSION, joining: Joining | None = None
+) -> CometBft:
     """An engine over a folder, not started: one validator that nobody else reaches."""
     return CometBft(
         folder,
@@ -53,6 +56,7 @@ def comet(folder: Path, app: Kv | None = None, *, begun: Seconds, version: str =
         validators=[Validator(VALIDATOR.public, 10)],
         clock=now,
         monotonic=time.monotonic,
+        joining=joining,
     )
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from caremesh.consensus.cometbft import joining
+from caremesh.consensus.cometbft import join, joining
 from caremesh.consensus.cometbft.join import Join
 from caremesh.consensus.cometbft.joining import Headers, Joining, trust
 from caremesh.errors import Refused, StorageFailed, Unavailable
 from caremesh.ledger.light import LightClient
 from tests.support.comet_chain import SIGNERS, Chain
+from tests.support.comet_engine import PATIENT_S, comet, now, short_folder, signed
 from tests.support.comet_headers import members
-from tests.support.kv import CHAIN, START_S
+from tests.support.kv import CHAIN, START_S, Put
 
 NOW = START_S + 1_000
 
@@ -179,3 +182,84 @@ def test_a_join_that_has_begun_goes_on_as_one(tmp_path: Path, chain: Chain) -> N
     again.done()
     assert not again.under_way
     assert not made(None).under_way
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+class Watched:
+    """A join under way, of whose time and progress the test decides."""
+
+    def __init__(self, folder: Path, chain: Chain) -> None:
+        self.looks = itertools.count()
+        self.seen = self.moved = self.restarts = 0
+        self.now = 0.0
+        self.made = Join(folder / "home", folder, chain.joining(), chain=CHAIN, clock=lambda: NOW, monotonic=self.time)
+        self.made.start(self.again, self.progress)
+
+    def time(self) -> float:
+        return self.now
+
+    def progress(self) -> int:
+        self.seen = next(self.looks)
+        return self.moved
+
+    def again(self) -> None:
+        self.restarts += 1
+
+    def looked(self) -> None:
+        """Wait until the watch has looked twice more: once at least after all that the test did before."""
+        before = self.seen
+        until(lambda: self.seen >= before + 2)
+
+
+@pytest.fixture
+def watched(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    monkeypatch.setattr(join, "_LOOK_S", 0.01)
+    with short_folder() as folder:
+        made = Watched(folder, chain)
+        yield made
+        made.made.close()
+
+
+def test_cometbft_is_started_again_when_nothing_moves(watched: Watched) -> None:
+    watched.looked()
+    watched.now = join.PATIENCE_S - 1
+    watched.looked()
+    assert watched.restarts == 0
+    watched.moved += 1
+    watched.looked()
+    watched.now = 2 * join.PATIENCE_S - 2
+    watched.looked()
+    assert watched.restarts == 0, "something has moved since"
+    watched.now += 2
+    until(lambda: watched.restarts == 1)
+    watched.looked()
+    assert watched.restarts == 1, "and it gets as much time again"
+    watched.made.done()
+    watched.now *= 10
+    assert watched.restarts == 1
+
+
+def test_members_are_asked_over_sockets_while_the_engine_runs(watched: Watched) -> None:
+    assert [path.is_socket() for path in watched.made._sockets()] == [True]
+
+
+def test_an_engine_that_joins_takes_nothing_before_it_has(chain: Chain) -> None:
+    begun = now()
+    with short_folder() as folder:
+        made = comet(folder, begun=begun, joining=chain.joining())
+        with pytest.raises(Unavailable, match=r"consensus\.42"):
+            made.submit_soon(signed(Put(key=b"a", value=b"1")))
+        assert "trust_height = 1" in (folder / "cometbft" / "config" / "config.toml").read_text()
+        made.close(0)
+        with pytest.raises(Refused, match=r"consensus\.41"):
+            comet(folder, begun=begun)
+        again = comet(folder, begun=begun, joining=chain.joining())
+        again._join.done()
+        assert not again.submit_soon(signed(Put(key=b"a", value=b"1"))).done()
+        again.close(0)

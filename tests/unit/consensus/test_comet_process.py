@@ -226,6 +226,33 @@ def test_what_ends_is_started_again_after_all_it_asked_was_answered(owner: Owner
     owner.made.close()
 
 
+def test_a_program_that_has_much_to_say_goes_on_and_is_heard(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    owner = Owner(
+        tmp_path, f"import time; print('x' * 2**20, flush=True); open({str(done)!r}, 'w').close(); time.sleep(600)"
+    )
+    try:
+        owner.until_started(1)
+        until = time.monotonic() + PATIENT_S
+        while not done.exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        while (tmp_path / "cometbft.log").stat().st_size < 2**20:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        owner.made.close()
+
+
+def test_one_that_is_to_be_started_again_is(owner: Owner) -> None:
+    first = owner.until_started(1)
+    owner.made.again()
+    assert owner.until_started(2) != first
+    assert is_gone(first)
+    owner.made.close()
+    owner.made.again()
+
+
 def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
     log = tmp_path / "cometbft.log"
     log.mkdir()

@@ -24,6 +24,7 @@ from caremesh.types import Seconds
 
 PATIENCE_S: Final = 180.0
 """CometBFT itself waits two minutes for a chunk before it goes on to another snapshot."""
+_LOOK_S: Final = 1.0
 
 
 class Join:
@@ -102,7 +103,7 @@ class Join:
         before, since = moved(), self._monotonic()
         while True:
             with self._changed:
-                if self._changed.wait_for(lambda: self._closed or not self.under_way, 1.0):
+                if self._changed.wait_for(lambda: self._closed or not self.under_way, _LOOK_S):
                     return
             now = moved()
             if now != before:

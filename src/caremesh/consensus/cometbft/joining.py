@@ -185,7 +185,7 @@ trust_hash = "{joining.hash.hex().upper()}"
 trust_period = "{TRUST_PERIOD_S}s"
 discovery_time = "5s"
 chunk_request_timeout = "10s"
-chunk_fetchers = "4"
+chunk_fetchers = "16"
 """
 
 

@@ -20,6 +20,7 @@ from caremesh.consensus.cometbft import keeper
 
 SOON_S: Final = 0.2
 LATE_S: Final = 5.0
+_PIECE_BYTES: Final = 2**16
 _SETTLED_S: Final = 30.0
 """After so long a start counts as one that went well."""
 
@@ -84,7 +85,7 @@ class Supervised:
             if process is not None:
                 self._started()
                 try:
-                    process.wait()
+                    self._follow(process)
                 finally:
                     self._ended(process)
                 self._drained()
@@ -107,6 +108,7 @@ class Supervised:
         with self._log.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - the program that the node was configured with
                 command,
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -117,6 +119,13 @@ class Supervised:
         line = process.stdout.readline() if process.stdout is not None else b""
         self.pid = int(line) if line.strip().isdigit() else None
         return process
+
+    def _follow(self, process: subprocess.Popen[bytes]) -> None:
+        """Until it ends, put what it says into the log: a pipe that nobody reads stops who writes to it."""
+        while process.stdout is not None and (said := os.read(process.stdout.fileno(), _PIECE_BYTES)):
+            with suppress(OSError), self._log.open("ab") as log:
+                log.write(said)
+        process.wait()
 
     def _end(self) -> None:
         if self._keeper is not None and self._keeper.stdin is not None:
