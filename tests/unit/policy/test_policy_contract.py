@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from caremesh.contracts.policy import errors
+from caremesh.contracts.policy import errors, queries
 from caremesh.contracts.policy.acceptance import PolicyTest, changed
+from caremesh.contracts.policy.engine import LEDGER, Handles
 from caremesh.contracts.policy.library import shipped
 from caremesh.contracts.policy.logic import adopt, adopt_at_genesis, retire
 from caremesh.contracts.policy.messages import Adopt, PolicySet, Retire
@@ -226,7 +227,8 @@ def test_a_ledger_without_sets_permits_nothing(world: World) -> None:
     assert world.decide(1) == [NO_SET]
 
 
-def test_a_decision_is_explained_by_the_text_that_counted_then(world: World) -> None:
+def test_a_decision_is_explained_by_the_text_that_counted_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "_HANDLES", Handles(LEDGER))  # nothing is remembered: the ledger is asked
     world.send(Adopt(rules=rules("true"), effective=20))
     world.send(Adopt(rules=rules("context.at > 1"), effective=30))
     first, later = (explain(world.view, ["law/p"], height)[0] for height in (20, 30))
