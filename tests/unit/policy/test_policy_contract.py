@@ -198,7 +198,7 @@ def test_genesis_checks_like_any_adoption() -> None:
     assert caught.value.error == errors.BAD_JURISDICTION
     with pytest.raises(Refused) as caught:
         adopt_at_genesis(View(Nothing()), [rules(), rules()])
-    assert caught.value.error == errors.SAME_TEXT
+    assert (caught.value.error, caught.value.place) == (errors.SAME_TEXT, "law")
 
 
 def test_every_set_of_either_place_is_asked_and_all_must_permit(world: World) -> None:
