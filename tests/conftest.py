@@ -73,7 +73,8 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--hypothesis-profile") == "mutants":  # named one by one, in the order of a set
-        items.sort(key=lambda item: (item.path, item.location[1] or 0))
+        # quick ones first
+        items.sort(key=lambda item: ("property" in item.path.parts, item.path, item.location[1] or 0))
     for item in items:
         for mark in item.iter_markers("promise"):
             unknown = [name for name in mark.args if name not in PROMISES]

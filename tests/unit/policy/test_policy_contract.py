@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from caremesh.contracts.policy import errors
+from caremesh.contracts.policy import errors, queries
 from caremesh.contracts.policy.acceptance import PolicyTest, changed
+from caremesh.contracts.policy.engine import LEDGER, Handles
 from caremesh.contracts.policy.library import shipped
 from caremesh.contracts.policy.logic import adopt, adopt_at_genesis, retire
 from caremesh.contracts.policy.messages import Adopt, PolicySet, Retire
@@ -197,7 +198,7 @@ def test_genesis_checks_like_any_adoption() -> None:
     assert caught.value.error == errors.BAD_JURISDICTION
     with pytest.raises(Refused) as caught:
         adopt_at_genesis(View(Nothing()), [rules(), rules()])
-    assert caught.value.error == errors.SAME_TEXT
+    assert (caught.value.error, caught.value.place) == (errors.SAME_TEXT, "law")
 
 
 def test_every_set_of_either_place_is_asked_and_all_must_permit(world: World) -> None:
@@ -226,7 +227,8 @@ def test_a_ledger_without_sets_permits_nothing(world: World) -> None:
     assert world.decide(1) == [NO_SET]
 
 
-def test_a_decision_is_explained_by_the_text_that_counted_then(world: World) -> None:
+def test_a_decision_is_explained_by_the_text_that_counted_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "_HANDLES", Handles(LEDGER))  # nothing is remembered: the ledger is asked
     world.send(Adopt(rules=rules("true"), effective=20))
     world.send(Adopt(rules=rules("context.at > 1"), effective=30))
     first, later = (explain(world.view, ["law/p"], height)[0] for height in (20, 30))

@@ -169,6 +169,15 @@ def test_a_set_is_accepted_only_with_tests_that_show_each_policy() -> None:
     assert outcome(PolicyTest("p", "grant", {"licensed": False}, {})) == errors.BAD_TEST
 
 
+def test_what_is_no_change_of_a_request_is_refused_by_its_number() -> None:
+    with pytest.raises(Refused) as caught:
+        changed(HOUSE.access, {"colour": 1})
+    assert (caught.value.error, caught.value.place) == (errors.BAD_TEST, "test 0")
+    with pytest.raises(Refused) as caught:
+        changed(HOUSE.access, {"colour": 1}, 7)
+    assert caught.value.place == "test 7"
+
+
 def test_a_policy_that_only_shares_in_an_answer_is_not_shown_by_it() -> None:
     both = policy("", name="p") + policy("", name="q")
     assert outcome(FLIPS, PolicyTest("q", "access", {}, {}), text=both) == errors.NOT_FLIPPED
