@@ -154,13 +154,17 @@ def page(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+WIDTH: Final = 170
+"""Of the table, in letters, where nobody says how wide the page is: ids and units are read whole."""
+
+
 def main() -> int:
     """Measure, write, show. Exit code 2 when nothing was measured."""
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("--only", default="", help="an area, or the beginning of an id")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE} too")
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     results = measure(arguments.only, console)
     if not results:
         console.print(f"No bench begins with {arguments.only!r}. There are: {', '.join(modules()) or 'none'}.")

@@ -1,4 +1,4 @@
-"""``caremesh network`` against nodes that run: status, a validator's key changed, a backup, leaving."""
+"""``caremesh network`` against nodes that run: status, a validator's key changed, a backup, deciding, leaving."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from caremesh.cli.main import app
 from caremesh.client.blocking import Portal
 from caremesh.consensus.compaction import open_for_reading
 from caremesh.node import founding, joining
@@ -226,3 +228,97 @@ def key_in_use(home: Path) -> str:
     """The public key that CometBFT signs with."""
     said = json.loads((home / "cometbft" / "config" / "priv_validator_key.json").read_text("utf-8"))
     return str(said["pub_key"]["value"])
+
+
+def said(*words: str | Path, answer: str = "") -> tuple[int, str]:
+    """How a command ends, and what it prints for people."""
+    done = subprocess.run([CAREMESH, *map(str, words)], input=answer, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def begun(folder: Path, chain: str, name: str, port: int) -> joining.Admission:
+    address = f"https://127.0.0.1:{port}"
+    return joining.read_admission(
+        joining.begin(folder, chain=chain, name=name, roles=["regulator"], country="US", address=address)[1], name
+    )
+
+
+@pytest.mark.promise("P10")
+def test_the_only_authority_decides_alone() -> None:
+    with short_folder() as folder, ExitStack() as opened:
+        board, guest, file = folder / "board", folder / "guest", folder / "decision.cbor"
+        [port] = free_ports(1)
+        begun(board, "lakes", "Board", port)
+        joining.found(board, [begun(folder / "clinic", "lakes", "Clinic", port)], int(time.time()))
+        begun(guest, "lakes", "Guest", port)
+        flags = {"listen_port": str(port), "admin_port": "0", "api_workers": "1", "block_every_s": "2.0"}
+        node = NodeProcess(board, joining.load_home(board), COMMAND, flags, OneHost([]))
+        opened.callback(node.stop)
+        words = ["--home", board, "--out", file]
+        assert said("network", "propose", "end-brake", *words)[0] == 9, "no node runs"
+        node.start()
+        node.wait(node.ready)
+
+        made = ran("network", "propose", "admit", *words, guest / joining.ADMISSION_FILE)
+        assert (made["missing"], made["height"]) == ([], None)
+        code, text = said("network", "sign", file, "--home", board, answer="n\n")
+        assert (code, "Guest becomes a member (regulator)" in text, "Sign this?" in text) == (1, True, True)
+        assert ran("network", "submit", file, "--home", board)["height"] > 0
+        members = ran("network", "status", "--home", board)["members"]
+        assert [(each["name"], each["status"]) for each in members][-1] == ("Guest", "active")
+        code, text = said("network", "submit", file, "--home", board)
+        assert (code, "members.03" in text) == (4, True)
+
+        ran("network", "propose", "brake", *words, "--scope", "all", "--reason", "a drill", "--minutes", "60")
+        code, text = said("network", "submit", file, "--home", board)
+        assert (code, "Why: a drill" in text, "Decided, in block" in text) == (0, True, True)
+        code, text = said("network", "propose", "suspend", "Clinic", *words)
+        assert (code, "network.05" in text) == (4, True)
+        ran("network", "propose", "end-brake", *words)
+        ran("network", "submit", file, "--home", board)
+        here = [["suspend", "Clinic"], ["reinstate", "Clinic"], ["authorities", "Board"]]
+        for what in (*here, ["upgrade", "--version", "2", "--height", "1000000"], ["cancel-upgrade"]):
+            assert CliRunner().invoke(app, ["network", "propose", *what, *map(str, words)]).exit_code == 0
+            done = CliRunner().invoke(app, ["network", "submit", str(file), "--home", str(board)])
+            assert (done.exit_code, "Decided, in block" in done.output) == (0, True)
+        no_key = ["network", "propose", "validators", "Clinic", *map(str, words)]
+        assert "decision.02" in str(CliRunner().invoke(app, no_key).exception)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pilot", [4], indirect=True)
+@pytest.mark.promise("P10")
+def test_three_of_four_decide_for_all(pilot: Pilot) -> None:
+    folder = pilot.homes[0].parent
+    file, copy = folder / "decision.cbor", folder / "copy.cbor"
+    pilot.start()
+
+    def decide(*what: str | Path) -> None:
+        """The first proposes, the second and the third sign apart, the fourth hands it in."""
+        others = ["--with", "Member 2", "--with", "Member 3"]
+        made = ran("network", "propose", *what, *others, "--home", pilot.homes[0], "--out", file)
+        assert made["missing"] == ["Member 2", "Member 3"]
+        shutil.copyfile(file, copy)
+        code, text = said("network", "submit", file, "--home", pilot.homes[3])
+        assert (code, "decision.11" in text) == (4, True)
+        code, text = said("network", "sign", copy, "--home", pilot.homes[1], answer="y\n")
+        assert code == 0, text
+        assert ran("network", "sign", file, "--home", pilot.homes[2], "--yes")["missing"] == ["Member 2"]
+        assert said("network", "sign", file, "--home", pilot.homes[3], "--yes")[0] == 4
+        assert ran("network", "submit", file, copy, "--home", pilot.homes[3])["height"] > 0
+
+    begun(folder / "fifth", "pilot", "Member 5", free_ports(1)[0])
+    decide("admit", folder / "fifth" / joining.ADMISSION_FILE)
+    pilot.until(lambda: pilot.status(1)["Member 5"]["status"] == "active")
+    decide("validators", "Member 1", "Member 2", "Member 3")
+    pilot.until(lambda: pilot.status()["Member 4"]["power"] == 0)
+    pilot.moves_on()
+
+    decide("brake", "--scope", "all", "--reason", "a drill", "--minutes", "1")
+    words = ["network", "propose", "suspend", "Member 5", "--home", str(pilot.homes[0]), "--out", str(file)]
+    code, text = said(*words)
+    assert (code, "network.05" in text) == (4, True)
+    time.sleep(60)
+    pilot.until(lambda: said(*words)[0] == 0)
+    decide("suspend", "Member 5")
+    pilot.until(lambda: pilot.status(3)["Member 5"]["status"] == "suspended")

@@ -23,16 +23,23 @@ def is_node(home: Path) -> bool:
 
 
 @contextmanager
+def node_desk(home: Path) -> Iterator[Desk]:
+    """The desk of the node that runs in a home. Raises Unavailable node.21."""
+    from caremesh.node.desk import Desk
+    from caremesh.node.doors import RUN, SOCKET
+
+    with closing(Desk(home / RUN / SOCKET)) as there:
+        yield there
+
+
+@contextmanager
 def opened_desk(home: Path, member: str, *, quiet: bool) -> Iterator[Desk | MemberDesk]:
     """``home``: of a node that runs, whose member it is; or of a mesh, in which ``member`` is meant.
 
     Raises BadInput cli.04, node.04; Unavailable node.21.
     """
     if is_node(home):
-        from caremesh.node.desk import Desk
-        from caremesh.node.doors import RUN, SOCKET
-
-        with closing(Desk(home / RUN / SOCKET)) as there:
+        with node_desk(home) as there:
             yield there
         return
     existing_mesh(home)

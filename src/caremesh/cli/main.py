@@ -13,6 +13,7 @@ from caremesh.cli import (
     backups,
     blocks,
     correcting,
+    decisions,
     demo,
     doctor,
     evidence,
@@ -60,6 +61,7 @@ app.add_typer(blocks.app, name="blocks")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(policy.app, name="policy")
 app.command("init", help=node.INIT)(node.init)
+decisions.add_to(networks.app)
 app.add_typer(networks.app, name="network")
 app.command("join", help=networks.JOIN)(networks.join)
 app.command("node", help=node.NODE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

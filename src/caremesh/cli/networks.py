@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from caremesh.cli.desks import node_desk
 from caremesh.cli.node import NodeHome
 from caremesh.cli.output import AsJson, console, print_json, print_table
 
 if TYPE_CHECKING:
-    from caremesh.node.desk import Desk
     from caremesh.node.founding import Founding
 
 JOIN = """Take up the network that a network file describes.
@@ -130,7 +128,7 @@ def rotate_key(home: NodeHome, as_json: AsJson = False) -> None:
 
     Example: caremesh network rotate-key --home ./node
     """
-    with _desk(home) as desk:
+    with node_desk(home) as desk:
         name = desk.rotate_validator_key()
     if as_json:
         print_json({"member": name})
@@ -153,22 +151,12 @@ def leave(
     """
     if not yes:
         typer.confirm("Leave the network for good?", abort=True)
-    with _desk(home) as desk:
+    with node_desk(home) as desk:
         name = desk.leave_network()
     if as_json:
         print_json({"member": name, "status": "left"})
     else:
         console().print(f"{name} has left. Its node follows the ledger for as long as it runs, without a vote.")
-
-
-@contextmanager
-def _desk(home: Path) -> Iterator[Desk]:
-    """The desk of the node that runs in a home. Raises Unavailable node.21."""
-    from caremesh.node.desk import Desk
-    from caremesh.node.doors import RUN, SOCKET
-
-    with closing(Desk(home / RUN / SOCKET)) as there:
-        yield there
 
 
 def tell(made: Founding, said: str, *, as_json: bool, **extra: str) -> None:

@@ -26,7 +26,8 @@ from caremesh.gateway.inquiring import Wish, inquire
 from caremesh.gateway.opening import Opened
 from caremesh.gateway.visit import Purpose
 from caremesh.ledger.transactions import Message
-from caremesh.node import evidence
+from caremesh.node import decisions, evidence
+from caremesh.node.decisions import Decision, Proposal, Sight
 from caremesh.node.erasures import Proves
 from caremesh.node.errors import NO_VALIDATOR
 from caremesh.node.founding import Founding
@@ -218,6 +219,26 @@ class MemberDesk:
         """The member is none any more, for good; its name. Raises Refused with the ledger's code."""
         self._send([self._home.requester], LeaveNetwork(member=self._home.did))
         return self._home.profile.label
+
+    def propose(self, proposal: Proposal) -> Decision:
+        """See ``decisions.drawn_up``: this member has signed."""
+        return decisions.drawn_up(proposal, self._home.requester, self._sight())
+
+    def decision(self, copies: Sequence[bytes]) -> Decision:
+        """See ``decisions.merged``."""
+        return decisions.merged(copies, self._sight())
+
+    def sign_decision(self, file: bytes) -> Decision:
+        """See ``decisions.signed``."""
+        return decisions.signed(file, self._home.requester, self._sight())
+
+    def submit_decision(self, copies: Sequence[bytes]) -> Decision:
+        """See ``decisions.carried_out``, of what ``decisions.merged`` gives."""
+        return decisions.carried_out(self.decision(copies), self._submit)
+
+    def _sight(self) -> Sight:
+        ledger = self._member.ledger
+        return Sight(self._home.chain, ledger.reader(), ledger.copy.status().height, self._ways.clock())
 
     def _send(self, signers: Sequence[Requester], message: Message) -> Height:
         done = self._submit(signed_tx(self._home.chain, self._ways.clock(), signers, message))

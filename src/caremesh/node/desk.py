@@ -23,6 +23,7 @@ from caremesh.contracts.members.messages import Appoint
 from caremesh.errors import Unavailable
 from caremesh.gateway.gather import Fault
 from caremesh.gateway.opening import Opened, Part
+from caremesh.node.decisions import Decision, Proposal
 from caremesh.node.errors import NO_NODE
 from caremesh.sealing.channel import SharedStream
 from caremesh.sealing.custody import Signed
@@ -173,6 +174,10 @@ APPOINT: Final = Ask("appoint", "Register and appoint the practitioner of this h
 ROTATE: Final = Ask("rotate-key", "Change the key that grants are made to", bytes, str)
 ROTATE_VALIDATOR: Final = Ask("rotate-validator-key", "Change the key that blocks are signed with", bytes, str)
 LEAVE: Final = Ask("leave", "Leave the network for good", bytes, str)
+PROPOSE: Final = Ask("propose", "Draw up a decision for the authorities", Proposal, Decision)
+DECISION: Final = Ask("decision", "Look at a decision, and put copies of it together", list[bytes], Decision, 16 * MIB)
+SIGN: Final = Ask("sign", "Sign a decision as this member", bytes, Decision)
+SUBMIT: Final = Ask("submit", "Hand a decision that is signed to the ledger", list[bytes], Decision, 16 * MIB)
 
 
 class Desk:
@@ -273,6 +278,22 @@ class Desk:
     def leave_network(self) -> str:
         """See ``MemberDesk``."""
         return self._call(LEAVE, b"")
+
+    def propose(self, proposal: Proposal) -> Decision:
+        """See ``MemberDesk``."""
+        return self._call(PROPOSE, proposal)
+
+    def decision(self, copies: Sequence[bytes]) -> Decision:
+        """See ``MemberDesk``."""
+        return self._call(DECISION, list(copies))
+
+    def sign_decision(self, file: bytes) -> Decision:
+        """See ``MemberDesk``."""
+        return self._call(SIGN, file)
+
+    def submit_decision(self, copies: Sequence[bytes]) -> Decision:
+        """See ``MemberDesk``."""
+        return self._call(SUBMIT, list(copies))
 
     def _call(self, ask: Ask[A, T], given: A) -> T:
         self._knock()

@@ -65,6 +65,10 @@ def routes(node: Node) -> list[Route]:
         route(desk.ROTATE, lambda _: at.rotate_key()),
         route(desk.ROTATE_VALIDATOR, lambda _: at.rotate_validator_key()),
         route(desk.LEAVE, lambda _: at.leave_network()),
+        route(desk.PROPOSE, at.propose),
+        route(desk.DECISION, at.decision),
+        route(desk.SIGN, at.sign_decision),
+        route(desk.SUBMIT, at.submit_decision),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,20 @@ from caremesh.cli.main import app
 from caremesh.consensus.cometbft.engine import CometBft
 from caremesh.errors import Refused, Unavailable
 from caremesh.node import founding, joining, ordering, pilot
+from caremesh.node.logs import begin
 from caremesh.node.network_status import look
-from caremesh.settings import load
+from caremesh.node.relay import Copy
+from caremesh.settings import Settings, load
 
 NOW = 1_800_000_000
+
+
+def opened(home: Path, settings: Settings) -> Copy:
+    """The copy that the node of a home would have, of a network that has just been founded."""
+    known = founding.load(home)
+    assert known is not None
+    with ExitStack() as opened:
+        return ordering.open_copy(known, joining.load_home(home), settings, lambda: NOW, begin("t", "error"), opened)
 
 
 def test_every_member_is_a_validator_with_ports_of_its_own(tmp_path: Path) -> None:
@@ -48,7 +59,7 @@ def test_without_the_program_a_node_says_so(tmp_path: Path) -> None:
     assert known is not None
     settings = load(home, {"cometbft_program": str(tmp_path / "nothing")})
     with pytest.raises(Unavailable) as error:
-        ordering.open_copy(known, joining.load_home(home), settings, lambda: NOW)
+        opened(home, settings)
     assert error.value.code == "node.31"
     assert not (home / "cometbft").exists()
 
@@ -58,7 +69,7 @@ def test_status_of_a_home_that_does_not_run(tmp_path: Path) -> None:
     known = founding.load(homes[1])
     assert known is not None
     settings = load(homes[1], {"cometbft_program": "/bin/true"})
-    copy = ordering.open_copy(known, joining.load_home(homes[1]), settings, lambda: NOW)
+    copy = opened(homes[1], settings)
     assert isinstance(copy, CometBft)
     copy.close()
     found = look(homes[1])
