@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from msgspec import structs
 
 from caremesh import codec
 from caremesh.consensus.cometbft.abci_pb2 import (
@@ -157,6 +158,25 @@ def test_a_chunk_in_the_place_of_another_is_asked_for_again_of_somebody_else(joi
     for number in range(CHUNKS):
         assert joiner.apply(number, source.chunks[number]).result == TAKEN
     assert joiner.machine.head.height == 2, "what was refused did no harm"
+
+
+@pytest.mark.promise("P6")
+def test_a_value_that_is_not_the_one_of_the_root_is_asked_for_again(joiner: Node, source: Source) -> None:
+    offer(joiner, source)
+    at = next(at for at, chunk in enumerate(source.chunks) if len(chunk) > 1)
+    rows = codec.decode(source.chunks[at])
+    for other in ([rows[0], rows[1] + b"1", *rows[2:]], rows[2:], [*rows[:-1], b""]):
+        assert joiner.apply(at, codec.encode(other)).result == AGAIN
+    assert joiner.apply(at, source.chunks[at]).result == TAKEN
+
+
+def test_who_signs_the_next_block_is_said_by_the_newest_record(joiner: Node, source: Source) -> None:
+    offer(joiner, source)
+    for number in range(CHUNKS):
+        joiner.apply(number, source.chunks[number])
+    joiner.take(structs.replace(source.chain.headers[2], next_validators=b"n" * 32))
+    joiner.take(source.chain.headers[3])
+    assert joiner.record().signed.own().validators == b"n" * 32
 
 
 def test_a_chunk_beyond_the_last_ends_the_snapshot(joiner: Node, source: Source) -> None:

@@ -14,7 +14,7 @@ from caremesh.errors import BadInput, CareMeshError, Tampered, WrongLedger
 from caremesh.ledger import history
 from caremesh.ledger.application import Params
 from caremesh.ledger.machine import Machine
-from caremesh.ledger.snapshot import CHUNKS, export, read_manifest, restore
+from caremesh.ledger.snapshot import CHUNKS, Restore, export, read_manifest, restore, take
 from caremesh.ledger.store import Store
 from caremesh.ledger.verify import check_store
 from tests.support.kv import CHAIN, GENESIS, MEMBER, START_S, VALUES, Delete, Kv, Put, engine, replica, transaction
@@ -225,6 +225,29 @@ def test_a_snapshot_is_whole_and_of_the_trusted_header(tmp_path: Path, source: E
     with store.read() as read:
         assert read.head() is None
     store.close()
+
+
+def test_what_is_gathered_counts_when_all_of_it_is_there(tmp_path: Path, source: Embedded, frames: list[bytes]) -> None:
+    store = Store(str(tmp_path), CHAIN)
+    made = Restore(store, read_manifest(frames[0]))
+    for number in reversed(range(1, CHUNKS)):
+        made.put(number, frames[number + 1])
+    assert made.missing == 0
+    with pytest.raises(Tampered, match=r"snapshot\.03") as caught:
+        made.finish()
+    assert caught.value.place == "chunk 0"
+    with store.read() as read:
+        assert read.head() is None
+    made.put(0, frames[1])
+    assert made.finish(b"s" * 32) == source.machine.head
+    with store.read() as read:
+        assert read.signers() == b"s" * 32
+    store.close()
+
+
+def test_a_snapshot_is_taken_in_one_pass_and_adds_up(source: Embedded, frames: list[bytes]) -> None:
+    taken = list(take(source.machine.store, source.machine.head))
+    assert [taken[-1], *taken[:-1]] == frames
 
 
 def test_a_manifest_adds_up(frames: list[bytes]) -> None:
