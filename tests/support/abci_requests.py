@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from caremesh.consensus.cometbft.abci_pb2 import (
+    Misbehavior,
     PublicKey,
     Request,
     RequestApplySnapshotChunk,
@@ -26,13 +27,17 @@ from caremesh.consensus.cometbft.abci_pb2 import (
     RequestVerifyVoteExtension,
     Snapshot,
     Time,
+    Validator,
     ValidatorUpdate,
 )
 from caremesh.consensus.cometbft.application import STATE_PATH, app_state
+from caremesh.ledger.blocks import Validator as Row
 from caremesh.ledger.comet import varint
 from caremesh.ledger.machine import Machine
-from tests.support.kv import CHAIN, GENESIS, START_S, VALUES, Append, Delete, Put, Refuse, Revoke, transaction
+from caremesh.ledger.transactions import Message
+from tests.support.kv import CHAIN, GENESIS, START_S, VALUES, Append, Delete, Elect, Put, Refuse, Revoke, transaction
 
+KEYS = [b"\xed\x01" + bytes([number] * 32) for number in range(3)]
 EXTREMES = (0, 1, -1, 2**31, 2**53 - 1, 2**53, 2**63 - 1, -(2**63))
 
 
@@ -98,14 +103,17 @@ class AnyAbci:
                 next_validators_hash=self.rng.randbytes(32),
                 height=head.height + 1,
                 time=Time(seconds=head.time + self.rng.choice([0, 1, 60]), nanos=self.rng.randrange(10**9)),
+                misbehavior=self._misbehavior(),
             )
         )
 
     def _good(self) -> bytes:
         key = b"%d" % self.rng.randrange(50)
-        message = self.rng.choice(
+        message: Message = self.rng.choice(
             [Put(key=key, value=key), Delete(key=key), Append(owner=key, item=key), Refuse(key=key), Revoke(key=key)]
         )
+        if self.rng.random() < 0.1:
+            message = Elect([Row(key, self.rng.choice([1, 5])) for key in self.rng.sample(KEYS, self.rng.randrange(3))])
         ahead = self.rng.choice([-1, 0, 60, 600, 601, 10**6])
         raw = transaction(message, expires_at=self._machine.head.time + ahead, salt=self.rng.randbytes(8))
         self._sent = [*self._sent[-20:], raw]
@@ -198,8 +206,21 @@ class AnyAbci:
                 next_validators_hash=self._hash(),
                 height=self._height(),
                 time=self._time(),
+                misbehavior=self._misbehavior(),
             )
         )
+
+    def _misbehavior(self) -> list[Misbehavior]:
+        """Mostly none; what there is may be of nobody, of any kind and time."""
+        if self.rng.random() < 0.8:
+            return []
+        found = Misbehavior(
+            validator=Validator(address=self.rng.randbytes(self.rng.choice([20, 20, 0, 19])), power=1),
+            height=self._height(),
+            time=self._time(),
+        )
+        found.type = self.rng.choice([1, 2, 0, 7, -1])  # type: ignore[assignment] - proto3 keeps numbers it does not know
+        return [found] * self.rng.choice([1, 1, 2])
 
     def _offer(self) -> Request:
         snapshot = Snapshot(height=self.rng.getrandbits(64), format=self.rng.getrandbits(32), hash=self._hash())

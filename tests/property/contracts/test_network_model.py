@@ -15,21 +15,17 @@ from caremesh.contracts.network.messages import (
     CancelUpgrade,
     EndBrake,
     Params,
-    RotateValidator,
     SetParams,
-    SetValidators,
     Upgrade,
-    Validator,
 )
 from caremesh.contracts.streams.messages import RevokePermit
 from caremesh.errors import Unavailable
 from caremesh.ledger.admission import QUOTA
-from caremesh.ledger.blocks import Misbehaviour
-from caremesh.ledger.comet import address_of
 from caremesh.types import DAY_S
 from tests.property.contracts.test_members_model import MembersRules, agreeing
-from tests.support.models.kernel import Signs, did, public
-from tests.support.models.machine import NEWEST_RULES, Ground, broken, profile, twist
+from tests.property.contracts.test_validators_model import ValidatorRules
+from tests.support.models.kernel import did
+from tests.support.models.machine import NEWEST_RULES, broken, profile
 
 GOOD = [
     {"quota": 3},
@@ -70,12 +66,7 @@ BAD = [
 """What the network does not work with."""
 
 
-def engine(member: str, number: int) -> str:
-    """One of the keys that a member may order blocks with."""
-    return f"engine of {member} {number}" if number else f"engine of {member}"
-
-
-class NetworkRules(Ground):
+class NetworkRules(ValidatorRules):
     """The authorities run the network."""
 
     @rule(agree=agreeing, params=st.sampled_from(GOOD) | st.sampled_from(BAD))
@@ -107,85 +98,6 @@ class NetworkRules(Ground):
         if self.send(EndBrake(), signers, why):
             self.facts.network.brake = None
 
-    @rule(
-        agree=agreeing,
-        named=st.lists(st.sampled_from(["hospital", "practice", "north", "insurer"]), min_size=1, max_size=3),
-        number=st.sampled_from([0, 0, 1, 2]),
-        wrong=twist("unsorted", "a key twice", "a weak key"),
-    )
-    def names_validators(self, agree: list[str], named: list[str], number: int, wrong: str) -> None:
-        signers, network = self.by_authorities(agree), self.facts.network
-        entries = sorted(
-            ((each, engine(each, number)) for each in dict.fromkeys(named)), key=lambda row: public(row[1])
-        )
-        entries = {"unsorted": entries[::-1], "a key twice": entries[:1] * 2}.get(wrong, entries)
-        in_order = wrong != "a key twice" and (wrong != "unsorted" or len(entries) < 2)
-        validators = [Validator(member=did(each), key=public(key), power=1) for each, key in entries]
-        if wrong == "a weak key":
-            validators[0] = msgspec.structs.replace(validators[0], key=b"\xed\x01" + bytes(32))
-        why = broken(
-            (self.quorum(signers), "network.01"),
-            (in_order and all(self.is_active(each) for each, _ in entries), "network.06"),
-            (wrong != "a weak key", "signatures.02"),
-            (not any(key in network.given_up for _, key in entries), "network.14"),
-        )
-        if wrong == "a weak key":
-            why.add("network.06")  # the zero key may stand out of order
-        if self.send(SetValidators(validators=validators), signers, why):
-            network.validators = entries
-
-    @precondition(lambda self: bool(self.facts.network.validators))
-    @rule(
-        name=st.sampled_from(["", "", "", "hospital", "practice", "north"]),
-        number=st.integers(0, 3),
-        wrong=twist("another's", "not signed by the new key", "a person's key"),
-    )
-    def replaces_a_validators_key(self, name: str, number: int, wrong: str) -> None:
-        """A member does, mostly one that has a validator (``name`` empty: whose key is the lowest)."""
-        network = self.facts.network
-        name = name or network.validators[0][0]
-        others = [key for member, key in network.validators if (member != name) == (wrong == "another's")]
-        old = (others or [engine(name, 0)])[0]
-        new = "ann" if wrong == "a person's key" else engine(name, number)
-        signers = [*([] if wrong == "not signed by the new key" else [(name, new)]), self.mine(name)]
-        used = new in network.lines or new in network.removed or any(key == new for _, key in network.validators)
-        why = broken(
-            ((name, old) in network.validators, "network.12"),
-            (wrong != "not signed by the new key", "network.13"),
-            (not used and new not in self.facts.owners and new not in self.facts.stream_keys, "network.14"),
-        )
-        if self.send(RotateValidator(old=public(old), new=public(new)), signers, why):
-            network.lines[new] = network.lines[old] = network.lines.get(old, old)
-            network.given_up.add(old)
-            rows = [(member, new if key == old else key) for member, key in network.validators]
-            network.validators = sorted(rows, key=lambda row: public(row[1]))
-
-    @precondition(lambda self: bool(self.facts.network.validators) and not self._upgrades_in_the_next_block())
-    @rule(
-        name=st.sampled_from(["", "", "hospital", "practice", "north", "insurer"]),
-        number=st.integers(0, 3),
-        ago=st.integers(0, 9),
-    )
-    def is_found_to_have_signed_twice(self, name: str, number: int, ago: int) -> None:
-        """Under a key that orders blocks (``name`` empty: the lowest), has done so, or never did."""
-        network = self.facts.network
-        key = engine(name, number) if name else network.validators[0][1]
-        at = max(0, self.facts.height - ago)
-        found = Misbehaviour(kind="two-votes", validator=address_of(public(key)), height=at, time=self.facts.now)
-        changed = self.kernel.proof(self.facts.now, found)
-        self.facts.height += 1
-        self.stirred = {"network"}
-        line = network.lines.get(key, key)
-        left = [row for row in network.validators if network.lines.get(row[1], row[1]) != line]
-        known = network.removed.get(line)
-        if left == network.validators or (known is not None and at <= known + 1):
-            assert not changed
-            assert not self.kernel.events
-            return
-        assert [event.type for event in self.kernel.events] == ["network/equivocated"]
-        network.removed[line] = self.facts.height
-        network.validators = left or network.validators
-
     @rule(agree=agreeing, step=st.sampled_from([1, 1, 1, 0, 2]), ahead=st.sampled_from([1, 3, 10, 0]))
     def sets_an_upgrade(self, agree: list[str], step: int, ahead: int) -> None:
         signers, (version, _) = self.by_authorities(agree), self._rules_in_the_next_block()
@@ -204,7 +116,7 @@ class NetworkRules(Ground):
         if self.send(CancelUpgrade(), signers, why):
             self.facts.network.following = None
 
-    @precondition(lambda self: self._upgrades_in_the_next_block() and self.is_active("practice"))
+    @precondition(lambda self: self.upgrades_in_the_next_block() and self.is_active("practice"))
     @rule()
     def software_without_the_rules_stops(self) -> None:
         """It commits nothing, rather than going on under rules that no longer count."""
@@ -228,21 +140,13 @@ class NetworkRules(Ground):
         assert result.code in codes
         assert all(name.startswith(b"ledger/") for name in changed)
 
-    def by_authorities(self, agree: list[str]) -> list[Signs]:
-        """Some authorities; the last of them, or a member, sponsors."""
-        return [self.mine(name) for name in agree] or [self.mine("practice")]
-
     def brake_is_on(self) -> bool:
         brake = self.facts.network.brake
         return brake is not None and self.facts.now < brake[1]
 
-    def _upgrades_in_the_next_block(self) -> bool:
-        following = self.facts.network.following
-        return following is not None and self.facts.height + 1 >= following[1]
-
     def _rules_in_the_next_block(self) -> tuple[int, tuple[int, int] | None]:
         network = self.facts.network
-        if network.following is not None and self._upgrades_in_the_next_block():
+        if network.following is not None and self.upgrades_in_the_next_block():
             return network.following[0], None
         return network.version, network.following
 
@@ -274,21 +178,6 @@ class NetworkRules(Ground):
             assert (found.answer_s, found.review_s, found.audit_years) == (
                 network.answer, network.review, network.audit_years,
             )  # fmt: skip
-
-    @invariant()
-    def validators_are_who_was_named_last(self) -> None:
-        if "network" in self.stirred:
-            found = [(entry.member, entry.key) for entry in queries.validators(self.state)]
-            assert found == [(did(member), public(key)) for member, key in self.facts.network.validators]
-
-    @invariant()
-    def somebody_orders_blocks_and_nobody_twice(self) -> None:
-        """Once there is somebody. Each acts, or is the last."""
-        if {"network", "members"} & self.stirred:
-            found = queries.validators(self.state)
-            assert bool(found) == bool(self.facts.network.validators)
-            assert len({entry.key for entry in found}) == len(found)
-            assert sum(self.is_active(member) for member, _ in self.facts.network.validators) >= len(found) - 1
 
     @invariant()
     def rules_go_up_one_version_at_a_time(self) -> None:

@@ -19,6 +19,7 @@ from tests.property.contracts.test_network_model import Network
 from tests.property.contracts.test_policy_model import PolicyRules
 from tests.property.contracts.test_records_model import Records
 from tests.property.contracts.test_streams_model import Streams
+from tests.property.contracts.test_validators_model import Validators
 from tests.support.models.machine import Ground, profile
 
 MACHINES = [
@@ -31,6 +32,7 @@ MACHINES = [
     PolicyRules,
     Records,
     Streams,
+    Validators,
 ]
 
 
