@@ -260,19 +260,15 @@ def _try(file: DecisionFile, tx: Tx[Kind], at: Sight) -> None:
 
 def _others(words: Sequence[str], wanted: Kind, proposer: Did, at: Sight) -> list[Did]:
     """Who signs besides the proposer: who is named, else authorities in their order up to the quorum, but not whom it
-    is about.
+    is about. Whether they are authorities, and enough, is checked as in any decision.
     """
-    able = _able(at.reader)
     if words:
         found = [member_named(at.reader, word, f"--with {number}").did for number, word in enumerate(words, 1)]
         found = list(dict.fromkeys(did for did in found if did != proposer))
     else:
         about = wanted.member if isinstance(wanted, Suspend) else None
-        found = [did for did in able if did not in (proposer, about)][: _authorities(at.reader).quorum - 1]
-    for did in (proposer, *found):
-        if did not in able:
-            raise Refused(NOT_AN_AUTHORITY, name_of(at.reader, did))
-    if not _authorities(at.reader).quorum <= len(found) + 1 <= MAX_SIGNERS:
+        found = [did for did in _able(at.reader) if did not in (proposer, about)][: _authorities(at.reader).quorum - 1]
+    if len(found) + 1 > MAX_SIGNERS:
         raise Refused(TOO_FEW, str(len(found) + 1))
     return found
 
