@@ -131,6 +131,7 @@ def test_before_its_first_transaction_a_wallet_reads_what_the_network_begins_wit
     addresses = {mesh.relay: served.doors["hospital"].url}
     with Network(file, mesh.relay, mesh.clock, addresses=addresses) as network:
         assert network.subject_ledger().reader().height == 0
+        assert network.light_block() == first
 
 
 # --- what is learned on the way ---------------------------------------------------------------------------

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from caremesh.consensus.embedded import Embedded
+from caremesh.errors import Refused
 from caremesh.ledger.light import Answer, LightBlock, LightClient
 from caremesh.ledger.state import View
 from caremesh.types import Height
-from caremesh.wallet.proven import ProvenLedger, ProvenReader, bounds, elements
+from caremesh.wallet.proven import MAX_AGE_S, ProvenLedger, ProvenReader, bounds, elements
 from tests.support.kv import CHAIN, LISTS, MEMBER, START_S, VALUES, DropFirst, Kv, engine, transaction
 
 OWNER, OLDEST, COUNT = b"owner", 3, 600
@@ -122,3 +123,30 @@ def test_a_list_of_nobody_is_empty_and_what_is_no_list_is_asked_for_alone(reader
 def test_entries_from_one_on_are_256_at_most(reader: ProvenReader, oldest: int) -> None:
     reader.fetch(BOUNDS)
     assert elements(reader, BASE, oldest) == keys(oldest, min(oldest + 256, COUNT))
+
+
+def test_who_has_asked_nothing_yet_believes_nothing_and_has_seen_no_fork(node: Noted) -> None:
+    light = LightClient(CHAIN, node.engine.validators, trusted_at=START_S)
+    fresh = ProvenLedger(light, lambda: [node], lambda: START_S)
+    assert (fresh.block, fresh.fork, fresh.faults) == (None, None, [])
+    fresh.reader()
+    assert fresh.block == node.engine.light_block()
+    assert fresh.fork is None
+
+
+def test_a_header_is_acted_on_for_a_minute_and_by_who_has_seen_no_later_one(node: Noted) -> None:
+    newest = node.engine.light_block().signed.content()
+    now = newest.time + MAX_AGE_S
+
+    def readers() -> ProvenLedger:
+        light = LightClient(CHAIN, node.engine.validators, trusted_at=START_S)
+        return ProvenLedger(light, lambda: [node], lambda: now)
+
+    assert readers().reader(newest.proves).height == newest.proves
+    with pytest.raises(Refused, match=r"wallet\.60") as caught:
+        readers().reader(newest.proves + 1)
+    assert caught.value.place == f"height {newest.height}"
+    now += 1
+    with pytest.raises(Refused, match=r"wallet\.60") as caught:
+        readers().reader()
+    assert caught.value.place == f"height {newest.height}"
