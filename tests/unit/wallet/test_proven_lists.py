@@ -34,6 +34,9 @@ class Long(Kv):
         super().genesis(state, document)
         for index in range(COUNT):
             LISTS.append(state, b"%d" % index, OWNER)
+        for item in (b"a", b"b", b"c"):
+            LISTS.append(state, item, b"short")
+        LISTS.drop_first(state, b"short")
 
 
 class Noted:
@@ -83,6 +86,11 @@ def test_a_list_of_any_length_is_read_whole_in_few_requests(reader: ProvenReader
     pages = [keys(begin, min(begin + 256, COUNT)) for begin in range(OLDEST, COUNT, 256)]
     assert node.asked == [BOUNDS, *pages]
     assert reader.requests == 4
+
+
+def test_of_a_short_list_what_has_gone_is_not_asked_for(reader: ProvenReader, node: Noted) -> None:
+    assert LISTS.items(reader, b"short") == [b"b", b"c"]
+    assert node.asked[1:] == [[LISTS.key(1, b"short"), LISTS.key(2, b"short")]]
 
 
 def test_the_newest_of_a_list_come_together(reader: ProvenReader, node: Noted) -> None:
