@@ -7,9 +7,9 @@ from typing import Any
 import cedarpy
 import pytest
 
-from caremesh.contracts.policy import errors
+from caremesh.contracts.policy import engine, errors
 from caremesh.contracts.policy.acceptance import PolicyTest, accept, changed
-from caremesh.contracts.policy.engine import LEDGER, MAX_POLICIES, MAX_TEXT_BYTES, Handles, question
+from caremesh.contracts.policy.engine import LEDGER, MAX_POLICIES, MAX_TEXT_BYTES, Handles, Verdict, question
 from caremesh.contracts.policy.library import shipped
 from caremesh.contracts.policy.schema import ACCESS_ATTRIBUTES
 from caremesh.contracts.policy.shape import MAX_NESTING, MAX_OPERATORS
@@ -61,6 +61,28 @@ def test_a_question_with_a_strange_or_surplus_value_is_never_permitted(changes: 
     anything = LEDGER.parse(policy(""))
     asked = ASK._replace(attributes={**ASK.attributes, **changes})
     assert anything.evaluate(asked).reasons == ("no-permit",)
+
+
+def test_a_set_may_speak_of_what_kind_asks_and_is_asked_about() -> None:
+    text = policy("").replace("(principal,", "(principal is Requester,").replace("resource)", "resource is Stream)")
+    assert LEDGER.parse(text).evaluate(ASK).reasons == ("p",)
+
+
+def test_the_latest_answers_are_remembered_and_the_oldest_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    evaluate = LEDGER.evaluate
+
+    def noted(handle: cedarpy.PolicySet, action: str, context: str) -> Verdict:
+        asked.append(context)
+        return evaluate(handle, action, context)
+
+    monkeypatch.setattr(LEDGER, "evaluate", noted)
+    monkeypatch.setattr(engine, "MAX_REMEMBERED", 2)
+    young = LEDGER.parse(policy("when { context.at > 11 }"))
+    for at, before in ((10, 0), (10, 1), (11, 1), (10, 2), (12, 2), (10, 3), (12, 3), (11, 3), (12, 4), (10, 4)):
+        assert len(asked) == before
+        assert young.evaluate(ASK._replace(attributes={**ASK.attributes, "at": at})).permit == (at > 11)
+    assert asked == ['{"at": 10}', '{"at": 11}', '{"at": 12}', '{"at": 11}', '{"at": 10}']
 
 
 def test_an_unknown_action_is_never_permitted() -> None:

@@ -71,6 +71,14 @@ def test_taking_back_asks_the_source_for_its_streams_and_anybody_for_the_custodi
     ahead.revoking(reader_over(case, [relay, hospital]), case.wallet.state, nobody, sponsor)
 
 
+def test_who_reads_a_wallets_streams_ahead_knows_the_members(case: Case) -> None:
+    reader = reader_over(case, [Honest(case, "relay"), Honest(case, case.did("hospital"))])
+    ahead.streams_of(reader, case.wallet.state)
+    before = reader.requests
+    assert members.members(reader) == members.members(case.reader)
+    assert reader.requests == before
+
+
 class Proven:
     """The person's ledger, read with proofs only."""
 

@@ -47,6 +47,10 @@ def test_a_key_that_is_written_as_text_is_no_key(served: RelayedMesh) -> None:
     file, founders = read_network(good)
     assert [each.member for each in founders.members] == [each.home.did for each in mesh.members.values()]
     genesis = codec.decode(file.genesis)
+    plain = codec.decode(good)
+    plain["validators"][0]["key"] = base64.b64encode(plain["validators"][0]["key"]).decode()  # type: ignore[index,call-overload]
+    with pytest.raises(Tampered, match=r"wallet\.63"):
+        read_network(codec.encode(plain))
     genesis["members"][0]["key"] = base64.b64encode(genesis["members"][0]["key"]).decode()  # type: ignore[index,call-overload]
     with pytest.raises(Tampered, match=r"wallet\.63"):
         read_network(codec.encode(replace(file, genesis=codec.encode(genesis))))
@@ -131,6 +135,7 @@ def test_before_its_first_transaction_a_wallet_reads_what_the_network_begins_wit
     addresses = {mesh.relay: served.doors["hospital"].url}
     with Network(file, mesh.relay, mesh.clock, addresses=addresses) as network:
         assert network.subject_ledger().reader().height == 0
+        assert network.light_block() == first
 
 
 # --- what is learned on the way ---------------------------------------------------------------------------

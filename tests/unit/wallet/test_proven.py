@@ -12,11 +12,11 @@ from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.streams import queries as streams
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import CareMeshError, ErrorCode, Unavailable
+from caremesh.errors import CareMeshError, ErrorCode, Tampered, Unavailable
 from caremesh.fhir.categories import ALL
 from caremesh.ledger import forks
 from caremesh.ledger.blocks import HEADER_DOMAIN, HeaderSignature, validators_hash
-from caremesh.ledger.light import Answer, LightBlock
+from caremesh.ledger.light import FORKED, Answer, LightBlock
 from caremesh.ledger.proofs import Proof
 from caremesh.ledger.state import Reader
 from caremesh.node.mesh import OPERATOR
@@ -199,7 +199,7 @@ def test_a_forked_header_is_found_by_a_second_node(case: Case) -> None:
     for nodes in ((forking, Honest(case)), (Honest(case), forking)):
         both = ledger(case, *nodes)
         assert met(both.reader) == "light.07"
-        assert both.faults[-1].code == "light.07"
+        assert both.faults[-1] == Fault(nodes[1].did, "light.07")
         assert both.fork is not None
         trusted = ledger(case)._light
         shown = forks.verify(both.fork, trusted, case.clock())
@@ -209,6 +209,21 @@ def test_a_forked_header_is_found_by_a_second_node(case: Case) -> None:
     again.reader()
     held = ProvenLedger(again._light, lambda: [forking], case.clock)
     assert met(held.reader) == "light.07", "nor is it believed later"
+
+
+@pytest.mark.promise("P6")
+def test_a_fork_of_which_no_file_can_be_made_is_a_fork(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the first node gives the headers in between once and not again."""
+
+    def gone(*_: object) -> list[LightBlock]:
+        raise Tampered(FORKED, "height 1")
+
+    monkeypatch.setattr(forks, "_again", gone)
+    validator = case.mesh.member(OPERATOR).home.node_key
+    forking = Heading(case, lambda block: forge(block, validator, app_hash=bytes(32)))
+    both = ledger(case, Honest(case), forking)
+    assert met(both.reader) == "light.07"
+    assert (both.fork, both.faults) == (None, [Fault("liar", "light.07")])
 
 
 @pytest.mark.promise("P4")
