@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
+import aiohttp
 
 from caremesh.node import doors, part
 from caremesh.node.node import Node
@@ -75,8 +75,8 @@ class _MaybeLying:
 def main(words: Sequence[str]) -> int:
     """As ``caremesh node``, or one of its parts."""
     if SOURCE in os.environ:
-        plain = httpx.AsyncHTTPTransport
-        httpx.AsyncHTTPTransport = partial(plain, local_address=os.environ[SOURCE])  # type: ignore[assignment, misc]
+        here = (os.environ[SOURCE], 0)
+        aiohttp.TCPConnector = partial(aiohttp.TCPConnector, local_addr=here)  # type: ignore[assignment, misc]
     if words[0] != "node":
         part.main(words, make=BentNode, clock=FileClock(Path(os.environ[CLOCK])))
     _, _, home, *flags = words  # node --home DIR …
