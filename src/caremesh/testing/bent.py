@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from caremesh.errors import CareMeshError
 from caremesh.node import doors, part
 from caremesh.node.node import Node
 from caremesh.node.start import run
@@ -70,6 +71,9 @@ class _MaybeLying:
 
     def release(self, data: bytes) -> list[bytes]:
         return self._liar.release(data) if self._mark.exists() else self._honest.release(data)
+
+    def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+        return self._liar.release_each(data) if self._mark.exists() else self._honest.release_each(data)
 
 
 def main(words: Sequence[str]) -> int:
