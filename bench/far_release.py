@@ -5,9 +5,10 @@ measured in turns with it. Requests are signed before the clock starts; answers 
 
 network.release.N.p50, .p99    a request for N segments, one connection, p50 and p99 each to its own of the floor
 network.release.N.ms           its median in milliseconds
+network.release.visit.…        the same for twelve requests with one segment each, together: what a visit asks
 
-With one segment it is what a visit asks (``network.visit.segments`` counts that); with sixteen it is what is asked of
-a stream that sixteen imports have made.
+With one segment it is what is asked when one stream is read; with sixteen, of a stream that sixteen imports have made.
+What a visit asks, ``network.visit.releases`` counts.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from caremesh.codec import CID
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.records import queries as records
 from caremesh.crypto import pins
+from caremesh.errors import CareMeshError
 from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.sealing import custody
 from caremesh.sealing.custody import ReleaseRequest
@@ -44,9 +46,9 @@ from caremesh.testing.nodes import CHAIN
 from caremesh.types import Did
 
 AREAS: Final = ("network.release",)
-IN_VISIT: Final = 1
-"""Segments in a request of a visit."""
-SEGMENTS: Final = (IN_VISIT, 16)
+IN_VISIT: Final = 12
+"""Releases that a visit asks for in one request, of one segment each."""
+SEGMENTS: Final = (1, 16)
 RELEASES: Final = 400
 GOAL: Final = 3.0
 
@@ -99,6 +101,15 @@ class Asking:
         """What the custodian answers."""
         return self._way.release(request)
 
+    def release_each(self, requests: list[bytes]) -> list[bytes]:
+        """What it answers to several."""
+        found = []
+        for each in self._way.release_each(requests):
+            if isinstance(each, CareMeshError):
+                raise each
+            found += each
+        return found
+
 
 @contextlib.contextmanager
 def round_trips(asked: int, answered: int) -> Iterator[Callable[[], None]]:
@@ -142,19 +153,24 @@ def bare() -> Callable[[], None]:
     return call
 
 
-def measure(asking: Asking, count: int) -> list[dict[str, Any]]:
-    """Releases of so many segments, each beside its floor."""
+def measure(asking: Asking, count: int, *, together: bool = False) -> list[dict[str, Any]]:
+    """Releases of so many segments, each beside its floor. ``together``: each has a request of its own."""
     once = bare()
-    request = asking.request(count)
-    answer = asking.release(request)
+
+    def make() -> list[bytes]:
+        return [asking.request(1) for _ in range(count)] if together else [asking.request(count)]
+
+    ask = asking.release_each if together else lambda requests: asking.release(requests[0])
+    request = make()
+    answer = ask(request)
     if len(answer) != count:
         raise ValueError(f"{len(answer)} releases")
     ours, floor = [], []
-    with round_trips(len(request), sum(map(len, answer))) as round_trip:
+    with round_trips(sum(map(len, request)), sum(map(len, answer))) as round_trip:
         for _ in range(RELEASES):
-            request = asking.request(count)
+            request = make()
             started = time.perf_counter()
-            asking.release(request)
+            ask(request)
             ours.append(time.perf_counter() - started)
             started = time.perf_counter()
             for _ in range(count):
@@ -163,14 +179,15 @@ def measure(asking: Asking, count: int) -> list[dict[str, Any]]:
             floor.append(time.perf_counter() - started)
     found = []
     unit = f"× {count} bare re-encryption{'s' if count > 1 else ''} and a round trip over TLS"
-    if count == IN_VISIT:
+    if together:
         unit += "; what a visit asks"
+    area = "network.release." + ("visit" if together else str(count))
     for name, part in (("p50", 0.5), ("p99", 0.99)):
         mine, least = percentile(ours, part), percentile(floor, part)
-        row = entry(f"network.release.{count}.{name}", [mine / least], unit, GOAL, samples=RELEASES)
+        row = entry(f"{area}.{name}", [mine / least], unit, GOAL, samples=RELEASES)
         found.append(row | {"baseline": round(least, 6)})
     milliseconds = [1e3 * each for each in ours]
-    found.append(entry(f"network.release.{count}.ms", milliseconds, "ms, median", samples=RELEASES))
+    found.append(entry(f"{area}.ms", milliseconds, "ms, median", samples=RELEASES))
     found[-1]["baseline"] = round(1e3 * statistics.median(floor), 3)
     return found
 
@@ -187,4 +204,5 @@ def run() -> list[dict[str, Any]]:
             receipt = world.ask_for("practice", "laboratory", "TREAT", BASIS)
             known = records.segments(world.reader(), item.stream)
             asking = Asking(world, receipt, [each.descriptor for each in known if each.descriptor is not None])
-            return [row for count in SEGMENTS for row in measure(asking, count)]
+            rows = [row for count in SEGMENTS for row in measure(asking, count)]
+            return rows + measure(asking, IN_VISIT, together=True)

@@ -120,16 +120,18 @@ def test_a_trace_goes_from_the_desk_to_the_process_of_the_custodian_that_writes(
 ) -> None:
     assert story.kept
     spans = {span.id: span for span in collector.spans()}
-    releases = [s for s in spans.values() if (s.name, s.part, s.kind) == ("custody.release", "ledger", SERVER)]
+    names = {"custody.release": "releases", "custody.releases": "release-batches"}
+    releases = [s for s in spans.values() if s.name in names and (s.part, s.kind) == ("ledger", SERVER)]
     asked_by_others = [s for s in releases if above(spans, above(spans, s)).parent]
     assert len(asked_by_others) >= 4
     for written in asked_by_others:
+        asks = f"POST /custody/v1/{names[written.name]}"
         handed = above(spans, written)
         served = above(spans, handed)
         asked = above(spans, served)
-        assert (handed.name, handed.kind, handed.part) == ("POST /custody/v1/releases", CLIENT, "api")
-        assert (served.name, served.kind, served.part) == ("custody.release", SERVER, "api")
-        assert (asked.name, asked.kind, asked.part) == ("POST /custody/v1/releases", CLIENT, "ledger")
+        assert (handed.name, handed.kind, handed.part) == (asks, CLIENT, "api")
+        assert (served.name, served.kind, served.part) == (written.name, SERVER, "api")
+        assert (asked.name, asked.kind, asked.part) == (asks, CLIENT, "ledger")
         assert written.member == handed.member == served.member != asked.member
         assert (asked.said["caremesh.peer"], served.said["caremesh.caller"]) == (served.member, "member")
         assert not asked.parent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from caremesh.gateway.ask import Requester
 from caremesh.gateway.gateway import Gateway
-from caremesh.gateway.gather import ReleaseCustodian
+from caremesh.gateway.gather import OneByOne, ReleaseCustodian
 from caremesh.gateway.visit import Purpose, Visit
 from caremesh.ledger.transactions import Message
 from caremesh.node.founding import CHAIN
@@ -64,7 +64,7 @@ class Clinic:
         self.mesh.tick()
 
 
-class Through:
+class Through(OneByOne):
     """A way to a custodian on which something happens first."""
 
     def __init__(self, custodian: ReleaseCustodian, first: Callable[[], object]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, cast
 from caremesh.consensus.interface import Committed
 from caremesh.consensus.replica import Replica
 from caremesh.errors import Unavailable
-from caremesh.gateway.gather import ReleaseCustodian
+from caremesh.gateway.gather import OneByOne, ReleaseCustodian
 from caremesh.ledger.blocks import Block
 from caremesh.ledger.transactions import Message
 from caremesh.node.errors import NO_SOURCE
@@ -148,7 +148,7 @@ class _Orders:
         return self._world.engine.submit_many(raws)
 
 
-class _Way:
+class _Way(OneByOne):
     def __init__(self, world: Virtual, member: str, name: str, way: ReleaseCustodian) -> None:
         self._world = world
         self._member = member

@@ -28,6 +28,7 @@ from caremesh.api.routes import CERTIFICATE, ENDING, Answer, Call, Caller, Route
 from caremesh.api.signatures import Guard, Head
 from caremesh.api.threads import in_threads
 from caremesh.client.tracing import TRACEPARENT, Tracer
+from caremesh.client.wire import REFUSED
 from caremesh.errors import BadInput, CareMeshError, Refused, Unavailable
 
 
@@ -41,6 +42,8 @@ class Seen(Struct):
     status: int = 500
     code: str = ""
     """Of the error, when there was one."""
+    refused: tuple[str, ...] = ()
+    """The codes of parts of an answer that were refused by themselves."""
     seconds: float = 0.0
     read: bool = False
     fault: Exception | None = None
@@ -156,8 +159,10 @@ class _App:
         body = await self._body(request, route)
         seen.read = True
         sha256 = await self._check_body(head, body)
+        self._count_others(route, caller, body, request)
         call = Call(caller, path, _query(request), head.headers, body, sha256)
         answer = await (self._once.answer(route.name, route.handler, call) if route.once else route.handler(call))
+        seen.refused = tuple(filter(None, answer.headers.get(REFUSED, "").split(",")))
         if answer.stream is not None and route.streams:
             answer = replace(answer, stream=self._watched(answer.stream, request))
         return _response(answer)
@@ -179,6 +184,13 @@ class _App:
         else:
             self._addresses.count(address)
         return caller
+
+    def _count_others(self, route: Route, caller: Caller, body: bytes, request: Request) -> None:
+        """A body with several requests counts for as many; the first is counted. Raises Refused api.13."""
+        if route.counts is not None and request.client is not None and request.client.host:
+            more = route.counts(body) - 1
+            if more:
+                self._callers.take(caller.name, more)
 
     def _in_time(self, send: Send) -> Send:
         """Who does not take what is sent is not waited for."""

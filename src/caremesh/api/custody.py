@@ -10,12 +10,15 @@ from typing import Annotated, Final, Protocol
 
 from msgspec import Meta, Struct
 
+from caremesh import codec
 from caremesh.api import errors
+from caremesh.api.problems import status_of
 from caremesh.api.routes import MEMBERS, MIB, Answer, Call, Kind, Route, json_answer
 from caremesh.api.threads import Run, in_threads
 from caremesh.client import wire
-from caremesh.client.wire import AskErased, LogRoot
-from caremesh.errors import BadInput
+from caremesh.client.custody import MAX_RELEASES
+from caremesh.client.wire import AskErased, LogRoot, ReleasePart
+from caremesh.errors import BadInput, CareMeshError
 from caremesh.types import ConsentId, Count, Digest, StreamId
 
 PREFIX: Final = "/custody/v1"
@@ -45,6 +48,10 @@ class Custodian(Protocol):
         ...
 
     def release(self, data: bytes) -> list[bytes]:
+        """See ``Custodian``."""
+        ...
+
+    def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
         """See ``Custodian``."""
         ...
 
@@ -129,6 +136,20 @@ def routes(custodian: Custodian, run: Run | None = None) -> list[Route]:
             once=True,
         ),
         Route(
+            name="custody.releases",
+            method="POST",
+            path=f"{PREFIX}/release-batches",
+            summary="Re-encrypt what several receipts are for, each granted or refused by itself",
+            handler=made.releases,
+            media=wire.CBOR,
+            body=SIGNED_AS.format("List of byte strings, each a ReleaseRequest"),
+            answer=SIGNED_AS.format("List of parts in the order asked: `problem`, JSON, or `releases`, each a Release"),
+            callers=MEMBERS,
+            pinned=True,
+            once=True,
+            counts=how_many,
+        ),
+        Route(
             name="custody.own-seals",
             method="POST",
             path=f"{PREFIX}/own-seals",
@@ -196,6 +217,20 @@ def erasure_routes(confirm: ConfirmErased, run: Run | None = None) -> list[Route
     ]
 
 
+def how_many(body: bytes) -> int:
+    """For how many releases a body asks: each counts as a request. Raises BadInput api.17, codec.NN."""
+    found = len(wire.each_of(body))
+    if not 1 <= found <= MAX_RELEASES:
+        raise BadInput(errors.BAD_QUERY, f"1 to {MAX_RELEASES} requests")
+    return found
+
+
+def _part(found: list[bytes] | CareMeshError) -> ReleasePart:
+    if isinstance(found, CareMeshError):
+        return ReleasePart(releases=[], problem=wire.to_json(wire.problem_of(found, status_of(found))))
+    return ReleasePart(releases=found, problem=b"")
+
+
 class _Handlers:
     def __init__(self, custodian: Custodian, run: Run) -> None:
         self._custodian = custodian
@@ -215,6 +250,13 @@ class _Handlers:
 
     async def release(self, call: Call) -> Answer:
         return Answer(wire.several(await self._run(lambda: self._custodian.release(call.body))))
+
+    async def releases(self, call: Call) -> Answer:
+        how_many(call.body)
+        found = await self._run(lambda: self._custodian.release_each(wire.each_of(call.body)))
+        refused = ",".join(each.code for each in found if isinstance(each, CareMeshError))
+        headers = {wire.REFUSED: refused} if refused else {}
+        return Answer(codec.encode([_part(each) for each in found]), headers=headers)
 
     async def own_seals(self, call: Call) -> Answer:
         return Answer(await self._run(lambda: self._custodian.seals(call.body)))

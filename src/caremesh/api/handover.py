@@ -18,7 +18,7 @@ from caremesh.api.routes import Answer, Call, Caller, Handler, Kind, Route
 from caremesh.api.signatures import Head
 from caremesh.client import wire
 from caremesh.client.node import Node
-from caremesh.client.wire import HEIGHT, IDEMPOTENCY_KEY
+from caremesh.client.wire import HEIGHT, IDEMPOTENCY_KEY, REFUSED
 from caremesh.errors import CareMeshError, Refused
 
 CALLER: Final = "caremesh-caller"
@@ -28,7 +28,7 @@ _PASSED_ON: Final = (
 )  # fmt: skip
 _GIVEN_BACK: Final = (
     "etag", "cache-control", "content-range", "accept-ranges", "location", "last-modified", "vary", "x-ipfs-path",
-    "x-ipfs-roots", "content-disposition", "content-location", "access-control-allow-origin", HEIGHT,
+    "x-ipfs-roots", "content-disposition", "content-location", "access-control-allow-origin", HEIGHT, REFUSED,
 )  # fmt: skip
 
 

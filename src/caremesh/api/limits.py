@@ -62,8 +62,8 @@ class Bucket(Protocol):
         """Count one request."""
         ...
 
-    def take(self, caller: str) -> None:
-        """Both in one. Raises Refused api.13, and counts nothing then."""
+    def take(self, caller: str, many: int = 1) -> None:
+        """Both in one, for so many requests. Raises Refused api.13, and counts nothing then."""
         ...
 
 
@@ -87,15 +87,20 @@ class Rates:
     def count(self, caller: str) -> None:
         """Count one request."""
         left, now = self._now(caller)
-        self._left[caller] = max(0.0, left - 1), now
+        self._put(caller, left - 1, now)
+
+    def take(self, caller: str, many: int = 1) -> None:
+        """Both in one. More than the burst at once are let through when nothing of it is used."""
+        left, now = self._now(caller)
+        if left < min(many, self._burst):
+            raise Refused(TOO_MANY)
+        self._put(caller, left - many, now)
+
+    def _put(self, caller: str, left: float, now: float) -> None:
+        self._left[caller] = max(0.0, left), now
         self._left.move_to_end(caller)
         while len(self._left) > self._max_callers:
             self._left.popitem(last=False)
-
-    def take(self, caller: str) -> None:
-        """Both in one. Raises Refused api.13, and counts nothing then."""
-        self.check(caller)
-        self.count(caller)
 
     def _now(self, caller: str) -> tuple[float, float]:
         now = self._monotonic()

@@ -59,6 +59,8 @@ class Metrics:
         self._requests.labels(seen.route, seen.caller, str(seen.status)).inc()
         if seen.code:
             self._refused.labels(seen.route, seen.code).inc()
+        for code in seen.refused:
+            self._refused.labels(seen.route, code).inc()
         self._seconds.labels(seen.route).observe(seen.seconds)
 
     def page(self) -> bytes:

@@ -100,6 +100,7 @@ class Route(Struct, frozen=True, kw_only=True):
     ``pinned``: only a node may ask, with certificate and signature of one and the same member. ``asked``: the structure
     of path and query. ``body``, ``answer``: what they are in words or as a structure (JSON). ``once``: with an
     idempotency key, the same request again gets the same answer. ``streams``: the answer does not end by itself.
+    ``counts``: for how many requests a body counts, where it may hold several.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Route(Struct, frozen=True, kw_only=True):
     max_bytes: int = MIB
     once: bool = False
     streams: bool = False
+    counts: Callable[[bytes], int] | None = None
     status: int = 200
 
 

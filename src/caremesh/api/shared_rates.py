@@ -75,17 +75,17 @@ class SharedRates:
 
     def check(self, caller: str) -> None:
         """Raises Refused api.13 when there have been too many requests."""
-        self._ask(caller, refuses=True, counts=False)
+        self._ask(caller, needs=1, counts=0)
 
     def count(self, caller: str) -> None:
         """Count one request."""
-        self._ask(caller, refuses=False, counts=True)
+        self._ask(caller, needs=0, counts=1)
 
-    def take(self, caller: str) -> None:
-        """Both in one. Raises Refused api.13, and counts nothing then."""
-        self._ask(caller, refuses=True, counts=True)
+    def take(self, caller: str, many: int = 1) -> None:
+        """Both in one. More than the burst at once are let through when nothing of it is used."""
+        self._ask(caller, needs=min(many, self._burst), counts=many)
 
-    def _ask(self, caller: str, *, refuses: bool, counts: bool) -> None:
+    def _ask(self, caller: str, *, needs: int, counts: int) -> None:
         digest = hashlib.blake2b(caller.encode(), key=self._key, digest_size=16).digest()
         tag, at = digest[:8], _KEY_BYTES + int.from_bytes(digest[8:]) % self._sets * _SET_BYTES
         fcntl.flock(self._file, fcntl.LOCK_EX)  # the system takes it from a process that dies
@@ -93,12 +93,12 @@ class SharedRates:
             rows, now = os.pread(self._file, _SET_BYTES, at), self._monotonic()
             slot = _slot_of(rows, tag)
             left = float(self._burst) if slot < 0 else self._left(rows, slot, now)
-            if refuses and left < 1:
+            if left < needs:
                 raise Refused(TOO_MANY)
             if counts:
                 slot = slot if slot >= 0 else _oldest(rows, now)
                 with suppress(OSError):  # a disk that takes nothing: requests that read are answered, uncounted
-                    os.pwrite(self._file, _SLOT.pack(tag, max(0.0, left - 1), now), at + slot)
+                    os.pwrite(self._file, _SLOT.pack(tag, max(0.0, left - counts), now), at + slot)
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 

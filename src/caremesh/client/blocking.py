@@ -19,6 +19,7 @@ from caremesh.client.node import Node
 from caremesh.client.wire import LogRoot, NodeStatus
 from caremesh.codec import CID
 from caremesh.consensus.interface import Committed
+from caremesh.errors import CareMeshError
 from caremesh.ledger.blocks import Block
 from caremesh.types import ConsentId, Count, Height, StreamId
 
@@ -141,6 +142,10 @@ class RemoteCustodian:
     def release(self, data: bytes) -> list[bytes]:
         """See ``Custodian``."""
         return self._portal.call(lambda: self._client.release(data))
+
+    def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+        """See ``Custodian``."""
+        return self._portal.call(lambda: self._client.release_each(data))
 
     def seals(self, data: bytes) -> bytes:
         """See ``Custodian``."""

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from caremesh import codec
 from caremesh.client import wire
 from caremesh.client.node import Node
-from caremesh.client.wire import AskErased, LogRoot
+from caremesh.client.wire import AskErased, LogRoot, ReleasePart
+from caremesh.errors import BadInput, CareMeshError
 from caremesh.types import ConsentId, Count, StreamId
 
 PREFIX: Final = "/custody/v1"
+MAX_RELEASES: Final = 64
+"""Requests for releases in one body."""
+MAX_RELEASES_BYTES: Final = 256 * 1024
+"""Of the requests in one body; the answer is some twenty times as large."""
+
+
+def pieces(data: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Requests in the order given, as many at a time as one body may have."""
+    some: list[bytes] = []
+    for each in data:
+        if some and (len(some) == MAX_RELEASES or sum(map(len, some)) + len(each) > MAX_RELEASES_BYTES):
+            yield some
+            some = []
+        some.append(each)
+    if some:
+        yield some
 
 
 class CustodyClient:
@@ -36,6 +54,23 @@ class CustodyClient:
         """See ``Custodian.release``. Tried again under one key: a request is answered, and logged, once."""
         once = {wire.IDEMPOTENCY_KEY: wire.text_of(os.urandom(16))}
         return wire.each_of(await self._one("releases", data, safe=True, headers=once))
+
+    async def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+        """See ``Custodian.release_each``: in one request, or in several when it would be too large."""
+        if len(data) == 1:
+            try:
+                return [await self.release(data[0])]
+            except CareMeshError as error:
+                return [error]
+        found: list[list[bytes] | CareMeshError] = []
+        for some in pieces(data):
+            once = {wire.IDEMPOTENCY_KEY: wire.text_of(os.urandom(16))}
+            answer = await self._one("release-batches", wire.several(some), safe=True, headers=once)
+            parts = codec.decode_as(answer, list[ReleasePart])
+            if len(parts) != len(some):
+                raise BadInput(wire.NOT_UNDERSTOOD, "releases")
+            found += [wire.error_of(part.problem) if part.problem else part.releases for part in parts]
+        return found
 
     async def seals(self, data: bytes) -> bytes:
         """See ``Custodian.seals``."""

@@ -10,25 +10,39 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from io import BytesIO
 from random import SystemRandom
 from types import TracebackType
-from typing import Final
+from typing import Final, NamedTuple
 
-import httpx
+import aiohttp
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, ClientTimeout
 from msgspec import Struct
 
 from caremesh.client import errors, wire
-from caremesh.client.signing import Identity, SignedBy
+from caremesh.client.connections import Connections
+from caremesh.client.signing import Identity, signed
 from caremesh.client.tracing import TRACEPARENT, Tracer
 from caremesh.crypto.pins import Leaf, anchor, client_context
 from caremesh.errors import CareMeshError, Unavailable
 from caremesh.types import Did, Multikey, Seconds
 
 _RANDOM: Final = SystemRandom()
-_NEVER_LEFT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NEVER_LEFT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
+_PIECES_BYTES: Final = 2**20
+"""A larger body goes out in pieces, so that others on the event loop have their turn."""
+_SLOWEST_BYTES_S: Final = 64 * 1024
+"""A node that takes the bytes of a request more slowly is given up."""
 UNIX: Final = "unix:"
+
+
+class _Broken(Exception):
+    """The connection ended under a request. Not an error of aiohttp's, which would send some requests once more."""
+
+
+_FAILURES: Final = (aiohttp.ClientError, OSError, _Broken)  # time-outs are errors of the system, too
 
 
 class Patience(Struct, frozen=True, kw_only=True):
@@ -61,6 +75,41 @@ class Answer(Struct, frozen=True):
     body: bytes
 
 
+class _Request(NamedTuple):
+    """One request, which may be sent several times. ``headers``: are added to while it is prepared."""
+
+    method: str
+    path: str
+    body: bytes | None
+    query: Mapping[str, str | int] | None
+    headers: dict[str, str]
+    identity: Identity | Callable[[], Identity] | None
+    answer_s: float | None
+
+
+class _Signing:
+    """Signs a request as it goes out, each time anew: a nonce is used once."""
+
+    def __init__(self, request: _Request, clock: Callable[[], Seconds]) -> None:
+        self._request = request
+        self._clock = clock
+
+    async def __call__(self, going: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+        """See aiohttp's middlewares of clients. Raises ``_Broken`` as well."""
+        who = self._request.identity
+        if who is not None:
+            identity = who if isinstance(who, Identity) else who()
+            url = f"https://{going.headers['host']}{going.url.raw_path_qs}"
+            body = self._request.body or b""
+            going.headers.update(signed(self._request.method, url, going.headers, body, identity, self._clock()))
+        try:
+            return await send(going)
+        except _NEVER_LEFT:
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            raise _Broken from error
+
+
 class Node:
     """The way to one node. Close it, or use it as an async context manager; of one event loop."""
 
@@ -83,22 +132,10 @@ class Node:
         self.clock = clock
         self._patience = patience or Patience()
         local = self._local = target.url.startswith(UNIX)
-        limits = httpx.Limits(
-            max_connections=self._patience.connections, max_keepalive_connections=self._patience.connections
-        )
-        self._http = httpx.AsyncClient(
-            base_url="http://node" if local else target.url,
-            transport=httpx.AsyncHTTPTransport(
-                uds=target.url.removeprefix(UNIX) if local else None,
-                verify=_context(target, leaf) if not local else False,
-                limits=limits,
-            ),
-            auth=None if identity is None else SignedBy(identity, clock),
-            headers={wire.TO: target.did, "user-agent": "caremesh"},
-            timeout=httpx.Timeout(self._patience.answer_s, connect=self._patience.connect_s),
-            trust_env=False,
-            follow_redirects=False,
-        )
+        self.identity = identity
+        self._base = "http://node" if local else target.url
+        self._context = None if local else _context(target, leaf)
+        self._opened: Connections | None = None
 
     async def __aenter__(self) -> Node:
         return self
@@ -110,7 +147,8 @@ class Node:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._http.aclose()
+        if self._opened is not None:
+            await self._opened.end()
 
     async def call(
         self,
@@ -132,30 +170,24 @@ class Node:
         this one request. Raises what the node's problem names; Unavailable client.02 to client.04; BadInput client.01.
         """
         given = dict(headers or {}) | ({} if body is None else {"content-type": media})
-        request: dict[str, object] = {"content": body, "params": query, "headers": given}
-        if identity is not None:
-            request["auth"] = SignedBy(identity, self.clock)
-        if answer_s is not None:
-            request["timeout"] = httpx.Timeout(answer_s, connect=self._patience.connect_s)
+        request = _Request(method, path, body, query, given, identity or self.identity, answer_s)
         may_repeat = method in ("GET", "HEAD") if safe is None else safe
         if self._tracer is None:
-            return await self._tried(method, path, request, may_repeat=may_repeat, problems=problems)
+            return await self._tried(request, may_repeat=may_repeat, problems=problems)
         with self._tracer.asks(method, path, self.target.did, inside=self._local) as span:
             if span.traceparent:
                 given[TRACEPARENT] = span.traceparent
-            answer = await self._tried(method, path, request, may_repeat=may_repeat, problems=problems)
+            answer = await self._tried(request, may_repeat=may_repeat, problems=problems)
             span.came_to(answer.status)
             return answer
 
-    async def _tried(
-        self, method: str, path: str, request: dict[str, object], *, may_repeat: bool, problems: bool
-    ) -> Answer:
+    async def _tried(self, request: _Request, *, may_repeat: bool, problems: bool) -> Answer:
         pause = self._patience.pause_s
         for left in range(self._patience.tries - 1, -1, -1):
             wait = 0.0
             try:
-                answer = await self._once(method, path, request)
-            except httpx.TransportError as error:
+                answer = await self._once(request)
+            except _FAILURES as error:
                 if not left or not (may_repeat or isinstance(error, _NEVER_LEFT)):
                     raise self._unreachable(error) from error
                 if _is_pin(error):
@@ -180,29 +212,56 @@ class Node:
         identity: Identity | None = None,
     ) -> AsyncGenerator[bytes]:
         """The bytes of an answer that does not end by itself, as they come. Arguments and errors as of ``call``."""
-        timeout = httpx.Timeout(self._patience.silence_s, connect=self._patience.connect_s)
-        auth = httpx.USE_CLIENT_DEFAULT if identity is None else SignedBy(identity, self.clock)
-        sent = self._http.stream("GET", path, params=query, headers=dict(headers or {}), timeout=timeout, auth=auth)
+        request = _Request("GET", path, None, query, dict(headers or {}), identity or self.identity, None)
         try:
-            async with sent as got:
-                if got.status_code >= 400:
+            async with self._sent(request, self._patience.silence_s) as got:
+                if got.status >= 400:
                     raise self._problem(await self._read(got))
-                async for chunk in got.aiter_raw():
+                async for chunk in got.content.iter_any():
                     yield chunk
-        except httpx.TransportError as error:
+        except _FAILURES as error:
             raise self._unreachable(error) from error
 
-    async def _once(self, method: str, path: str, request: dict[str, object]) -> Answer:
-        async with self._http.stream(method, path, **request) as got:  # type: ignore[arg-type]
+    async def _once(self, request: _Request) -> Answer:
+        answer_s = self._patience.answer_s if request.answer_s is None else request.answer_s
+        async with self._sent(request, answer_s) as got:
             return await self._read(got)
 
-    async def _read(self, got: httpx.Response) -> Answer:
+    @asynccontextmanager
+    async def _sent(self, request: _Request, answer_s: float) -> AsyncGenerator[ClientResponse]:
+        """The beginning of an answer. ``answer_s``: how long to wait for a connection, for it, and for each piece."""
+        body = request.body
+        sending = self._session.request(
+            request.method,
+            self._base + request.path,
+            params=request.query,
+            data=BytesIO(body) if body is not None and len(body) > _PIECES_BYTES else body,
+            headers=request.headers,
+            timeout=ClientTimeout(connect=answer_s, sock_connect=self._patience.connect_s, sock_read=answer_s),
+            allow_redirects=False,
+            middlewares=(_Signing(request, self.clock),),
+        )
+        async with asyncio.timeout(2 * answer_s + len(body or b"") / _SLOWEST_BYTES_S):
+            got = await sending
+        async with got:
+            yield got
+
+    @property
+    def _session(self) -> ClientSession:
+        """It belongs to the event loop that asks first."""
+        if self._opened is None:
+            way = self.target.url.removeprefix(UNIX) if self._context is None else self._context
+            headers = {wire.TO: self.target.did, "user-agent": "caremesh"}
+            self._opened = Connections(way, self._patience.connections, headers)
+        return self._opened.session
+
+    async def _read(self, got: ClientResponse) -> Answer:
         body = BytesIO()
-        async for chunk in got.aiter_raw():
+        async for chunk in got.content.iter_any():
             body.write(chunk)
             if body.tell() > self._patience.max_bytes:
                 raise Unavailable(errors.TOO_MUCH, self.target.did)
-        return Answer(got.status_code, dict(got.headers), body.getvalue())
+        return Answer(got.status, {name.lower(): value for name, value in got.headers.items()}, body.getvalue())
 
     def _problem(self, answer: Answer) -> CareMeshError:
         try:

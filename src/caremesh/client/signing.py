@@ -11,11 +11,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-import httpx
 from http_message_signatures import HTTPMessageSigner, HTTPSignatureKeyResolver
 from http_message_signatures.algorithms import ED25519
 
@@ -111,21 +110,11 @@ def key_of_did_key(keyid: str) -> Multikey:
     return signatures.parse_multikey(keyid.removeprefix(DID_KEY))
 
 
-class SignedBy(httpx.Auth):
-    """Signs every request anew, also when it is tried again: a nonce is used once."""
-
-    requires_request_body = True
-
-    def __init__(self, identity: Identity | Callable[[], Identity], clock: Any) -> None:
-        """``identity``: who signs, or makes one for each request."""
-        self._identity = identity
-        self._clock = clock
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """See ``httpx.Auth``."""
-        held = {name: request.headers[name] for name in (TO, *WHERE_THERE) if name in request.headers}
-        message = Message(request.method, str(request.url), held)
-        identity = self._identity if isinstance(self._identity, Identity) else self._identity()
-        sign(message, request.content, identity, self._clock())
-        request.headers.update(message.headers)
-        yield request
+def signed(
+    method: str, url: str, headers: Mapping[str, str], body: bytes, identity: Identity, now: Seconds
+) -> dict[str, str]:
+    """The headers that sign a request with these, under a new nonce. ``headers``: any case; ``now``: seconds UTC."""
+    held = {name: headers[name] for name in (TO, *WHERE_THERE) if name in headers}
+    message = Message(method, url, dict(held))
+    sign(message, body, identity, now)
+    return {name: value for name, value in message.headers.items() if name not in held}

@@ -43,6 +43,9 @@ IDEMPOTENCY_KEY: Final = "idempotency-key"
 HEIGHT: Final = "caremesh-height"
 """Header of an answer with blocks: the node's newest height, by its own word: how far one is behind."""
 
+REFUSED: Final = "caremesh-refused"
+"""Header of an answer with several parts: the codes of those that were refused, with commas, for whoever counts."""
+
 KINDS: Final[dict[str, type[CareMeshError]]] = {
     kind.__name__: kind for kind in (BadInput, Refused, Tampered, StorageFailed, Locked, WrongLedger, Unavailable)
 }
@@ -94,6 +97,13 @@ class AskErased(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     stream: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}$")]
     segment: Count
+
+
+class ReleasePart(Struct, frozen=True, kw_only=True):
+    """What one of several requests for releases came to: signed releases, or a problem (JSON) where there are none."""
+
+    releases: list[bytes]
+    problem: bytes
 
 
 def problem_of(error: CareMeshError, status: int) -> Problem:

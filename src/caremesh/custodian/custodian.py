@@ -20,12 +20,13 @@ from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.records import queries as records
 from caremesh.contracts.records.state import Segment
 from caremesh.contracts.streams import queries as streams
-from caremesh.crypto.reencryption import reencrypt_kept, seal_hash
-from caremesh.custodian import checks, deposits, errors
+from caremesh.crypto.reencryption import seal_hash
+from caremesh.custodian import checks, deposits, errors, releasing
 from caremesh.custodian.checks import Head
 from caremesh.custodian.deposits import peek
 from caremesh.custodian.keeping import Destroyed, Keeping
 from caremesh.custodian.log import ReleaseLog
+from caremesh.custodian.releasing import Granted
 from caremesh.custodian.touched import Touched
 from caremesh.errors import BadInput, CareMeshError, Refused
 from caremesh.ledger.application import Event
@@ -37,18 +38,14 @@ from caremesh.sealing.custody import (
     Acknowledgement,
     DestroyConfirmation,
     ErasureConfirmation,
-    FragmentKeys,
     HeldSeal,
     LogAnswer,
-    LogPosition,
-    Release,
     ReleaseRequest,
     SealAnswer,
     SealDeposit,
     Signed,
     StreamRequest,
 )
-from caremesh.sealing.release_log import link_of
 from caremesh.types import ConsentId, Count, Did, Digest, Seconds, StreamId
 
 REQUEST_WINDOW_S: Final[Seconds] = 60
@@ -140,59 +137,16 @@ class Custodian:
 
         All or nothing. Raises Refused custodian.01 to custodian.19, Tampered custody.NN, custodian.21, StorageFailed.
         """
-        signed = custody.read_signed(data, "release request")
-        request = peek(signed, ReleaseRequest)
-        now = self._clock()
-        header = self._ledger.header()
-        head = Head(self._ledger.reader(), header.time)
-        checks.check_fresh(header.time, self._ledger.seen_s(), now)
-        receipt = checks.check_receipt(head, request.receipt, now)
-        consent = checks.check_permission(head, receipt, self.did, now)
-        checks.check_stream(request, receipt)
-        seals = []
-        for cid in request.descriptors:
-            segment = checks.check_segment(head, receipt, consent, cid)
-            deposit = self._keeping.seal(request.stream, cid) or self._from_fellows(head.reader, request.stream, cid)
-            if deposit is None:
-                raise Refused(errors.NO_SEAL)
-            checks.check_seal(segment, deposit.descriptor, deposit.seal)
-            seals.append(deposit.seal)
-        fragment = self._keeping.fragment(consent)
-        if fragment is None:
-            raise Refused(errors.NO_FRAGMENT)
-        checks.check_fragment_keys(head, consent, fragment, self.did)
-        custody.open_signed(
-            custody.RELEASE_REQUEST, signed, ReleaseRequest, checks.key_of_requester(head, receipt), "release request"
-        )
-        checks.check_addressed(request, self.did)
-        self._answer_once(request.nonce, request.at, now)
+        [answer] = self.release_each([data])
+        if isinstance(answer, CareMeshError):
+            raise answer
+        return answer
 
-        entries = self._log.append(request.stream, receipt.id, request.descriptors, now)
-        return [
-            codec.encode(
-                custody.sign_payload(
-                    custody.RELEASE,
-                    Release(
-                        receipt=receipt.id,
-                        stream=request.stream,
-                        descriptor=cid,
-                        custodian=self.did,
-                        at=entry.at,
-                        keys=FragmentKeys(
-                            verifying=fragment.verifying,
-                            delegating=fragment.delegating,
-                            receiving=fragment.receiving,
-                        ),
-                        seal=seal,
-                        # It was checked at deposit, and is the very one that the ledger's commitment names.
-                        reencryption=reencrypt_kept(seal, fragment.fragment),
-                        log=LogPosition(index=entry.index, previous=entry.previous, entry=link_of(entry)),
-                    ),
-                    self._key,
-                )
-            )
-            for cid, seal, entry in zip(request.descriptors, seals, entries, strict=True)
-        ]
+    def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+        """As ``release`` for several requests, each by itself; what each came to, in order. Logged in one step."""
+        return releasing.finish(
+            releasing.each(data, self._granted), self._still_granted, self._log, self._clock(), self.did, self._key
+        )
 
     def follow(self) -> list[bytes]:
         """After a block: destroy what its events and the time have ended, fetch seals that are missing.
@@ -284,6 +238,44 @@ class Custodian:
     def meet(self, fellows: Mapping[Did, Fellow]) -> None:
         """The ways to other custodians, from whom a missing seal is fetched."""
         self._fellows = fellows
+
+    def _granted(self, data: bytes) -> Granted:
+        """A request that passes every check, once."""
+        granted = self._checked(data)
+        self._answer_once(granted.request.nonce, granted.request.at, granted.checked[1])
+        return granted
+
+    def _still_granted(self, granted: Granted) -> None:
+        """All checks once more, where a block or the time went on since. Raises Refused custodian.NN."""
+        if granted.checked != (self._ledger.header().height, self._clock()):
+            self._checked(granted.data)
+
+    def _checked(self, data: bytes) -> Granted:
+        signed = custody.read_signed(data, "release request")
+        request = peek(signed, ReleaseRequest)
+        now, header = self._clock(), self._ledger.header()
+        head = Head(self._ledger.reader(), header.time)
+        checks.check_fresh(header.time, self._ledger.seen_s(), now)
+        receipt = checks.check_receipt(head, request.receipt, now)
+        consent = checks.check_permission(head, receipt, self.did, now)
+        checks.check_stream(request, receipt)
+        seals = []
+        for cid in request.descriptors:
+            segment = checks.check_segment(head, receipt, consent, cid)
+            deposit = self._keeping.seal(request.stream, cid) or self._from_fellows(head.reader, request.stream, cid)
+            if deposit is None:
+                raise Refused(errors.NO_SEAL)
+            checks.check_seal(segment, deposit.descriptor, deposit.seal)
+            seals.append(deposit.seal)
+        fragment = self._keeping.fragment(consent)
+        if fragment is None:
+            raise Refused(errors.NO_FRAGMENT)
+        checks.check_fragment_keys(head, consent, fragment, self.did)
+        custody.open_signed(
+            custody.RELEASE_REQUEST, signed, ReleaseRequest, checks.key_of_requester(head, receipt), "release request"
+        )
+        checks.check_addressed(request, self.did)
+        return Granted(request, seals, fragment, (header.height, now), data)
 
     def _sweep(self, reader: Reader, now: Seconds) -> Destroyed:
         """Look at what the events since the last time name; at everything after a start, or when some have gone."""

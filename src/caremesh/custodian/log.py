@@ -6,10 +6,10 @@ Beside the log are the heads of the last roots that were made to be anchored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import lmdb
 from msgspec import Struct
@@ -36,6 +36,14 @@ class _Row(Struct, frozen=True):
     head: LogHead
 
 
+class ToLog(NamedTuple):
+    """What one request releases."""
+
+    stream: StreamId
+    receipt: ReceiptId
+    descriptors: list[CID]
+
+
 class ReleaseLog:
     """The log of one custodian, in an LMDB environment of its own; one writer."""
 
@@ -55,17 +63,25 @@ class ReleaseLog:
 
         Raises StorageFailed storage.01; Tampered custodian.21 where an entry stands already: the head was lost.
         """
+        [answer] = self.append_each([ToLog(stream, receipt, descriptors)], at)
+        if isinstance(answer, Tampered):
+            raise answer
+        return answer
+
+    def append_each(self, asked: Sequence[ToLog], at: Seconds) -> list[list[LogEntry] | Tampered]:
+        """Log the releases of several requests in one durable step: what each came to, in order, by itself all or none.
+
+        Raises StorageFailed storage.01: then nothing is logged.
+        """
+        answers: list[list[LogEntry] | Tampered] = []
         with _told(), self._env.begin(write=True) as txn:
-            head = _head(txn, stream)
-            entries = []
-            for descriptor in descriptors:
-                entry = LogEntry(stream, head.count, head.link, receipt, descriptor, at)
-                if not txn.put(_entry_key(stream, head.count), codec.encode(entry), overwrite=False):
-                    raise Tampered(LOG_BROKEN, f"entry {head.count}")
-                head = LogHead(head.count + 1, link_of(entry))
-                entries.append(entry)
-            txn.put(_HEAD_PREFIX + stream, codec.encode(head))
-        return entries
+            for each in asked:
+                try:
+                    with self._env.begin(write=True, parent=txn) as part:
+                        answers.append(_append(part, each, at))
+                except Tampered as error:
+                    answers.append(error)
+        return answers
 
     def entries(self, stream: StreamId) -> tuple[list[LogEntry], LogHead]:
         """All entries of a stream in order, and the head. Raises Tampered custodian.21."""
@@ -126,6 +142,19 @@ class ReleaseLog:
         with _told(), self._env.begin(write=True) as txn:
             for key, value in values.items():
                 txn.put(key, value)
+
+
+def _append(txn: lmdb.Transaction, asked: ToLog, at: Seconds) -> list[LogEntry]:
+    head = _head(txn, asked.stream)
+    entries = []
+    for descriptor in asked.descriptors:
+        entry = LogEntry(asked.stream, head.count, head.link, asked.receipt, descriptor, at)
+        if not txn.put(_entry_key(asked.stream, head.count), codec.encode(entry), overwrite=False):
+            raise Tampered(LOG_BROKEN, f"entry {head.count}")
+        head = LogHead(head.count + 1, link_of(entry))
+        entries.append(entry)
+    txn.put(_HEAD_PREFIX + asked.stream, codec.encode(head))
+    return entries
 
 
 def _entry_key(stream: StreamId, index: Count) -> bytes:

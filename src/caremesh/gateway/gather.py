@@ -1,7 +1,8 @@
 """Gather *t* re-encryptions for each segment, believing no custodian: a wrong answer names its maker.
 
-*t* custodians are asked at once. For each that refuses, fails or lies, the next one is; and one more whenever nothing
-came for a while: who is slow delays nobody, and whose answer is not needed any more is not waited for.
+A custodian is asked for all streams at once, and answers for each by itself. For each stream *t* custodians are
+asked; for each that refuses, fails or lies, the next one is; and one more whenever nothing came for a while: who is
+slow delays nobody, and whose answer is not needed any more is not waited for.
 Threads wait for custodians side by side. They do not make the checks faster: the library of the re-encryptions keeps
 the interpreter's lock.
 """
@@ -9,8 +10,11 @@ the interpreter's lock.
 from __future__ import annotations
 
 import os
+import time
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -43,6 +47,28 @@ class ReleaseCustodian(Protocol):
     def release(self, data: bytes) -> list[bytes]:
         """Signed releases for a signed request. Raises CareMeshError."""
         ...
+
+    def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+        """The same for several requests: what each came to, in order. Raises CareMeshError when all fail alike."""
+        ...
+
+
+class OneByOne(ABC):
+    """A way to a custodian that is asked for one release after the other."""
+
+    @abstractmethod
+    def release(self, data: bytes) -> list[bytes]:
+        """See ``ReleaseCustodian``."""
+
+    def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+        """See ``ReleaseCustodian``."""
+        found: list[list[bytes] | CareMeshError] = []
+        for each in data:
+            try:
+                found.append(self.release(each))
+            except CareMeshError as error:
+                found.append(error)
+        return found
 
 
 class Fault(NamedTuple):
@@ -98,85 +124,156 @@ def gather(
     patience_s: float = PATIENCE_S,
 ) -> Gathered:
     """The segment keys. Raises Unavailable gateway.02 with what each custodian said; Tampered gateway.06."""
-    waiting = deque(entry.custodian for entry in wanted.consent.fragments if entry.custodian in custodians)
-    answers: SimpleQueue[tuple[Did, _Answer | BaseException]] = SimpleQueue()
-    asked: list[Did] = []
-    good: dict[Did, _Released] = {}
-    faults: list[Fault] = []
-
-    def ask(did: Did) -> None:
-        def run() -> None:
-            try:
-                answers.put((did, _one(wanted, did, receiving, request_key, custodians[did], reader, clock())))
-            except BaseException as error:  # noqa: BLE001 - raised again by the one who waits
-                answers.put((did, error))
-
-        asked.append(did)
-        Thread(target=copy_context().run, args=(run,), name="release", daemon=True).start()  # whose trace it is
-
-    threshold = wanted.consent.threshold
-    while True:
-        silent = len(asked) - len(good) - len(faults)
-        while waiting and len(good) + silent < threshold:
-            ask(waiting.popleft())
-            silent += 1
-        if len(good) >= threshold or not silent:
-            break
-        try:
-            did, answer = answers.get(timeout=patience_s if waiting else None)
-        except Empty:
-            ask(waiting.popleft())
-            continue
-        if isinstance(answer, BaseException):
-            raise answer
-        if isinstance(answer, Fault):
-            faults.append(answer)
-        else:
-            good[did] = answer
-    if len(good) < threshold:
-        said = "; ".join(f"{fault.custodian} {fault.error.code}" for fault in faults)
-        raise Unavailable(errors.TOO_FEW_RELEASES, said)
-    keys = []
-    for index, segment in enumerate(wanted.segments):
-        try:
-            keys.append(open_checked(receiving, [released.checked[index] for released in good.values()]))
-        except Tampered as error:
-            raise Tampered(errors.SEAL_DOES_NOT_OPEN, str(segment.descriptor)) from error
-    heard = [*good, *(fault.custodian for fault in faults)]
-    signed = [each for released in good.values() for each in released.signed]
-    return Gathered(keys, list(good), faults, [did for did in asked if did not in heard], signed)
+    [found] = gather_all([wanted], receiving, request_key, custodians, reader, clock, patience_s)
+    if isinstance(found, CareMeshError):
+        raise found
+    return found
 
 
-def _one(
-    wanted: Wanted,
-    did: Did,
+def gather_all(
+    wanted: Sequence[Wanted],
     receiving: ReadingKey,
     request_key: Signs,
-    custodian: ReleaseCustodian,
+    custodians: Mapping[Did, ReleaseCustodian],
     reader: Reader,
-    now: Seconds,
-) -> _Answer:
-    """One custodian's releases, checked; or what was wrong with them."""
-    descriptors = [segment.descriptor for segment in wanted.segments if segment.descriptor is not None]
+    clock: Callable[[], Seconds],
+    patience_s: float = PATIENCE_S,
+) -> list[Gathered | CareMeshError]:
+    """As ``gather`` for several streams: what each came to, in order."""
+    streams = [_Stream(each, custodians) for each in wanted]
+    answers: SimpleQueue[tuple[_Stream, Did, _Answer] | BaseException] = SimpleQueue()
+
+    def ask(did: Did, some: Sequence[_Stream]) -> None:
+        def run() -> None:
+            try:
+                signed = [_request(each.wanted, did, request_key, clock()) for each in some]
+                for each, said in zip(some, _said(custodians[did], did, signed), strict=True):
+                    answers.put((each, did, _checked(each.wanted, did, receiving, said, reader)))
+            except BaseException as error:  # noqa: BLE001 - raised again by the one who waits
+                answers.put(error)
+
+        Thread(target=copy_context().run, args=(run,), name="release", daemon=True).start()  # whose trace it is
+
+    while True:
+        asked: dict[Did, list[_Stream]] = {}
+        for each in streams:
+            for did in each.next(patience_s):
+                asked.setdefault(did, []).append(each)
+        for did, some in asked.items():
+            ask(did, some)
+        if not any(each.is_open for each in streams):
+            break
+        with suppress(Empty):
+            found = answers.get(timeout=_soonest(each.patient_s(patience_s) for each in streams))
+            if isinstance(found, BaseException):
+                raise found
+            each, did, answer = found
+            each.hear(did, answer)
+    return [each.gathered(receiving) for each in streams]
+
+
+class _Stream:
+    """How far one stream is."""
+
+    def __init__(self, wanted: Wanted, custodians: Mapping[Did, ReleaseCustodian]) -> None:
+        self.wanted = wanted
+        self._waiting = deque(entry.custodian for entry in wanted.consent.fragments if entry.custodian in custodians)
+        self._asked: list[Did] = []
+        self._good: dict[Did, _Released] = {}
+        self._faults: list[Fault] = []
+        self._since = time.monotonic()
+
+    @property
+    def _silent(self) -> int:
+        return len(self._asked) - len(self._good) - len(self._faults)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is still something to wait for."""
+        return len(self._good) < self.wanted.consent.threshold and self._silent > 0
+
+    def patient_s(self, patience_s: float) -> float | None:
+        """How long to wait before one more is asked; None when nobody is left to ask, or it is over."""
+        if not self.is_open or not self._waiting:
+            return None
+        return max(0.0, self._since + patience_s - time.monotonic())
+
+    def next(self, patience_s: float) -> list[Did]:
+        """Whom to ask now."""
+        lacking = max(0, self.wanted.consent.threshold - len(self._good) - self._silent)
+        if self.patient_s(patience_s) == 0.0:
+            lacking += 1
+        new = [self._waiting.popleft() for _ in range(min(lacking, len(self._waiting)))]
+        if new:
+            self._asked += new
+            self._since = time.monotonic()
+        return new
+
+    def hear(self, did: Did, answer: _Answer) -> None:
+        """What a custodian's answer came to."""
+        self._since = time.monotonic()
+        if isinstance(answer, Fault):
+            self._faults.append(answer)
+        else:
+            self._good[did] = answer
+
+    def gathered(self, receiving: ReadingKey) -> Gathered | CareMeshError:
+        """What it came to in the end."""
+        good = self._good
+        if len(good) < self.wanted.consent.threshold:
+            said = "; ".join(f"{fault.custodian} {fault.error.code}" for fault in self._faults)
+            return Unavailable(errors.TOO_FEW_RELEASES, said)
+        keys = []
+        for index, segment in enumerate(self.wanted.segments):
+            try:
+                keys.append(open_checked(receiving, [released.checked[index] for released in good.values()]))
+            except Tampered:
+                return Tampered(errors.SEAL_DOES_NOT_OPEN, str(segment.descriptor))
+        heard = [*good, *(fault.custodian for fault in self._faults)]
+        signed = [each for released in good.values() for each in released.signed]
+        return Gathered(keys, list(good), self._faults, [did for did in self._asked if did not in heard], signed)
+
+
+def _soonest(waits: Iterable[float | None]) -> float | None:
+    return min((each for each in waits if each is not None), default=None)
+
+
+def _descriptors(wanted: Wanted) -> list[CID]:
+    return [segment.descriptor for segment in wanted.segments if segment.descriptor is not None]
+
+
+def _request(wanted: Wanted, did: Did, request_key: Signs, now: Seconds) -> bytes:
     request = ReleaseRequest(
         receipt=wanted.receipt.id,
         stream=wanted.stream.id,
-        descriptors=descriptors,
+        descriptors=_descriptors(wanted),
         custodian=did,
         nonce=os.urandom(16),
         at=now,
     )
-    signed = codec.encode(custody.sign_payload(custody.RELEASE_REQUEST, request, request_key))
+    return codec.encode(custody.sign_payload(custody.RELEASE_REQUEST, request, request_key))
+
+
+def _said(custodian: ReleaseCustodian, did: Did, requests: list[bytes]) -> Sequence[list[bytes] | CareMeshError]:
+    """What it answers to each."""
     try:
-        answers = [custody.read_signed(answer, did) for answer in custodian.release(signed)]
+        found = custodian.release_each(requests)
     except CareMeshError as error:
-        return Fault(did, error)
-    return _checked(wanted, did, receiving, descriptors, answers, reader)
+        return [error] * len(requests)
+    return found if len(found) == len(requests) else [Tampered(errors.OTHER_RELEASE, did)] * len(requests)
 
 
 def _checked(
-    wanted: Wanted, did: Did, receiving: ReadingKey, descriptors: list[CID], answers: list[Signed], reader: Reader
+    wanted: Wanted, did: Did, receiving: ReadingKey, said: list[bytes] | CareMeshError, reader: Reader
 ) -> _Answer:
+    """One custodian's releases of one stream, checked; or what was wrong with them."""
+    try:
+        if isinstance(said, CareMeshError):
+            return Fault(did, said)
+        answers = [custody.read_signed(answer, did) for answer in said]
+    except CareMeshError as error:
+        return Fault(did, error)
+    descriptors = _descriptors(wanted)
     member = members.member(reader, did)
     if member is None or len(answers) != len(descriptors):
         return Fault(did, Tampered(errors.OTHER_RELEASE, did))

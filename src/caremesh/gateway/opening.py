@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
 
 from caremesh.blobs.interface import BlockStore
 from caremesh.codec import CID
@@ -18,12 +19,15 @@ from caremesh.crypto.reencryption import ReadingKey
 from caremesh.errors import CareMeshError, Refused, Tampered
 from caremesh.gateway import errors
 from caremesh.gateway.ask import Asker, Requester
-from caremesh.gateway.gather import PATIENCE_S, Fault, ReleaseCustodian, Wanted, gather
+from caremesh.gateway.gather import PATIENCE_S, Fault, Gathered, ReleaseCustodian, Wanted, gather_all
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Signs
 from caremesh.sealing.custody import Signed
 from caremesh.sealing.segment import OpenedRecord, open_segment
 from caremesh.types import Count, Did, StreamId
+
+_SIDE_BY_SIDE: Final = 8
+"""Streams whose blocks are fetched and opened at the same time."""
 
 
 class Means(NamedTuple):
@@ -76,32 +80,78 @@ def open_receipt(means: Means, receipt: Receipt, requester: Requester | None, kn
 
     Raises Unavailable gateway.02, Tampered, Refused gateway.01, gateway.17.
     """
+    [opened] = open_receipts(means, [(receipt, known)], requester)
+    if isinstance(opened, CareMeshError):
+        raise opened
+    return opened
+
+
+def open_receipts(
+    means: Means, asked: Sequence[tuple[Receipt, Collection[Count]]], requester: Requester | None
+) -> list[Opened | CareMeshError]:
+    """As ``open_receipt`` for several, each with what is known already: what each came to, in order."""
     reader = means.asker.ledger.reader()
+    key = means.node_key if requester is None else requester.key
+    chosen = [_chosen(means, reader, receipt, known) for receipt, known in asked]
+    wanted = [each for each in chosen if isinstance(each, _Chosen) and each.segments]
+    gathered = gather_all(
+        [each.wanted for each in wanted],
+        means.receiving,
+        key,
+        means.custodians,
+        reader,
+        means.asker.clock,
+        patience_s=means.patience_s,
+    )
+    keys = {id(each): found for each, found in zip(wanted, gathered, strict=True)}
+
+    def finished(each: _Chosen | CareMeshError) -> Opened | CareMeshError:
+        if isinstance(each, CareMeshError):
+            return each
+        found = keys.get(id(each))
+        if found is None:
+            return Opened([], [], [], [], [], [])
+        return found if isinstance(found, CareMeshError) else _opened(means, each, found)
+
+    if len(chosen) == 1:
+        return [finished(chosen[0])]
+    with ThreadPoolExecutor(min(_SIDE_BY_SIDE, max(1, len(chosen)))) as pool:
+        return list(pool.map(finished, chosen))
+
+
+class _Chosen(NamedTuple):
+    """What a receipt is for: each segment with its number."""
+
+    wanted: Wanted
+    segments: list[tuple[Count, Segment]]
+
+
+def _chosen(means: Means, reader: Reader, receipt: Receipt, known: Collection[Count]) -> _Chosen | Refused:
     consent = consents.consent(reader, receipt.consent)
     stream = streams.stream(reader, receipt.stream)
     if consent is None or stream is None:
-        raise Refused(errors.NO_SHARE)
+        return Refused(errors.NO_SHARE)
     chosen = [
         (index, segment)
         for index, segment in in_scope(reader, stream.id, consent)
         if index not in known and access.covers(receipt, index, segment.registered)
     ]
-    if not chosen:
-        return Opened([], [], [], [], [], [])
-    if consent.receiving_key != means.receiving.public:  # no custodian is to blame for what this key does not open
-        raise Refused(errors.EARLIER_KEY)
-    key = means.node_key if requester is None else requester.key
-    wanted = Wanted(receipt, consent, stream, [segment for _, segment in chosen])
-    gathered = gather(
-        wanted, means.receiving, key, means.custodians, reader, means.asker.clock, patience_s=means.patience_s
-    )
+    if chosen and consent.receiving_key != means.receiving.public:
+        return Refused(errors.EARLIER_KEY)  # no custodian is to blame for what this key does not open
+    return _Chosen(Wanted(receipt, consent, stream, [segment for _, segment in chosen]), chosen)
+
+
+def _opened(means: Means, chosen: _Chosen, gathered: Gathered) -> Opened | CareMeshError:
     damaged: list[CareMeshError] = []
     parts = []
-    for secret, (index, segment) in zip(gathered.keys, chosen, strict=True):
-        if segment.descriptor is not None:
-            descriptor = _fetch(means.stores, segment.descriptor, damaged)
-            opened = open_segment(secret, descriptor, lambda cid: _fetch(means.stores, cid, damaged))
-            parts.append(Part(index, opened))
+    try:
+        for secret, (index, segment) in zip(gathered.keys, chosen.segments, strict=True):
+            if segment.descriptor is not None:
+                descriptor = _fetch(means.stores, segment.descriptor, damaged)
+                opened = open_segment(secret, descriptor, lambda cid: _fetch(means.stores, cid, damaged))
+                parts.append(Part(index, opened))
+    except CareMeshError as error:
+        return error
     return Opened(parts, gathered.released_by, gathered.faults, gathered.slow, damaged, gathered.signed)
 
 

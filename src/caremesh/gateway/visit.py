@@ -31,7 +31,7 @@ from caremesh.errors import CareMeshError, ErrorCode, Refused, Unavailable
 from caremesh.gateway import errors
 from caremesh.gateway.ask import Asked, Requester, ask_all, close_all
 from caremesh.gateway.holding import HeldRecord, hold
-from caremesh.gateway.opening import Means, Opened, in_scope, open_receipt
+from caremesh.gateway.opening import Means, Opened, in_scope, open_receipts
 from caremesh.ledger.state import Reader
 from caremesh.sealing.channel import SharedStream
 from caremesh.types import Code, Count, Multikey, Seconds
@@ -39,7 +39,7 @@ from caremesh.types import Code, Count, Multikey, Seconds
 KEEP_EVERY_S: Final = 30.0
 """How often a visit looks whether a receipt is about to end."""
 _SIDE_BY_SIDE: Final = 8
-"""Streams that are opened at the same time."""
+"""Streams for which the ledger is asked at the same time."""
 
 
 class Purpose(NamedTuple):
@@ -89,6 +89,16 @@ class _Entry:
     def wipe(self) -> None:
         _wipe(self.held or {})
         self.held = None
+
+
+class _Opening(NamedTuple):
+    """One stream that is being opened. ``first``: nothing of it was held; ``known``: the segments that are."""
+
+    entry: _Entry
+    first: bool
+    known: frozenset[Count]
+    seen: Count
+    receipt: Receipt
 
 
 class Visit:
@@ -176,7 +186,10 @@ class Visit:
             with self._lock:
                 wanted = [entry for entry in self._entries if not entry.over and (entry.held is None or entry.grown)]
             with ThreadPoolExecutor(min(_SIDE_BY_SIDE, max(1, len(wanted)))) as pool:
-                opened = list(pool.map(self._open, wanted))
+                openings = [each for each in pool.map(self._begin, wanted) if each is not None]
+            asked = [(each.receipt, each.known) for each in openings]
+            found = open_receipts(self._means, asked, self._requester)
+            opened = [self._take(*each) for each in zip(openings, found, strict=True)]
         return [each for each in opened if each is not None]
 
     def records(self, category: Code) -> list[HeldRecord]:
@@ -246,31 +259,40 @@ class Visit:
         now = self._means.asker.clock()
         close_all(self._means.asker, [receipt.id for receipt in given if access.is_alive(receipt, now)])
 
-    def _open(self, entry: _Entry) -> Opened | None:
-        """Open what of a stream is not held. Only who has ``_opening`` does."""
+    def _begin(self, entry: _Entry) -> _Opening | None:
+        """With what to open what of a stream is not held. Only who has ``_opening`` does."""
         seen = records.count(self._means.asker.ledger.reader(), entry.shared.stream)
         with self._lock:
             first, known = entry.held is None, frozenset(entry.held or ())
         try:
             receipt = entry.receipt if first else self._receipt_for_all(entry)
-            opened = open_receipt(self._means, receipt, self._requester, known)
         except CareMeshError as error:
-            with self._lock:
-                if not first:
-                    entry.grown, entry.behind = False, error
-                elif not entry.over:
-                    self._end(entry, error)
+            self._failed(entry, error, first=first)
+            return None
+        return _Opening(entry, first, known, seen, receipt)
+
+    def _take(self, opening: _Opening, opened: Opened | CareMeshError) -> Opened | None:
+        entry = opening.entry
+        if isinstance(opened, CareMeshError):
+            self._failed(entry, opened, first=opening.first)
             return None
         new = hold(entry.shared.category, opened.parts)
         with self._lock:
             if not entry.over:  # it may have ended meanwhile
-                if not first:
-                    entry.seen, entry.behind = seen, None
+                if not opening.first:
+                    entry.seen, entry.behind = opening.seen, None
                 entry.held = (entry.held or {}) | new
                 self._look(self._means.asker.ledger.reader(), entry)
                 return opened
         _wipe(new)
         return None
+
+    def _failed(self, entry: _Entry, error: CareMeshError, *, first: bool) -> None:
+        with self._lock:
+            if not first:
+                entry.grown, entry.behind = False, error
+            elif not entry.over:
+                self._end(entry, error)
 
     def _receipt_for_all(self, entry: _Entry) -> Receipt:
         """A receipt for all that the consent opens now: the last one, or one that renews it. Raises CareMeshError."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from caremesh.custodian.errors import NO_RECEIPT, SEGMENT_UNKNOWN
-from caremesh.errors import Refused
+from caremesh.errors import CareMeshError, Refused
 from caremesh.node.ways import CustodianWay
 
 NOT_YET: Final = frozenset({NO_RECEIPT.code, SEGMENT_UNKNOWN.code})
@@ -45,6 +45,20 @@ class Lagging:
             self._sleep(pause)
             pause *= 2
 
+    def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+        """See ``Custodian.release_each``. Only what it does not know yet is asked again."""
+        until, pause = self._now() + WITHIN_S, _FIRST_S
+        found = self._way.release_each(data)
+        while True:
+            behind = [number for number, each in enumerate(found) if _not_yet(each)]
+            if not behind or self._now() + pause > until:
+                return found
+            self._sleep(pause)
+            pause *= 2
+            again = self._way.release_each([data[number] for number in behind])
+            for number, each in zip(behind, again, strict=True):
+                found[number] = each
+
     def deposit_fragment(self, sealed: bytes) -> bytes:
         """See ``Custodian``."""
         return self._way.deposit_fragment(sealed)
@@ -68,3 +82,7 @@ class Lagging:
     def stream_log(self, data: bytes) -> bytes:
         """See ``Custodian``."""
         return self._way.stream_log(data)
+
+
+def _not_yet(found: list[bytes] | CareMeshError) -> bool:
+    return isinstance(found, Refused) and found.code in NOT_YET

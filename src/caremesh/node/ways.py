@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from caremesh.blobs.interface import BlockStore
+from caremesh.errors import CareMeshError
 from caremesh.gateway.directories import DirectoryWay
 from caremesh.types import Did, Seconds
 
@@ -34,6 +35,10 @@ class CustodianWay(Protocol):
 
     def release(self, data: bytes) -> list[bytes]:
         """See ``Custodian.release``."""
+        ...
+
+    def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+        """See ``Custodian.release_each``."""
         ...
 
     def seals(self, data: bytes) -> bytes:

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
+import aiohttp
 
+from caremesh.errors import CareMeshError
 from caremesh.node import doors, part
 from caremesh.node.node import Node
 from caremesh.node.start import run
@@ -71,12 +72,15 @@ class _MaybeLying:
     def release(self, data: bytes) -> list[bytes]:
         return self._liar.release(data) if self._mark.exists() else self._honest.release(data)
 
+    def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+        return self._liar.release_each(data) if self._mark.exists() else self._honest.release_each(data)
+
 
 def main(words: Sequence[str]) -> int:
     """As ``caremesh node``, or one of its parts."""
     if SOURCE in os.environ:
-        plain = httpx.AsyncHTTPTransport
-        httpx.AsyncHTTPTransport = partial(plain, local_address=os.environ[SOURCE])  # type: ignore[assignment, misc]
+        here = (os.environ[SOURCE], 0)
+        aiohttp.TCPConnector = partial(aiohttp.TCPConnector, local_addr=here)  # type: ignore[assignment, misc]
     if words[0] != "node":
         part.main(words, make=BentNode, clock=FileClock(Path(os.environ[CLOCK])))
     _, _, home, *flags = words  # node --home DIR …

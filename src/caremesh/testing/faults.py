@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.custodian.custodian import Custodian
+from caremesh.gateway.gather import OneByOne
 from caremesh.ledger.transactions import Signs
 from caremesh.sealing import custody
 from caremesh.sealing.custody import Release
@@ -29,7 +30,7 @@ def damaged_blocks(folders: Sequence[Path]) -> Iterator[list[str]]:
             path.write_bytes(data)
 
 
-class LyingCustodian:
+class LyingCustodian(OneByOne):
     """Answers like an honest one, but with a changed re-encryption, under its own true signature."""
 
     def __init__(self, honest: Custodian, key: Signs) -> None:

@@ -40,7 +40,12 @@ class App:
         self.go_on = asyncio.Event()
         self.made = 0
         self.app = make_app(
-            [self._route("echo", self.echo), self._route("waits", self.waits), self._route("ticks", self.ticks)],
+            [
+                self._route("echo", self.echo),
+                self._route("waits", self.waits),
+                self._route("ticks", self.ticks),
+                self._route("several", self.echo),
+            ],
             Stub(),
             limits=Limits(**limits),
             observe=self.seen.append,
@@ -56,6 +61,7 @@ class App:
             callers=ANYONE,
             media=wire.RAW,
             streams=name == "ticks",
+            counts=len if name == "several" else None,
         )
 
     async def echo(self, call: Call) -> Answer:
@@ -292,3 +298,31 @@ def test_so_many_callers_are_remembered() -> None:
     rates.check("a")  # forgotten
     with pytest.raises(Refused):
         rates.check("d")
+
+
+def test_several_requests_in_one_count_for_as_many() -> None:
+    rates = Rates(0.001, 10, 10, lambda: 100.0)
+    rates.take("a", 7)
+    with pytest.raises(Refused) as caught:
+        rates.take("a", 4)
+    assert caught.value.code == "api.13"
+    rates.take("a", 3)
+    with pytest.raises(Refused):
+        rates.check("a")
+    rates.take("b", 11)
+    with pytest.raises(Refused):
+        rates.check("b")
+
+
+def test_a_body_with_several_requests_counts_for_as_many() -> None:
+    async def inside() -> None:
+        app = App(burst=5, per_second=0.001, burst_address=1_000)
+        assert await app.code("/several", b"1", who="member a") == ""
+        assert await app.code("/several", b"333", who="member a") == ""
+        assert await app.code("/several", b"22", who="member a") == "api.13", "one is left"
+        assert app.made == 2, "nothing of it was done"
+        assert await app.code("/several", b"4444", who="member b") == ""
+        assert await app.code("/several", b"55555", who="member c", address="") == "", "the worker has counted"
+        assert await app.code("/several", b"55555", who="member c") == "", "and nothing was counted behind it"
+
+    asyncio.run(inside())

@@ -11,6 +11,8 @@ import pytest
 
 from caremesh import codec
 from caremesh.client import wire
+from caremesh.client.custody import MAX_RELEASES, MAX_RELEASES_BYTES, pieces
+from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.records import queries as records
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
 from caremesh.fhir import samples
@@ -123,6 +125,80 @@ def test_the_root_of_the_logs_is_told(meeting: Meeting) -> None:
     for did, way in meeting.http.custodians("hospital").items():
         root, count = meeting.mesh.custodians[did].log_root()
         assert (way.log_root().root, way.log_root().count) == (root.hex(), count)
+
+
+def active(meeting: Meeting) -> bool:
+    """Whether no other test has taken the share back."""
+    known = consents.consent(meeting.mesh.engine.reader(), meeting.share.record.items[0].consent)
+    return known is not None and consents.is_active(known, meeting.mesh.clock())
+
+
+def requests(meeting: Meeting, did: str, many: int) -> list[bytes]:
+    """Signed, for all that there is."""
+    patient = meeting.patient
+    if not active(meeting):
+        terms = patient.terms("laboratory", "medications")
+        again = patient.wallet.share(terms, patient.ledger, patient.height, patient.sponsor, meeting.way)
+        meeting.gateway.receive_share(again.message)
+        meeting.share = again
+    item = meeting.share.record.items[0]
+    receipt = meeting.gateway.ask(Asked(item.consent, "read", "TREAT", BASIS), meeting.doctor)
+    segments = records.segments(meeting.mesh.engine.reader(), receipt.stream)
+    found = []
+    for _ in range(many):
+        request = ReleaseRequest(
+            receipt=receipt.id,
+            stream=receipt.stream,
+            descriptors=[each.descriptor for each in segments if each.descriptor is not None],
+            custodian=did,
+            nonce=os.urandom(16),
+            at=meeting.mesh.clock(),
+        )
+        found.append(codec.encode(custody.sign_payload(custody.RELEASE_REQUEST, request, meeting.doctor.key)))
+    return found
+
+
+@pytest.mark.promise("P2")
+def test_several_releases_in_one_request_are_granted_or_refused_each_by_itself(meeting: Meeting) -> None:
+    did, way = next(iter(meeting.http.custodians("practice").items()))
+    one, two = requests(meeting, did, 2)
+    before = meeting.mesh.custodians[did].log_root()[1]
+    found = way.release_each([one, b"", two, one])
+    said = [each.code if isinstance(each, CareMeshError) else len(each) for each in found]
+    assert said == [1, "custody.01", 1, "custodian.19"]
+    metrics = "".join(door.metrics.page().decode() for door in meeting.http.doors.values())
+    for code in ("custody.01", "custodian.19"):
+        assert f'caremesh_http_refusals_total{{code="{code}",route="custody.releases"}} 1.0' in metrics
+    assert [type(each) for each in found if isinstance(each, CareMeshError)] == [Tampered, Refused]
+    assert meeting.mesh.custodians[did].log_root()[1] == before + 2
+    assert way.release_each([]) == []
+
+
+def test_so_many_releases_are_asked_for_in_one_request_and_no_more(meeting: Meeting) -> None:
+    way = next(iter(meeting.http.custodians("practice").values()))
+    node = way._client._node
+
+    def ask(many: int) -> None:
+        body = wire.several([b""] * many)
+        meeting.http.portal.call(lambda: node.call("POST", "/custody/v1/release-batches", body))
+
+    ask(MAX_RELEASES)
+    for many in (0, MAX_RELEASES + 1):
+        with pytest.raises(BadInput) as caught:
+            ask(many)
+        assert caught.value.code == "api.17"
+    found = way.release_each([b""] * (MAX_RELEASES + 1))
+    assert [each.code for each in found if isinstance(each, CareMeshError)] == ["custody.01"] * (MAX_RELEASES + 1), (
+        "more go in several requests"
+    )
+
+
+def test_requests_for_releases_go_in_pieces_of_a_size() -> None:
+    half, small = bytes(MAX_RELEASES_BYTES // 2), b"small"
+    assert list(pieces([])) == []
+    assert list(pieces([half, half, small, half, small])) == [[half, half], [small, half, small]]
+    assert [len(each) for each in pieces([bytes(2 * MAX_RELEASES_BYTES), small])] == [1, 1]
+    assert [len(each) for each in pieces([small] * (2 * MAX_RELEASES + 1))] == [MAX_RELEASES, MAX_RELEASES, 1]
 
 
 @pytest.mark.promise("P3")

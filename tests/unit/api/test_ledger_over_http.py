@@ -109,8 +109,7 @@ def test_what_was_not_asked_for_is_no_answer(http: OverHttp) -> None:
 
     door = http.doors["regulator"]
     plain = door.as_key()
-    node = Swaps(plain.target, None)
-    node._http = plain._http
+    node = Swaps(plain.target, plain.identity)
     with pytest.raises(Tampered):
         run(node, lambda client: client.query(b"members/member/this", verify=False), http)
 
@@ -139,8 +138,7 @@ def test_a_value_of_another_height_than_was_asked_for_is_no_answer(http: OverHtt
 
     door = http.doors["regulator"]
     plain = door.as_key()
-    node = Newest(plain.target, None)
-    node._http = plain._http
+    node = Newest(plain.target, plain.identity)
     with pytest.raises(Tampered) as caught:
         run(node, lambda client: client.query(b"members/all", now - 1, verify=False), http)
     assert caught.value.code == "light.08"

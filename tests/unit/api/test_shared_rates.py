@@ -191,3 +191,15 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed) as error:
         SharedRates(tmp_path / "file" / "rates", 1.0, 1, 8)
     assert error.value.code == "ledger.30"
+
+
+def test_several_requests_in_one_count_for_as_many(opened: Callable[..., SharedRates]) -> None:
+    rates = opened(10)
+    rates.take("a", 7)
+    with pytest.raises(Refused) as caught:
+        rates.take("a", 4)
+    assert caught.value.code == "api.13"
+    rates.take("a", 3)
+    assert left(rates) == 0
+    rates.take("b", 11)
+    assert left(rates, "b") == 0, "more than the burst: when nothing of it was used"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Awaitable, Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from httpcore._synchronization import current_async_library
 from msgspec import structs
 
 from caremesh.client import wire
@@ -153,11 +150,3 @@ def test_a_redirect_is_not_followed(path: Path) -> None:
     answer, scripted = run(path, [response(302, b"", "location: https://elsewhere/")])
     assert answer.status == 302
     assert len(scripted.asked) == 1
-
-
-def test_what_the_http_library_looks_for_at_each_request_is_there() -> None:
-    """Where it is missing, Python looks for it on the disk, eight times a request (docs/adr/0105)."""
-    assert find_spec("sniffio") is not None
-    assert "import sniffio" in inspect.getsource(current_async_library), (
-        "it looks for it no more: the dependency can go"
-    )

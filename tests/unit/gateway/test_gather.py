@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -14,7 +14,7 @@ from caremesh import codec
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.records import queries as records
 from caremesh.crypto import reencryption
-from caremesh.errors import Refused, Tampered, Unavailable
+from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
 from caremesh.gateway import gather as gathering
 from caremesh.gateway.ask import Asked
 from caremesh.gateway.gather import ReleaseCustodian
@@ -54,7 +54,7 @@ def opened(clinic: Clinic, patience_s: float = 30.0) -> Opened:
     return found
 
 
-class Way:
+class Way(gathering.OneByOne):
     """A way to a custodian, with what becomes of its answers."""
 
     def __init__(self, custodian: ReleaseCustodian, change: Callable[[list[bytes]], list[bytes]]) -> None:
@@ -304,3 +304,21 @@ def test_each_re_encryption_is_checked_once(clinic: Clinic, honest: list[Did], m
     monkeypatch.setattr(reencryption, "Checked", Counted)
     found = opened(clinic)
     assert sorted(checked) == sorted(found.released_by) == honest[:2]
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("answers", [0, 2])
+def test_as_many_parts_as_were_asked_for_or_none_counts(clinic: Clinic, honest: list[Did], answers: int) -> None:
+    class Other:
+        def __init__(self, custodian: ReleaseCustodian) -> None:
+            self._custodian = custodian
+
+        def release(self, data: bytes) -> list[bytes]:
+            raise AssertionError(data)
+
+        def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+            return list(self._custodian.release_each(data)) * answers
+
+    clinic.ways[honest[0]] = Other(clinic.ways[honest[0]])
+    [fault] = opened(clinic).faults
+    assert (fault.custodian, fault.error.code, fault.error.place) == (honest[0], "gateway.04", honest[0])

@@ -20,10 +20,10 @@ from caremesh.contracts.records.messages import Erase
 from caremesh.contracts.streams.messages import NewEpoch
 from caremesh.crypto.reencryption import ReadingKey
 from caremesh.custodian.errors import NO_FRAGMENT
-from caremesh.errors import BadInput, Refused, Unavailable
+from caremesh.errors import BadInput, CareMeshError, Refused, Unavailable
 from caremesh.fhir.bundle import read_bundle
 from caremesh.gateway import visit as visits
-from caremesh.gateway.gather import ReleaseCustodian
+from caremesh.gateway.gather import OneByOne, ReleaseCustodian
 from caremesh.gateway.holding import HeldRecord
 from caremesh.gateway.session import sign_in
 from caremesh.gateway.visit import Purpose, Visit
@@ -309,7 +309,7 @@ def test_what_is_revoked_while_it_is_being_opened_is_not_kept(clinic: Clinic) ->
         last = sorted(clinic.mesh.custodians)[1]
         honest = clinic.ways[last]
 
-        class Late:
+        class Late(OneByOne):
             """Releases, and then the patient revokes, before the release arrives."""
 
             def release(self, data: bytes) -> list[bytes]:
@@ -344,7 +344,7 @@ def test_one_stream_that_does_not_open_leaves_the_others_open(clinic: Clinic, vi
         assert len(other.open()) == 0, "what is open is not opened again"
 
 
-class Refusing:
+class Refusing(OneByOne):
     """A custodian that has lost what it kept of one stream."""
 
     def __init__(self, honest: ReleaseCustodian, stream: bytes) -> None:
@@ -390,3 +390,33 @@ def test_a_visit_is_under_the_consents_that_are_for_its_purpose(clinic: Clinic) 
         assert grounds.receipt.consent == shares[0].record.items[0].consent
     for shared in shares:
         clinic.patient.person.revoke(shared.record.id)
+
+
+@pytest.mark.promise("P2")
+def test_a_custodian_is_asked_for_all_streams_of_a_visit_at_once(clinic: Clinic) -> None:
+    clinic.share("laboratory", "medications", "conditions")
+    asked: list[tuple[str, int]] = []
+
+    class Counted:
+        """Notes for how many streams it is asked at a time."""
+
+        def __init__(self, did: str, honest: ReleaseCustodian) -> None:
+            self._did, self._honest = did, honest
+
+        def release(self, data: bytes) -> list[bytes]:
+            raise AssertionError(data)
+
+        def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+            asked.append((self._did, len(data)))
+            return self._honest.release_each(data)
+
+    honest = dict(clinic.ways)
+    clinic.ways.update({did: Counted(did, way) for did, way in honest.items()})
+    try:
+        with clinic.visit() as visit:
+            visit.open()
+            streams = len(visit.grounds)
+    finally:
+        clinic.ways.update(honest)
+    assert streams >= 3
+    assert sorted(asked) == [(did, streams) for did in sorted(honest)[:2]]

@@ -22,7 +22,7 @@ from caremesh.gateway import holding
 from caremesh.gateway import visit as visits
 from caremesh.gateway.ask import Asked
 from caremesh.gateway.gateway import Gateway
-from caremesh.gateway.gather import ReleaseCustodian
+from caremesh.gateway.gather import OneByOne, ReleaseCustodian
 from caremesh.gateway.holding import HeldRecord
 from caremesh.gateway.opening import Opened, Part, in_scope
 from caremesh.gateway.visit import Purpose, Visit
@@ -51,7 +51,7 @@ class Ways(dict[Did, ReleaseCustodian]):
     def way(self, custodian: ReleaseCustodian) -> ReleaseCustodian:
         ways = self
 
-        class Way:
+        class Way(OneByOne):
             def release(self, data: bytes) -> list[bytes]:
                 ways.asked.append(codec.decode_as(custody.read_signed(data).payload, ReleaseRequest).descriptors)
                 ways.before()

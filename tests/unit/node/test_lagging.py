@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from caremesh.custodian import errors
-from caremesh.errors import ErrorCode, Refused
+from caremesh.errors import CareMeshError, ErrorCode, Refused
 from caremesh.node.lagging import WITHIN_S, Lagging
 
 
@@ -77,3 +77,35 @@ def test_everything_else_is_passed_on(name: str) -> None:
     asked, _ = lagging(Behind(0))
     assert getattr(asked, name)(b"given") == (name, b"given")
     assert asked.stream_log(b"given") == ("stream_log", b"given")
+
+
+class EachBehind:
+    """Does not know some requests yet, each so many times; another it refuses for good."""
+
+    def __init__(self, left: dict[bytes, int]) -> None:
+        self.left = left
+        self.asked: list[list[bytes]] = []
+
+    def release_each(self, data: list[bytes]) -> list[list[bytes] | CareMeshError]:
+        self.asked.append(list(data))
+        return [self._one(each) for each in data]
+
+    def _one(self, data: bytes) -> list[bytes] | CareMeshError:
+        if data == b"never":
+            return Refused(errors.CONSENT_NOT_ACTIVE)
+        self.left[data] -= 1
+        return Refused(errors.NO_RECEIPT) if self.left[data] >= 0 else [data]
+
+
+def test_of_several_only_what_it_does_not_know_yet_is_asked_again() -> None:
+    way, clock = EachBehind({b"a": 0, b"b": 2, b"c": 1}), Clock()
+    found = Lagging(way, lambda: clock.now, clock.sleep).release_each([b"a", b"b", b"never", b"c"])  # type: ignore[arg-type]
+    assert [getattr(each, "code", each) for each in found] == [[b"a"], [b"b"], "custodian.05", [b"c"]]
+    assert way.asked == [[b"a", b"b", b"never", b"c"], [b"b", b"c"], [b"b"]]
+
+
+def test_several_are_not_asked_for_longer_than_a_block_takes_to_come() -> None:
+    way, clock = EachBehind({b"a": 0, b"b": 10**6}), Clock()
+    found = Lagging(way, lambda: clock.now, clock.sleep).release_each([b"a", b"b"])  # type: ignore[arg-type]
+    assert [getattr(each, "code", each) for each in found] == [[b"a"], "custodian.03"]
+    assert clock.now <= WITHIN_S
