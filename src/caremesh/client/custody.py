@@ -14,6 +14,8 @@ from caremesh.errors import BadInput, CareMeshError
 from caremesh.types import ConsentId, Count, StreamId
 
 PREFIX: Final = "/custody/v1"
+TOGETHER: Final = "release-batches"
+_NO_SUCH_PATH: Final = "api.14"
 MAX_RELEASES: Final = 64
 """Requests for releases in one body."""
 MAX_RELEASES_BYTES: Final = 256 * 1024
@@ -56,16 +58,30 @@ class CustodyClient:
         return wire.each_of(await self._one("releases", data, safe=True, headers=once))
 
     async def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
-        """See ``Custodian.release_each``: in one request, or in several when it would be too large."""
+        """See ``Custodian.release_each``: in one request, or in several when it would be too large.
+
+        One by one where the node is of a version that does not take several.
+        """
         if len(data) == 1:
-            try:
-                return [await self.release(data[0])]
-            except CareMeshError as error:
-                return [error]
+            return [await self._released(data[0])]
+        try:
+            return await self._release_together(data)
+        except BadInput as error:
+            if error.code != _NO_SUCH_PATH:
+                raise
+        return [await self._released(each) for each in data]
+
+    async def _released(self, data: bytes) -> list[bytes] | CareMeshError:
+        try:
+            return await self.release(data)
+        except CareMeshError as error:
+            return error
+
+    async def _release_together(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
         found: list[list[bytes] | CareMeshError] = []
         for some in pieces(data):
             once = {wire.IDEMPOTENCY_KEY: wire.text_of(os.urandom(16))}
-            answer = await self._one("release-batches", wire.several(some), safe=True, headers=once)
+            answer = await self._one(TOGETHER, wire.several(some), safe=True, headers=once)
             parts = codec.decode_as(answer, list[ReleasePart])
             if len(parts) != len(some):
                 raise BadInput(wire.NOT_UNDERSTOOD, "releases")

@@ -193,6 +193,14 @@ def test_so_many_releases_are_asked_for_in_one_request_and_no_more(meeting: Meet
     )
 
 
+def test_a_node_of_an_earlier_version_is_asked_one_by_one(meeting: Meeting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("caremesh.client.custody.TOGETHER", "releases-of-tomorrow")
+    did, way = next(iter(meeting.http.custodians("hospital").items()))
+    one, two = requests(meeting, did, 2)
+    found = way.release_each([one, b"", two])
+    assert [each.code if isinstance(each, CareMeshError) else len(each) for each in found] == [1, "custody.01", 1]
+
+
 def test_requests_for_releases_go_in_pieces_of_a_size() -> None:
     half, small = bytes(MAX_RELEASES_BYTES // 2), b"small"
     assert list(pieces([])) == []
