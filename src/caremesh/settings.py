@@ -112,8 +112,7 @@ class Settings(HttpSettings):
     )
     cometbft_program: str = Field(
         "cometbft",
-        min_length=1,
-        max_length=1_000,
+        pattern=r"^[A-Za-z0-9 _./@+~-]{1,1000}$",
         description="CometBFT's program, by path or by name, where a network's blocks are ordered by it.",
     )
     peers_host: str = Field(

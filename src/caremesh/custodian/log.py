@@ -19,7 +19,7 @@ from caremesh.blobs.durable import STORAGE_FAILED
 from caremesh.blobs.pages import check_pages
 from caremesh.codec import CID
 from caremesh.custodian.errors import LOG_BROKEN
-from caremesh.errors import BadInput, StorageFailed, Tampered
+from caremesh.errors import BadInput, CareMeshError, StorageFailed, Tampered
 from caremesh.sealing.release_log import START, Anchor, LogEntry, LogHead, check_chain, link_of
 from caremesh.types import Count, Digest, ReceiptId, Seconds, StreamId
 
@@ -64,16 +64,16 @@ class ReleaseLog:
         Raises StorageFailed storage.01; Tampered custodian.21 where an entry stands already: the head was lost.
         """
         [answer] = self.append_each([ToLog(stream, receipt, descriptors)], at)
-        if isinstance(answer, Tampered):
+        if isinstance(answer, CareMeshError):
             raise answer
         return answer
 
-    def append_each(self, asked: Sequence[ToLog], at: Seconds) -> list[list[LogEntry] | Tampered]:
+    def append_each(self, asked: Sequence[ToLog], at: Seconds) -> list[list[LogEntry] | CareMeshError]:
         """Log the releases of several requests in one durable step: what each came to, in order, by itself all or none.
 
-        Raises StorageFailed storage.01: then nothing is logged.
+        Whatever is logged, is logged here. Raises StorageFailed storage.01: then nothing is.
         """
-        answers: list[list[LogEntry] | Tampered] = []
+        answers: list[list[LogEntry] | CareMeshError] = []
         with _told(), self._env.begin(write=True) as txn:
             for each in asked:
                 try:

@@ -11,7 +11,7 @@ before; until it has that block it releases nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,15 +19,14 @@ from msgspec import Struct
 
 from caremesh import codec
 from caremesh.blobs.durable import write_durably
-from caremesh.codec import CID
 from caremesh.contracts.streams import queries as streams
 from caremesh.custodian.checks import MAX_AHEAD_S
-from caremesh.custodian.log import ReleaseLog
-from caremesh.errors import BadInput, Refused, Tampered
+from caremesh.custodian.log import ReleaseLog, ToLog
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
 from caremesh.ledger.state import Reader
 from caremesh.node import errors
 from caremesh.sealing.release_log import LogEntry
-from caremesh.types import Height, ReceiptId, Seconds, StreamId
+from caremesh.types import Height, Seconds, StreamId
 
 FILE: Final = "restored.cbor"
 
@@ -69,10 +68,14 @@ class RestoredLog(ReleaseLog):
         self._home = home
         self._reader = reader
 
-    def append(self, stream: StreamId, receipt: ReceiptId, descriptors: list[CID], at: Seconds) -> list[LogEntry]:
-        """See ``ReleaseLog.append``. Raises Refused node.27 for a stream that was open when it came back."""
+    def append_each(self, asked: Sequence[ToLog], at: Seconds) -> list[list[LogEntry] | CareMeshError]:
+        """See ``ReleaseLog.append_each``. Refused node.27 for a stream that was open when it came back."""
         back = read(self._home)
+        open_before = [back is not None and self._may_have_been_open(back, each.stream) for each in asked]
+        logged = super().append_each([each for each, closed in zip(asked, open_before, strict=True) if not closed], at)
+        answers = iter(logged)
+        return [Refused(errors.LOG_CLOSED) if closed else next(answers) for closed in open_before]
+
+    def _may_have_been_open(self, back: Restored, stream: StreamId) -> bool:
         known = streams.stream(self._reader(), stream)
-        if back is not None and (back.height is None or known is None or known.opened <= back.height):
-            raise Refused(errors.LOG_CLOSED)
-        return super().append(stream, receipt, descriptors, at)
+        return back.height is None or known is None or known.opened <= back.height

@@ -378,8 +378,8 @@ def release(case: Case) -> Object:
     wanted = gather.Wanted(receipt, consent, stream, [segment])
 
     def read(data: bytes) -> object:
-        answer = custody.read_signed(signed(custody.RELEASE, data, payer.home.node_key))
-        found = gather._checked(wanted, payer.home.did, practice.receiving, request.descriptors, [answer], case.reader)
+        answer = signed(custody.RELEASE, data, payer.home.node_key)
+        found = gather._checked(wanted, payer.home.did, practice.receiving, [answer], case.reader)
         if isinstance(found, gather.Fault):
             assert found.error.place == found.custodian == payer.home.did
             raise found.error

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from caremesh.codec import cid_of_raw
+from caremesh.custodian.log import ToLog
 from caremesh.errors import CareMeshError, Refused, Tampered
 from caremesh.node import backup, restored
 from caremesh.node.node import Node
@@ -42,11 +43,17 @@ def until(holds) -> None:  # type: ignore[no-untyped-def]
 
 
 def release(node: Node, stream: bytes = STREAM) -> str:
-    """Log a release as a custodian does first of all; the code of the refusal."""
-    try:
-        node.member.log.append(stream, RECEIPT, [cid_of_raw(os.urandom(8))], 1)
-    except CareMeshError as error:
-        return error.code
+    """Log a release as a custodian does first of all, together with others'; the code of the refusal."""
+    log, asked = node.member.log, ToLog(stream, RECEIPT, [cid_of_raw(os.urandom(8))])
+    before = log.heads()
+    [answer] = log.append_each([asked], 1)
+    if isinstance(answer, CareMeshError):
+        assert log.heads() == before
+        with pytest.raises(CareMeshError, match=answer.code):
+            log.append(stream, RECEIPT, asked.descriptors, 1)
+        assert [type(each) for each in log.append_each([asked, asked], 1)] == [type(answer)] * 2
+        assert log.heads() == before
+        return answer.code
     return ""
 
 
