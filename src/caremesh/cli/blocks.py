@@ -62,11 +62,13 @@ def _check(mesh: LocalMesh) -> list[dict[str, object]]:
             cursor=None,
             notice=noticed.append,
         )
-        blocks, lost, ended = 0, list[str](), False
+        blocks, lost, ended = 0, dict[str, None](), False
         while not ended:
             done = check.step()
             blocks, ended = blocks + done.blocks, done.round_ended
-            lost += [cid.encode() for cid in done.not_repaired if cid.encode() not in lost]
+            lost |= dict.fromkeys(cid.encode() for cid in done.not_repaired)  # a step may come to one twice
         repaired = sum(one.kind == "repaired" for one in noticed)
-        found.append({"member": name, "blocks": blocks, "repaired": repaired, "lost": len(lost), "not_repaired": lost})
+        found.append(
+            {"member": name, "blocks": blocks, "repaired": repaired, "lost": len(lost), "not_repaired": [*lost]}
+        )
     return found
