@@ -27,6 +27,7 @@ FLAGS = {
     "http_burst_address": str(BURST),
     "http_per_second_address": "0.01",
 }
+ROUTES = {"/healthz": "health.alive", "/ledger/v1/status": "ledger.status"}
 DOWN = 'up{instance="127.0.0.1:9443",job="caremesh"} %d\n'
 
 pytestmark = pytest.mark.slow
@@ -58,10 +59,15 @@ def context(node: NodeProcess) -> ssl.SSLContext:
 
 
 def asks(network: Network, name: str, count: int, path: str = "/healthz") -> list[int]:
-    """Statuses of so many requests that nobody signed, each over a connection of its own."""
+    """Statuses of so many requests that nobody signed, each over a connection of its own; all of them are counted when
+    it returns, which a request is when its answer has left.
+    """
     node, pinned = network.nodes[name], context(network.nodes[name])
     [said] = [each for each in network.founding.document.members if each.member == node.keys.did]
-    return [one(pinned, said.endpoints[0] + path) for _ in range(count)]
+    before = counted(page(node), route=ROUTES[path])
+    statuses = [one(pinned, said.endpoints[0] + path) for _ in range(count)]
+    node.wait(lambda: counted(page(node), route=ROUTES[path]) >= before + count)
+    return statuses
 
 
 def one(pinned: ssl.SSLContext, url: str) -> int:
