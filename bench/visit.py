@@ -19,7 +19,7 @@ import umbral_pre
 
 from caremesh import codec
 from caremesh.contracts.records import queries as records
-from caremesh.custodian.log import ReleaseLog
+from caremesh.custodian.log import ReleaseLog, ToLog
 from caremesh.gateway.visit import Purpose
 from caremesh.node.founding import CHAIN
 from caremesh.node.mesh import LocalMesh
@@ -130,11 +130,11 @@ def _releases(mesh: LocalMesh, person: Person) -> tuple[list[float], list[float]
     fragment = codec.decode(vault.get(name) or b"")["deposit"]["fragment"]
     handle = umbral_pre.KeyFrag.from_bytes(fragment).skip_verification()
 
-    def append(_: object, stream: bytes, receipt_id: bytes, descriptors: list[Any], at: int) -> list[LogEntry]:
-        return [LogEntry(stream, 0, START, receipt_id, descriptors[0], at)]
+    def append_each(_: object, asked: list[ToLog], at: int) -> list[list[LogEntry]]:
+        return [[LogEntry(each.stream, 0, START, each.receipt, each.descriptors[0], at)] for each in asked]
 
     ours, bare = [], []
-    with mock.patch.object(ReleaseLog, "append", append):
+    with mock.patch.object(ReleaseLog, "append_each", append_each):
         for number in range(RELEASES):
             request = ReleaseRequest(
                 receipt=receipt.id,

@@ -9,6 +9,7 @@ What it promises:
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -106,7 +107,8 @@ class Custodian:
         """Seals to fetch, in the order in which they were missed."""
         self._ledger = ledger
         self._clock = clock
-        self._answered: dict[bytes, Seconds] = {}
+        self._answered: OrderedDict[bytes, Seconds] = OrderedDict()
+        """When each nonce was used, the oldest first."""
         self._since = clock()
         self._cursor = ""
 
@@ -361,10 +363,11 @@ class Custodian:
 
     def _answer_once(self, nonce: bytes, at: Seconds, now: Seconds) -> None:
         """A request is answered once, and only near its time: what it answered before it started it does not know."""
-        self._answered = {known: when for known, when in self._answered.items() if abs(now - when) <= _REMEMBERED_S}
+        while self._answered and now - next(iter(self._answered.values())) > _REMEMBERED_S:
+            self._answered.popitem(last=False)
         if at < self._since or abs(now - at) > REQUEST_WINDOW_S or nonce in self._answered:
             raise Refused(errors.REPLAYED)
-        self._answered[nonce] = at
+        self._answered[nonce] = now
 
     def _acknowledge(self, signed: Signed) -> bytes:
         said = Acknowledgement(custodian=self.did, what=custody.deposit_digest(signed))
