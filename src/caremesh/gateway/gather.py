@@ -114,22 +114,6 @@ class _Released(NamedTuple):
 _Answer: TypeAlias = _Released | Fault
 
 
-def gather(
-    wanted: Wanted,
-    receiving: ReadingKey,
-    request_key: Signs,
-    custodians: Mapping[Did, ReleaseCustodian],
-    reader: Reader,
-    clock: Callable[[], Seconds],
-    patience_s: float = PATIENCE_S,
-) -> Gathered:
-    """The segment keys. Raises Unavailable gateway.02 with what each custodian said; Tampered gateway.06."""
-    [found] = gather_all([wanted], receiving, request_key, custodians, reader, clock, patience_s)
-    if isinstance(found, CareMeshError):
-        raise found
-    return found
-
-
 def gather_all(
     wanted: Sequence[Wanted],
     receiving: ReadingKey,
@@ -139,7 +123,9 @@ def gather_all(
     clock: Callable[[], Seconds],
     patience_s: float = PATIENCE_S,
 ) -> list[Gathered | CareMeshError]:
-    """As ``gather`` for several streams: what each came to, in order."""
+    """The segment keys of each, in order, or why there are none: Unavailable gateway.02 with what each custodian said,
+    Tampered gateway.06.
+    """
     streams = [_Stream(each, custodians) for each in wanted]
     answers: SimpleQueue[tuple[_Stream, Did, _Answer] | BaseException] = SimpleQueue()
 

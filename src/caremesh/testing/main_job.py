@@ -27,7 +27,7 @@ from caremesh.errors import CareMeshError
 from caremesh.fhir import samples
 from caremesh.fhir.bundle import read_bundle
 from caremesh.fhir.labs import lab_rows
-from caremesh.gateway.gather import Wanted, gather
+from caremesh.gateway.gather import Wanted, gather_all
 from caremesh.gateway.opening import Opened
 from caremesh.ledger.light import check_answer
 from caremesh.testing.faults import damaged_blocks
@@ -306,7 +306,10 @@ class MainJob:
         receiving = self._world.home("practice").receiving
         wanted = Wanted(self._receipt, self._consent(), stream, held)
         ways = self._world.custodians_of("practice")
-        return gather(wanted, receiving, self._doctor.key, ways, reader, self._world.clock)
+        [found] = gather_all([wanted], receiving, self._doctor.key, ways, reader, self._world.clock)
+        if isinstance(found, CareMeshError):
+            raise found
+        return found
 
     # --- small parts ----------------------------------------------------------------------------------
 

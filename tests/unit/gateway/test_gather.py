@@ -12,7 +12,9 @@ from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.contracts.access.state import Receipt
+from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.records import queries as records
+from caremesh.contracts.streams import queries as streams
 from caremesh.crypto import reencryption
 from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
 from caremesh.gateway import gather as gathering
@@ -173,6 +175,62 @@ def test_who_is_slow_still_counts_when_the_others_fail(clinic: Clinic, honest: l
     assert sorted(found.released_by) == honest[:2]
     assert found.slow == []
     assert [fault.custodian for fault in found.faults] == [honest[2]]
+
+
+def test_one_more_is_asked_only_while_something_is_lacking_and_somebody_is_left(
+    clinic: Clinic, honest: list[Did]
+) -> None:
+    """Whoever waits is woken for nothing else."""
+    given, reader = receipt(clinic), clinic.mesh.engine.reader()
+    consent, known = consents.consent(reader, given.consent), streams.stream(reader, given.stream)
+    assert consent is not None
+    assert known is not None
+    wanted = gathering.Wanted(given, consent, known, [])
+
+    def asked() -> gathering._Stream:
+        made = gathering._Stream(wanted, clinic.ways)
+        assert made.patient_s(0.0) is None, "nobody was asked"
+        assert sorted(made.next(60.0)) == honest[:2]
+        return made
+
+    enough = asked()
+    for did in honest[:2]:
+        enough.hear(did, gathering._Released([], []))
+    assert (enough.patient_s(0.0), enough.next(0.0)) == (None, [])
+    slow = asked()
+    assert slow.patient_s(0.0) == 0.0
+    assert slow.next(0.0) == honest[2:]
+    assert slow.is_open
+    assert (slow.patient_s(0.0), slow.next(0.0)) == (None, [])
+
+
+def test_one_more_at_a_time_besides_those_in_place_of_who_failed(clinic: Clinic, honest: list[Did]) -> None:
+    given, reader = receipt(clinic), clinic.mesh.engine.reader()
+    consent, known = consents.consent(reader, given.consent), streams.stream(reader, given.stream)
+    assert consent is not None
+    assert known is not None
+    more = [replace(consent.fragments[0], custodian=f"{honest[2]}-{number}") for number in range(3)]
+    wanted = gathering.Wanted(given, replace(consent, fragments=[*consent.fragments, *more]), known, [])
+    ways = dict.fromkeys([*honest, *(each.custodian for each in more)], clinic.ways[honest[0]])
+    made = gathering._Stream(wanted, ways)
+    assert len(made.next(60.0)) == 2
+    assert len(made.next(0.0)) == 1
+    made.hear(honest[0], gathering.Fault(honest[0], Unavailable(SILENT)))
+    made.hear(honest[1], gathering.Fault(honest[1], Unavailable(SILENT)))
+    assert len(made.next(0.0)) == 2, "one is lacking, and nothing came for a while"
+
+
+@pytest.mark.promise("P10")
+def test_a_custodian_that_fails_all_at_once_is_named_and_the_next_is_asked(clinic: Clinic, honest: list[Did]) -> None:
+    class Down(Way):
+        def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+            assert len(data) == 1
+            raise Unavailable(SILENT)
+
+    clinic.ways[honest[0]] = Down(clinic.ways[honest[0]], list)
+    found = opened(clinic)
+    assert sorted(found.released_by) == honest[1:]
+    assert [(fault.custodian, fault.error.code) for fault in found.faults] == [(honest[0], SILENT.code)]
 
 
 @pytest.mark.promise("P2")
