@@ -87,7 +87,10 @@ class Patient:
         }
 
     def bring(self, *numbers: int) -> None:
-        rows = [{"resourceType": "Patient", "id": self.name, "gender": "other"}, *map(self.condition, numbers)]
+        self.bring_all(*map(self.condition, numbers))
+
+    def bring_all(self, *resources: dict[str, Any]) -> None:
+        rows = [{"resourceType": "Patient", "id": self.name, "gender": "other"}, *resources]
         bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [{"resource": row} for row in rows]}
         self.people.network.nodes["hospital"].desk.import_file(json.dumps(bundle).encode())
 
@@ -173,6 +176,19 @@ def test_ask_accept_decline(patient: Patient) -> None:
     patient.says("decline", second)
     assert [row["status"] for row in patient.says("requests")] == ["accepted", "declined"]
     assert {row["share"] for row in patient.says("shares")} >= {accepted["share"]}
+
+
+@pytest.mark.promise("P6")
+def test_who_a_record_names_comes_from_the_directory_of_another_members_node(patient: Patient) -> None:
+    doctor = {"resourceType": "Practitioner", "id": f"{patient.name}-doctor", "name": [{"family": "Koval"}]}
+    named = patient.condition(4) | {"recorder": {"reference": f"Practitioner/{doctor['id']}"}}
+    patient.bring_all(doctor, named)
+    share = patient.share()
+    words = ["read", "conditions", "--share", share]
+    alone = [each["resource"] for each in patient.people.at("practice", *words)["entry"]]
+    assert named in alone
+    more = [each["resource"] for each in patient.people.at("practice", *words, "--directory")["entry"]]
+    assert more == [*alone, doctor]
 
 
 @pytest.mark.promise("P3")

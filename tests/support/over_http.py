@@ -9,6 +9,7 @@ from pathlib import Path
 from caremesh.api.limits import Limits
 from caremesh.client.blocking import Portal, RemoteCustodian, RemoteLedger
 from caremesh.client.custody import CustodyClient
+from caremesh.client.directory import RemoteDirectory
 from caremesh.client.ledger import LedgerClient
 from caremesh.codec import CID
 from caremesh.crypto.keys import SigningKey
@@ -35,6 +36,13 @@ class OverHttp:
             )
             for name, door in self.doors.items()
             if self.mesh.member(name).is_custodian
+        }
+
+    def directories(self, caller: str) -> dict[Did, RemoteDirectory]:
+        """The directory of each member as a member's node reaches it."""
+        return {
+            door.home.did: RemoteDirectory(self.portal, self.portal.node(lambda door=door: door.as_member(caller)))
+            for door in self.doors.values()
         }
 
     def ledger(self, at: str, caller: str) -> RemoteLedger:

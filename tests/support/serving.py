@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from caremesh import codec
-from caremesh.api import custody, health, ledger, wallet
+from caremesh.api import custody, directory, health, ledger, wallet
 from caremesh.api.app import make_app
 from caremesh.api.limits import Limits
 from caremesh.api.nonces import NonceStore
@@ -74,6 +74,7 @@ class Served:
         if member.is_custodian:
             mine += custody.routes(member.custodian)
         mine += custody.erasure_routes(lambda stream, segment: self.mesh.confirm_erased(self.home.did, stream, segment))
+        mine += directory.routes(member.directory)
         self.service = WalletService(member, self.mesh, self, codec.encode(self.mesh.founding))
         mine += wallet.routes(self.service)
         return [*mine, *health.routes({"ledger": lambda: self.mesh.engine.status().running}, mine, "0")]

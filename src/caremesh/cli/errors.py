@@ -9,8 +9,5 @@ NOT_A_PROOF = ErrorCode("cli.02", "This is not a proof file.", "Make one with `c
 NOT_HEX = ErrorCode("cli.03", "An id is hexadecimal, 64 digits.", "Copy it as printed by audit or share.")
 NO_MESH = ErrorCode("cli.04", "There is no mesh in this folder.", "Make one with `caremesh wallet create`.")
 NOT_A_REQUEST = ErrorCode("cli.05", "This is not a policy request.", "Start from `caremesh policy example`.")
-NOT_AT_A_NODE = ErrorCode(
-    "cli.11", "At a node, other members' directories are not reached yet.", "Leave out --directory."
-)
 UNKNOWN_WORD = ErrorCode("cli.12", "This word is not known.", "Choose one of those named here.")
 NOT_A_DAY = ErrorCode("cli.10", "This is not a day.", "Write it as YYYY-MM-DD.")

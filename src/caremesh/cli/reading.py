@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from caremesh.cli.desks import is_node, opened_desk
-from caremesh.cli.errors import NOT_A_DAY, NOT_AT_A_NODE
+from caremesh.cli.errors import NOT_A_DAY
 from caremesh.cli.output import AsJson, Home, console, identity, print_table, progress
 from caremesh.cli.wallet import opened_mesh
 from caremesh.cli.words import CATEGORY, LEGAL_BASIS, PURPOSE, RESOURCE_TYPE
@@ -20,11 +20,10 @@ from caremesh.errors import BadInput
 
 if TYPE_CHECKING:
     from caremesh.contracts.access.state import Receipt
+    from caremesh.fhir.directory import DirectoryEntry
     from caremesh.fhir.labs import LabRow
     from caremesh.fhir.selecting import Filter, Selected
-    from caremesh.gateway.directories import Directories
     from caremesh.gateway.opening import Opened
-    from caremesh.ledger.state import Reader
     from caremesh.types import Did
 
 HELP = """Read what is shared with a member: a receipt from the ledger, two of three custodians, the records.
@@ -72,12 +71,11 @@ def read(
 ) -> None:
     """Read what is shared."""
     from caremesh.blobs.durable import write_durably
+    from caremesh.fhir.references import references
     from caremesh.fhir.selecting import Filter, select
     from caremesh.node import evidence
     from caremesh.sealing.custody import keep_releases
 
-    if directory and is_node(home):
-        raise BadInput(NOT_AT_A_NODE)
     wanted = Filter(types=type_, codes=code, since=_day(since), until=_day(until), history=history)
     shape = Shape.BUNDLE if as_json else shape
     named = identity(share, "share") if share else None
@@ -100,9 +98,9 @@ def read(
         names = desk.names()
         told = [_told(names, receipt, each) for receipt, each in zip(receipts, opened, strict=True)]
         records = select((row for each in opened for row in _records(each)), wanted)
-        if directory and mesh is not None:
-            at = mesh.member(member)
-            records += _named_by(records, _sources(at.ledger.reader(), receipts), at.directories(mesh))
+        if directory:
+            named_there = dict.fromkeys(reference for row in records for _, reference in references(row.json))
+            records += map(_as_record, desk.directory(receipts, list(named_there)))
     _show(", ".join(categories), records, shape, wanted)
     if shape in {Shape.TABLE, Shape.PLOT}:
         console().print("\n".join(told))
@@ -110,35 +108,19 @@ def read(
             console().print(f"[yellow]{path} shows it: `caremesh evidence verify`.[/yellow]")
 
 
-def _named_by(records: Sequence[Selected], sources: Sequence[str], directories: Directories) -> list[Selected]:
-    """The entries of their sources' directories that records name, each once."""
+def _as_record(entry: DirectoryEntry) -> Selected:
     import msgspec
 
-    from caremesh.fhir.references import references
     from caremesh.fhir.selecting import Selected
 
-    named = dict.fromkeys(reference for row in records for _, reference in references(row.json))
-    found = {
-        (entry.type, entry.id): entry for source in sources for entry in directories.resolve(source, named).values()
-    }
-    return [
-        Selected(
-            type=entry.type,
-            id=entry.id,
-            version=entry.version,
-            last_updated="",
-            data=entry.data,
-            json=msgspec.json.decode(entry.data),
-        )
-        for entry in found.values()
-    ]
-
-
-def _sources(reader: Reader, receipts: Sequence[Receipt]) -> list[Did]:
-    from caremesh.contracts.consent import queries as consents
-
-    known = [consents.consent(reader, receipt.consent) for receipt in receipts]
-    return sorted({consent.source for consent in known if consent is not None})
+    return Selected(
+        type=entry.type,
+        id=entry.id,
+        version=entry.version,
+        last_updated="",
+        data=entry.data,
+        json=msgspec.json.decode(entry.data),
+    )
 
 
 def _told(names: Mapping[Did, str], receipt: Receipt, opened: Opened) -> str:

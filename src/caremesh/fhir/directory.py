@@ -6,19 +6,21 @@ Anyone may carry and keep an entry. Who reads one checks the signature against t
 member, so that it does not matter where it came from. What no signature can show is that nothing is missing.
 
 One member asks another with a query and gets an answer, both DAG-CBOR: {wanted: [{type, id, identifier}]}, at most
-``MAX_WANTED``, and {found: [[signed entry, …], …]}, for each what fits it.
+``MAX_WANTED``, and {found: [[signed entry, …], …]}, for each what fits it. An answer has at most ``MAX_ANSWER_BYTES``:
+who asked for more is refused, and asks for fewer at a time.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from caremesh import codec
-from caremesh.errors import ErrorCode, Tampered
-from caremesh.fhir.entries import DIRECTORY_TYPES, Id, Resource
-from caremesh.fhir.references import Condition, condition, identifiers, target
+from caremesh.errors import BadInput, ErrorCode, Tampered
+from caremesh.fhir.entries import DIRECTORY_TYPES, ID, Id, Resource
+from caremesh.fhir.references import IDENTIFIER_BYTES, Condition, condition, identifiers, target
 from caremesh.ledger.transactions import Signs
 from caremesh.sealing.custody import open_signed, read_signed, sign_payload
 from caremesh.types import Bytes16, Did, Multikey, Seconds
@@ -28,9 +30,16 @@ MAX_ENTRY_BYTES: Final = 1024 * 1024
 MAX_WANTED: Final = 200
 MAX_FITTING: Final = 2
 """More than one that fits is as useless as many."""
+MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
+"""Of the entries of one answer; what one condition finds always fits."""
+MAX_QUERY_BYTES: Final = 64 * 1024
 WRONG_ENTRY = ErrorCode(
     "fhir.34", "A directory entry is of another member or type than it must be.", "Ask its member for it again."
 )
+WRONG_QUERY = ErrorCode(
+    "fhir.46", "A directory is asked for what it cannot have.", "Name a directory resource by its id or an identifier."
+)
+TOO_MUCH = ErrorCode("fhir.47", "This is more than one answer of a directory holds.", "Ask for fewer at once.")
 
 
 class DirectoryEntry(Struct, frozen=True, kw_only=True):
@@ -55,6 +64,16 @@ class DirectoryAnswer(Struct, frozen=True, kw_only=True):
     """The newest signed version of what fits, for each that was wanted, at most ``MAX_FITTING`` each."""
 
     found: Annotated[list[Annotated[list[bytes], Meta(max_length=MAX_FITTING)]], Meta(max_length=MAX_WANTED)]
+
+
+def read_query(data: bytes) -> DirectoryQuery:
+    """A query as another member sent it. Raises BadInput codec.NN, fhir.46 for what no directory can have."""
+    query = codec.decode_as(data, DirectoryQuery)
+    for one in query.wanted:
+        named = re.fullmatch(ID, one.id) if one.id else len(one.identifier) == IDENTIFIER_BYTES
+        if one.type not in DIRECTORY_TYPES or not named:
+            raise BadInput(WRONG_QUERY)
+    return query
 
 
 def wanted_by(reference: str) -> Condition | None:

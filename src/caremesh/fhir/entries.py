@@ -28,7 +28,8 @@ SINGLE: Final = "resource"
 """The kind of a file that holds one resource."""
 
 Name = Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z]{1,63}$")]
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-.]{1,64}$")]
+ID: Final = r"^[A-Za-z0-9\-.]{1,64}$"
+Id = Annotated[str, Meta(pattern=ID)]
 """FHIR R4, data type ``id``."""
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _URN_UUID: Final = "urn:uuid:"

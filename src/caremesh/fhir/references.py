@@ -20,7 +20,7 @@ from caremesh.fhir import definitions, errors
 SUBJECT_FIELDS: Final = ("subject", "patient", "beneficiary", "for", "individual")
 """Where a resource says whose it is (FHIR R4, Patient compartment)."""
 _URN: Final = ("urn:uuid:", "urn:oid:")
-_DIGEST_BYTES: Final = 16
+IDENTIFIER_BYTES: Final = 16
 
 
 class Condition(Struct, frozen=True, kw_only=True):
@@ -135,4 +135,4 @@ def identifiers(json: dict[str, Any]) -> list[bytes]:
 def identifier_digest(system: str, value: str) -> bytes:
     """16 bytes that stand for an identifier where the identifier itself need not be."""
     parts = "\0".join((system.replace("\0", ""), value)).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(b"caremesh/v1/identifier\0" + parts).digest()[:_DIGEST_BYTES]
+    return hashlib.sha256(b"caremesh/v1/identifier\0" + parts).digest()[:IDENTIFIER_BYTES]

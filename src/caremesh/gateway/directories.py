@@ -7,14 +7,16 @@ names, and when it is what was asked for. Entries are kept in memory for a while
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from caremesh import codec
 from caremesh.contracts.members import queries as members
-from caremesh.errors import BadInput, Tampered, Unavailable
+from caremesh.errors import BadInput, Refused, Tampered, Unavailable
 from caremesh.fhir.directory import (
     MAX_WANTED,
+    TOO_MUCH,
     DirectoryAnswer,
     DirectoryEntry,
     DirectoryQuery,
@@ -51,7 +53,7 @@ Found = tuple[Seconds, DirectoryEntry]
 
 
 class Directories:
-    """The directories of other members, as one member sees them."""
+    """The directories of other members, as one member sees them. Any thread may call."""
 
     def __init__(self, ways: Mapping[Did, DirectoryWay], ledger: Copy, clock: Callable[[], Seconds]) -> None:
         """``ways``: to the directory of each member that can be reached."""
@@ -59,6 +61,7 @@ class Directories:
         self._ledger = ledger
         self._clock = clock
         self._kept: dict[tuple[Did, Condition], Found] = {}
+        self._lock: Final = threading.Lock()
 
     def resolve(self, member: Did, references: Iterable[str]) -> dict[str, DirectoryEntry]:
         """What the references in a member's records mean, for those that fit exactly one entry of its directory.
@@ -71,9 +74,9 @@ class Directories:
         missing = [one for one in dict.fromkeys(wanted.values()) if not self._is_fresh(member, one)]
         for start in range(0, len(missing), MAX_WANTED):
             self._ask(member, missing[start : start + MAX_WANTED])
-        return {
-            reference: self._kept[member, one][1] for reference, one in wanted.items() if (member, one) in self._kept
-        }
+        with self._lock:
+            found = {reference: self._kept.get((member, one)) for reference, one in wanted.items()}
+        return {reference: kept[1] for reference, kept in found.items() if kept is not None}
 
     def _is_fresh(self, member: Did, wanted: Condition) -> bool:
         kept = self._kept.get((member, wanted))
@@ -85,17 +88,29 @@ class Directories:
         if known is None or way is None:
             raise Unavailable(errors.NO_DIRECTORY, member)
         try:
-            answer = codec.decode_as(way.answer(codec.encode(DirectoryQuery(wanted=wanted))), DirectoryAnswer)
+            data = way.answer(codec.encode(DirectoryQuery(wanted=wanted)))
+        except BadInput as error:  # it is of a version that does not take this
+            raise Unavailable(errors.NO_DIRECTORY, member) from error
+        except Refused as error:
+            if error.code != TOO_MUCH.code or len(wanted) == 1:
+                raise
+            half = len(wanted) // 2
+            self._ask(member, wanted[:half])
+            self._ask(member, wanted[half:])
+            return
+        try:
+            answer = codec.decode_as(data, DirectoryAnswer)
         except BadInput as error:
             raise Tampered(errors.WRONG_ANSWER, member) from error
         if len(answer.found) != len(wanted):
             raise Tampered(errors.WRONG_ANSWER, member)
         for one, found in zip(wanted, answer.found, strict=True):
             entries = [_checked(data, member, known.keys.node, one) for data in found]
-            if len(entries) == 1:
-                self._keep(member, one, entries[0])
-            else:
-                self._kept.pop((member, one), None)
+            with self._lock:
+                if len(entries) == 1:
+                    self._keep(member, one, entries[0])
+                else:
+                    self._kept.pop((member, one), None)
 
     def _keep(self, member: Did, wanted: Condition, entry: DirectoryEntry) -> None:
         before = self._kept.pop((member, wanted), None)

@@ -11,12 +11,14 @@ from typing import Final
 from caremesh import codec
 from caremesh.consensus.interface import Committed
 from caremesh.contracts.access.state import Receipt
+from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.identity.messages import Register
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.messages import Appoint
 from caremesh.contracts.members.messages import Leave as LeaveNetwork
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import CareMeshError, ErrorCode, Refused
+from caremesh.fhir.directory import DirectoryEntry
 from caremesh.gateway.ask import Asked, Requester
 from caremesh.gateway.errors import NO_SHARE
 from caremesh.gateway.gateway import Gateway
@@ -81,6 +83,7 @@ class MemberDesk:
         self._patience_s: Final = patience_s
         self._check: Final = check
         self._sign_with: Final = sign_with
+        self._directories: Final = member.directories(ways)
 
     # --- records ---------------------------------------------------------------------------------------
 
@@ -176,6 +179,17 @@ class MemberDesk:
             categories = dict.fromkeys(grounds.category for grounds in visit.grounds)
             records = {category: list(map(_copy, visit.records(category))) for category in categories}
             return records, [each.error for each in visit.ended]
+
+    def directory(self, receipts: Sequence[Receipt], references: Sequence[str]) -> list[DirectoryEntry]:
+        """What records name, of the directories of the members that wrote them: each entry once.
+
+        ``receipts``: under which the records came. Raises as ``Directories.resolve``.
+        """
+        reader = self._member.ledger.reader()
+        known = [consents.consent(reader, receipt.consent) for receipt in receipts]
+        sources = sorted({consent.source for consent in known if consent is not None})
+        found = [entry for did in sources for entry in self._directories.resolve(did, references).values()]
+        return list({(entry.member, entry.type, entry.id): entry for entry in found}.values())
 
     def evidence(self, claims: Sequence[Claim]) -> list[bytes]:
         """Files that show anybody what custodians did. Raises Tampered evidence.01 for what shows nothing."""

@@ -21,6 +21,7 @@ from caremesh.client import wire
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.members.messages import Appoint
 from caremesh.errors import Unavailable
+from caremesh.fhir.directory import DirectoryEntry
 from caremesh.gateway.gather import Fault
 from caremesh.gateway.opening import Opened, Part
 from caremesh.node.decisions import Decision, Proposal
@@ -97,6 +98,13 @@ class Said(Struct, frozen=True):
     claim: Claim | None = None
 
 
+class Named(Struct, frozen=True):
+    """What records name that came under these receipts: references as they stand in the records."""
+
+    receipts: list[Receipt]
+    references: list[str]
+
+
 class OpenedPart(Struct, frozen=True):
     """The records of one segment."""
 
@@ -167,6 +175,9 @@ INQUIRE: Final = Ask("inquire", "Ask a person for more than they shared", Wanted
 SHARED: Final = Ask("shared", "What is shared with this member in a category", Sought, SharedStream)
 ASK: Final = Ask("ask", "Ask for access", Question, Receipt)
 OPEN: Final = Ask("open", "Open what a receipt is for", Receipt, OpenedAnswer)
+DIRECTORY: Final = Ask(
+    "directory", "Hospitals and practitioners that records name", Named, list[DirectoryEntry], 16 * MIB
+)
 VISIT: Final = Ask("visit", "Open all that a patient shares for a purpose, and let go of it", Visit, Visited)
 EVIDENCE: Final = Ask("evidence", "Files that show what custodians did", list[Claim], list[bytes])
 NAMES: Final = Ask("names", "What people call the members", bytes, dict[Did, str])
@@ -253,6 +264,10 @@ class Desk:
     def visit(self, patient: Multikey, purpose: Code, legal_basis: Sequence[Code]) -> Visited:
         """See ``MemberDesk``."""
         return self._call(VISIT, Visit(patient, purpose, list(legal_basis)))
+
+    def directory(self, receipts: Sequence[Receipt], references: Sequence[str]) -> list[DirectoryEntry]:
+        """See ``MemberDesk``."""
+        return self._call(DIRECTORY, Named(list(receipts), list(references)))
 
     def evidence(self, claims: Sequence[Claim]) -> list[bytes]:
         """See ``MemberDesk``."""

@@ -59,6 +59,7 @@ def routes(node: Node) -> list[Route]:
         route(desk.ASK, lambda asked: at.ask(asked.category, asked.purpose, asked.legal_basis, asked.share)),
         route(desk.OPEN, lambda receipt: _spelt(at.open(receipt))),
         route(desk.VISIT, lambda asked: _visited(*at.visit(asked.patient, asked.purpose, asked.legal_basis))),
+        route(desk.DIRECTORY, lambda asked: at.directory(asked.receipts, asked.references)),
         route(desk.EVIDENCE, at.evidence),
         route(desk.NAMES, lambda _: at.names()),
         route(desk.APPOINT, lambda asked: at.appoint(asked.practitioner, asked.roles, asked.licensed_until)),

@@ -12,7 +12,7 @@ from msgspec import Struct
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from caremesh import __version__, codec
-from caremesh.api import blocks, custody, health, ipfs, ledger, wallet
+from caremesh.api import blocks, custody, directory, health, ipfs, ledger, wallet
 from caremesh.api.capabilities import Capabilities
 from caremesh.api.limits import Limits
 from caremesh.api.routes import ANYONE, Answer, Call, Route, json_answer
@@ -50,6 +50,7 @@ def outer(node: Node | None, did: Did, checks: Checks, *, custodian: bool) -> li
     ports = _blocks(node)
     mine += [*blocks.routes(ports), *ipfs.routes(ports)]
     mine += custody.erasure_routes(at and at.member.confirm_erased)
+    mine += directory.routes(at and at.member.directory)
     mine += wallet.routes(_wallets(node))
     return [*mine, *health.routes(checks, mine, __version__)]
 

@@ -18,6 +18,7 @@ from caremesh.blobs.peers import PeerBlocks
 from caremesh.client.blocking import Portal, RemoteCustodian, RemoteLedger
 from caremesh.client.blocks import BlocksClient, RemoteBlocks
 from caremesh.client.custody import CustodyClient
+from caremesh.client.directory import RemoteDirectory
 from caremesh.client.ledger import LedgerClient
 from caremesh.client.node import Node as Way
 from caremesh.client.node import Patience, Target
@@ -87,8 +88,8 @@ class Reaching:
         return list(self.holders().values())
 
     def directories(self) -> Mapping[Did, DirectoryWay]:
-        """This member's own."""
-        return {self._node.home.did: self._node.member.directory}
+        """This member's own, and those of all others."""
+        return Ways(lambda: [self._node.home.did, *(each.did for each in self._others())], self._directory)
 
     def submit(self, raw: bytes) -> Committed:
         """Put a transaction into a block, at the operator's node. See ``Engine.submit``; Unavailable client.NN."""
@@ -127,6 +128,11 @@ class Reaching:
         if did == self._node.home.did:
             return self._node.member.holder.of(did)
         return PeerBlocks(did, lambda: RemoteBlocks(self._portal, BlocksClient(self._way(did))))
+
+    def _directory(self, did: Did) -> DirectoryWay:
+        if did == self._node.home.did:
+            return self._node.member.directory
+        return RemoteDirectory(self._portal, self._way(did))
 
     def _custodians(self) -> list[Did]:
         mine = [self._node.home.did] if self._node.member.is_custodian else []

@@ -16,8 +16,16 @@ import lmdb
 
 from caremesh import codec
 from caremesh.blobs.pages import check_pages
-from caremesh.errors import StorageFailed
-from caremesh.fhir.directory import MAX_FITTING, DirectoryAnswer, DirectoryEntry, DirectoryQuery, open_entry
+from caremesh.errors import Refused, StorageFailed
+from caremesh.fhir.directory import (
+    MAX_ANSWER_BYTES,
+    MAX_FITTING,
+    TOO_MUCH,
+    DirectoryAnswer,
+    DirectoryEntry,
+    open_entry,
+    read_query,
+)
 from caremesh.fhir.references import Condition
 from caremesh.source import errors
 from caremesh.types import Count, Did, Multikey
@@ -90,9 +98,18 @@ class Directory:
         ]
 
     def answer(self, query: bytes) -> bytes:
-        """A ``DirectoryAnswer`` to another member's ``DirectoryQuery``. Raises BadInput codec.NN for what is none."""
-        asked = codec.decode_as(query, DirectoryQuery)
-        found = [[self.versions(one.type, id_)[-1] for id_ in self.find(one)[:MAX_FITTING]] for one in asked.wanted]
+        """A ``DirectoryAnswer`` to another member's ``DirectoryQuery``.
+
+        Raises BadInput codec.NN, fhir.46 for what is none; Refused fhir.47 when less has to be asked for at a time.
+        """
+        found, size = [], 0
+        wanted = read_query(query).wanted
+        for one in wanted:
+            fitting = [self.versions(one.type, id_)[-1] for id_ in self.find(one)[:MAX_FITTING]]
+            found.append(fitting)
+            size += sum(map(len, fitting))
+            if size > MAX_ANSWER_BYTES:
+                raise Refused(TOO_MUCH)
         return codec.encode(DirectoryAnswer(found=found))
 
     def entries(self) -> Iterator[bytes]:

@@ -10,11 +10,24 @@ import pytest
 from caremesh import codec
 from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.signatures import did_of
-from caremesh.errors import Tampered
-from caremesh.fhir.directory import DIRECTORY_ENTRY, DirectoryEntry, open_entry, sign_entry
-from caremesh.fhir.entries import Resource, read_entry, split
+from caremesh.errors import BadInput, Refused, Tampered
+from caremesh.fhir.directory import (
+    DIRECTORY_ENTRY,
+    MAX_ANSWER_BYTES,
+    MAX_ENTRY_BYTES,
+    MAX_FITTING,
+    MAX_QUERY_BYTES,
+    MAX_WANTED,
+    DirectoryAnswer,
+    DirectoryEntry,
+    DirectoryQuery,
+    open_entry,
+    sign_entry,
+)
+from caremesh.fhir.entries import DIRECTORY_TYPES, Resource, read_entry, split
 from caremesh.fhir.references import Condition, identifier_digest
 from caremesh.sealing.custody import sign_payload
+from caremesh.source import directory as source
 from caremesh.source.directory import Directory
 
 KEY, OTHER = SigningKey.from_seed(b"a" * 32), SigningKey.from_seed(b"b" * 32)
@@ -28,6 +41,10 @@ def resource(type_: str = "Practitioner", id_: str = "1", value: str = "npi-1", 
 
 def signed(**others: str) -> bytes:
     return sign_entry(resource(**others), MEMBER, KEY, 1000)
+
+
+def query(*wanted: Condition) -> bytes:
+    return codec.encode(DirectoryQuery(wanted=list(wanted)))
 
 
 def test_an_entry_says_what_was_signed() -> None:
@@ -83,6 +100,45 @@ def test_versions_search_and_restart(tmp_path: Path) -> None:
     assert directory.find(Condition(type="Organization", id="2")) == []
     assert directory.get("Practitioner", "3") is None
     directory.close()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Condition(type="Condition", id="1"),
+        Condition(type="Practitioner", id="1/2"),
+        Condition(type="Practitioner", id="x" * 65),
+        Condition(type="Practitioner"),
+        Condition(type="Practitioner", identifier=b"/" * 15),
+        Condition(type="Practitioner", identifier=b"/" * 600),
+    ],
+)
+def test_what_no_directory_can_have_is_not_looked_for(tmp_path: Path, wanted: Condition) -> None:
+    directory = Directory(tmp_path, MEMBER, KEY.public)
+    directory.put([signed()])
+    good = Condition(type="Practitioner", id="1")
+    assert codec.decode_as(directory.answer(query(good)), DirectoryAnswer).found == [[signed()]]
+    with pytest.raises(BadInput, match=r"fhir\.46"):
+        directory.answer(query(good, wanted))
+    directory.close()
+
+
+def test_an_answer_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = Directory(tmp_path, MEMBER, KEY.public)
+    directory.put([signed(), signed(id_="2")])
+    one, two = (Condition(type="Practitioner", id=each) for each in "12")
+    monkeypatch.setattr(source, "MAX_ANSWER_BYTES", len(signed()))
+    assert directory.answer(query(one))
+    assert directory.answer(query(two))
+    with pytest.raises(Refused, match=r"fhir\.47"):
+        directory.answer(query(one, two))
+    directory.close()
+
+
+def test_what_one_condition_finds_fits_into_one_answer_of_a_directory() -> None:
+    assert MAX_FITTING * MAX_ENTRY_BYTES * 1.5 < MAX_ANSWER_BYTES
+    longest = Condition(type=max(DIRECTORY_TYPES, key=len), id="x" * 64, identifier=b"x" * 16)
+    assert len(query(*[longest] * MAX_WANTED)) < MAX_QUERY_BYTES
 
 
 @pytest.mark.promise("P6")

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from caremesh import codec
+from caremesh.api.errors import NO_SUCH_PATH, NOT_ALLOWED
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import BadInput, Tampered, Unavailable
-from caremesh.fhir.directory import DirectoryAnswer, DirectoryQuery, sign_entry
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
+from caremesh.fhir.directory import TOO_MUCH, DirectoryAnswer, DirectoryQuery, sign_entry
 from caremesh.fhir.entries import read_entry, split
 from caremesh.fhir.references import Condition
 from caremesh.gateway import directories as module
@@ -142,6 +143,45 @@ def test_an_older_version_does_not_replace_a_newer_one(mesh: LocalMesh, hospital
     way.instead = codec.encode(DirectoryAnswer(found=[[entry]]))
     found = directories.resolve(hospital.did, ["Practitioner/1"])["Practitioner/1"]
     assert b"Newest of all" in found.data, "of two of the same second, what the directory says now"
+
+
+def test_who_is_told_that_it_is_too_much_asks_for_fewer(mesh: LocalMesh, hospital: MemberHome) -> None:
+    named = [f"Practitioner/{each}" for each in range(1, 8)]
+
+    class Small(Way):
+        most, asks = 2, 0
+
+        def answer(self, query: bytes) -> bytes:
+            self.asks += 1
+            if len(codec.decode_as(query, DirectoryQuery).wanted) > self.most:
+                raise Refused(TOO_MUCH)
+            return super().answer(query)
+
+    way = Small(mesh)
+    assert sorted(seen(mesh, way).resolve(hospital.did, named)) == named[:3]
+    assert sorted(each.id for each in way.asked) == [str(each) for each in range(1, 8)]
+    way.most, way.asks = 0, 0
+    with pytest.raises(Refused, match=r"fhir\.47"):
+        seen(mesh, way).resolve(hospital.did, named)
+    assert way.asks == 3, "7, 3, 1"
+
+
+def test_other_refusals_and_nodes_that_do_not_know_the_question(mesh: LocalMesh, hospital: MemberHome) -> None:
+    class Refusing(Way):
+        error: CareMeshError = Refused(NOT_ALLOWED)
+        asks = 0
+
+        def answer(self, query: bytes) -> bytes:  # noqa: ARG002 - the name is the way's
+            self.asks += 1
+            raise self.error
+
+    way = Refusing(mesh)
+    with pytest.raises(Refused, match=r"api\.05"):
+        seen(mesh, way).resolve(hospital.did, ["Practitioner/1", "Practitioner/2"])
+    assert way.asks == 1
+    way.error = BadInput(NO_SUCH_PATH)
+    with pytest.raises(Unavailable, match=rf"gateway\.16.*{hospital.did}"):
+        seen(mesh, way).resolve(hospital.did, ["Practitioner/1"])
 
 
 def test_what_the_directory_has_no_more_or_has_twice_is_forgotten(mesh: LocalMesh, hospital: MemberHome) -> None:

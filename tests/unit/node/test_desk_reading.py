@@ -11,7 +11,6 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from caremesh.cli.main import app
-from caremesh.errors import BadInput
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing import evidence
 from caremesh.testing.clock import SettableClock
@@ -53,9 +52,19 @@ def test_what_is_shared_and_who_released_it(mesh: LocalMesh, case: Case, tmp_pat
         assert "2 records, released by" in told
         assert len(named_in(mesh, told)) == 2
         assert (tmp_path / "releases").stat().st_size > 0
-        refused = read(home, "--share", share, "--directory").exception
-        assert isinstance(refused, BadInput)
-        assert refused.code == "cli.11"
+
+
+def test_who_the_records_name_comes_along_from_the_directory_of_their_source(
+    mesh: LocalMesh, case: Case, tmp_path: Path
+) -> None:
+    doctors = [{"resourceType": "Practitioner", "id": f"{case.name}-{one}"} for one in ("named", "other")]
+    named = {"reference": f"Practitioner/{doctors[0]['id']}"}
+    case.bring([*doctors, case.condition(3, recorder=named), case.condition(4, asserter=named)])
+    share = case.share().record.id.hex()
+    with desk_of(mesh, "practice", tmp_path / "d") as home:
+        found = json.loads(read(home, "--share", share, "--directory", "--json").stdout)
+        alone = json.loads(read(home, "--share", share, "--json").stdout)
+    assert [each["resource"] for each in found["entry"]] == [each["resource"] for each in alone["entry"]] + doctors[:1]
 
 
 @pytest.mark.promise("P6")
