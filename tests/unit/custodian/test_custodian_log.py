@@ -75,6 +75,28 @@ def test_a_log_that_does_not_hold_together(log: ReleaseLog) -> None:
     assert refusal(lambda: log.entries(ONE)) == ("custody.04", "entry 1")
 
 
+@pytest.mark.promise("P6")
+def test_what_is_not_what_it_should_be_is_named(log: ReleaseLog) -> None:
+    log.append(ONE, RECEIPT, CIDS, 100)
+    root = log.anchor().root
+    put(log, b"anchor/0", b"?")
+    assert refusal(lambda: log.anchored(root)) == ("custodian.21", "anchor")
+    assert refusal(log.anchor) == ("custodian.21", "anchor")
+    put(log, b"entry/" + ONE + (2).to_bytes(8), b"?")
+    assert refusal(lambda: log.entries(ONE)) == ("custodian.21", "entry 2")
+    put(log, b"head/" + ONE, b"?")
+    for read in (lambda: log.entries(ONE), log.heads, lambda: log.append(ONE, RECEIPT, CIDS, 101)):
+        assert refusal(read) == ("custodian.21", "head")
+
+
+@pytest.mark.promise("P6")
+def test_a_file_that_cannot_be_read_is_the_logs_damage(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    (folder / "data.mdb").write_bytes(bytes(4096))
+    assert refusal(lambda: ReleaseLog(folder)) == ("custodian.21", "data.mdb")
+
+
 def test_an_entry_is_never_written_over(log: ReleaseLog) -> None:
     """Without its head a log would begin anew, over what it holds."""
     entries = log.append(ONE, RECEIPT, CIDS[:2], 100)
