@@ -36,7 +36,7 @@ from caremesh.ledger.state import Reader, View
 from caremesh.ledger.store import Head, Store
 from caremesh.ledger.transactions import Signer
 from caremesh.ledger.trie import AuthenticatedMap, leaf_hash
-from caremesh.types import DAY_S, Code, CountryCode, Did
+from caremesh.types import DAY_S, Code, CountryCode, Did, Seconds
 
 CHAIN: Final = "bench"
 START_S: Final = 20_000 * DAY_S + 1_000
@@ -68,7 +68,9 @@ class Party:
 class Network:
     """Who is there; all of it follows from names, so two runs make the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: Seconds = START_S) -> None:
+        """``start``: when it began."""
+        self.start: Final = start
         self.providers: Final = [Party(f"provider {n}") for n in range(PROVIDERS)]
         self.custodians: Final = sorted((Party(f"custodian {n}") for n in range(CUSTODIANS)), key=lambda each: each.did)
         self.practitioners: Final = [
@@ -96,7 +98,7 @@ class Network:
         return codec.encode(
             Genesis(
                 chain=CHAIN,
-                time=START_S,
+                time=self.start,
                 params=Params(quota=10**9),
                 authorities=Authorities(dids, 2),
                 members=members,
@@ -136,7 +138,7 @@ class Network:
                     practitioner=person.did,
                     member=provider.did,
                     roles=["physician"],
-                    licensed_until=START_S + 400 * DAY_S,
+                    licensed_until=self.start + 400 * DAY_S,
                     status="active",
                 )
                 APPOINTMENTS.put(view, entry, appointment_key(person.did, provider.did))
@@ -192,7 +194,7 @@ class Network:
             threshold=2,
             serial=1,
             permit=bytes(32),
-            permit_until=START_S // DAY_S * DAY_S + 300 * DAY_S,
+            permit_until=self.start // DAY_S * DAY_S + 300 * DAY_S,
             segments_left=2**20,
             permit_revoked=False,
             opened=0,
@@ -209,8 +211,8 @@ class Network:
             scope=Scope(kind="future"),
             actions=["read"],
             purposes=["TREAT"],
-            starts=START_S // DAY_S * DAY_S,
-            ends=START_S // DAY_S * DAY_S + 90 * DAY_S,
+            starts=self.start // DAY_S * DAY_S,
+            ends=self.start // DAY_S * DAY_S + 90 * DAY_S,
             epoch=0,
             receiving_key=POINT,
             verifying_key=POINT,
@@ -236,17 +238,19 @@ class Network:
             legal_basis=BASIS["DE"],
             segments=[],
             height=0,
-            at=START_S,
-            expires=START_S + 900,
+            at=self.start,
+            expires=self.start + 900,
             policies=consent.policies,
             closed=False,
             first=identity,
-            began=START_S,
+            began=self.start,
         )
 
 
-def populate(folder: Path, chain: str, genesis: bytes, rows: Iterable[tuple[bytes, bytes]]) -> int:
-    """A ledger at height 0 with these rows for its state; how many there are."""
+def populate(
+    folder: Path, chain: str, genesis: bytes, rows: Iterable[tuple[bytes, bytes]], start: Seconds = START_S
+) -> int:
+    """A ledger at height 0 that began at ``start``, with these rows for its state; how many there are."""
     folder.mkdir()
     by_digest = sorted((sha256(key).digest(), key, value) for key, value in rows)
     tree = AuthenticatedMap()
@@ -255,7 +259,7 @@ def populate(folder: Path, chain: str, genesis: bytes, rows: Iterable[tuple[byte
     store.begin_restore(chain)
     for at in range(0, len(by_digest), 50_000):
         store.restore_records([(key, value) for _, key, value in by_digest[at : at + 50_000]])
-    store.finish_restore(Head(chain, 0, START_S, tree.root, bytes(32)), sha256(genesis).digest(), [])
+    store.finish_restore(Head(chain, 0, start, tree.root, bytes(32)), sha256(genesis).digest(), [])
     store.close()
     return len(by_digest)
 

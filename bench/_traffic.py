@@ -20,12 +20,13 @@ anything is touched twice. Every transaction is one that the ledger accepts.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Final, NamedTuple
 
 from bench._measure import Check
-from bench._network import BASIS, CHAIN, POINT, PROVIDERS, START_S, Network, Party
+from bench._network import BASIS, CHAIN, POINT, PROVIDERS, Network, Party
 from caremesh import codec
 from caremesh.codec import CID
 from caremesh.contracts.access.messages import Close, Report, Request
@@ -35,7 +36,7 @@ from caremesh.contracts.consent.queries import consent_id
 from caremesh.contracts.records.messages import Register
 from caremesh.contracts.streams.messages import PERMIT_DOMAIN, Permit, RenewPermit
 from caremesh.ledger.transactions import SIGNING_DOMAIN, Message, Tx, assemble, encode, tx_id
-from caremesh.types import DAY_S, SignedPermit
+from caremesh.types import DAY_S, Seconds, SignedPermit
 
 
 class Signed(NamedTuple):
@@ -54,22 +55,36 @@ class _Live(NamedTuple):
     consent: bytes
 
 
+class _Made(NamedTuple):
+    """Of one batch: consents and receipts that a later one may name, and how many streams there are after it."""
+
+    live: list[_Live]
+    receipts: list[tuple[bytes, int]]
+    streams: list[int]
+
+
 class Traffic:
     """A stream of transactions that fit one another and a populated state, the same for the same seed."""
 
-    def __init__(self, network: Network, streams: int, seed: int = 1) -> None:
-        """``streams``: how many the state holds."""
+    def __init__(self, network: Network, streams: int, seed: int = 1, apart: int = 0) -> None:
+        """``streams``: how many the state holds. ``apart``: how many batches later one names what another has made:
+        an engine that puts revocations first, and several that pass on what they get, do not keep the order of all.
+        """
+        self.expires_at: Seconds = network.start + 300
         self._network: Final = network
         self._random: Final = random.Random(seed)  # noqa: S311 - a seed, so that every run sends the same
         self._parties: Final[dict[int, Party]] = {}
-        self._streams = streams
+        self._streams = self._open_streams = streams
+        self._apart: Final = apart
+        self._recent: Final[deque[_Made]] = deque(_Made([], [], [streams]) for _ in range(max(apart, 1)))
+        """Of the last batches, the newest last."""
         self._live = [
             _Live(n, network.neighbour(network.source(n), 1), consent_id(self._party(n).stream, bytes(16)))
             for n in range(streams)
         ]
         self._granted: Final = {(each.stream, each.grantee) for each in self._live}
         self._serials: Final[dict[int, int]] = {}
-        self._receipts: Final[list[tuple[bytes, int]]] = []
+        self._receipts: list[tuple[bytes, int]] = []
         self._made = 0
         self._kinds: Final[dict[Callable[[], Signed], int]] = {
             self._register: 36,
@@ -85,21 +100,35 @@ class Traffic:
     def batch(self, count: int) -> list[Signed]:
         """So many transactions, to be committed in this order."""
         kinds = self._random.choices(list(self._kinds), list(self._kinds.values()), k=count)
-        return [kind() for kind in kinds]
+        made = []
+        for kind in kinds:
+            made.append(kind())
+            if not self._apart:
+                self._settle()
+        if self._apart:
+            self._settle()
+        return made
 
     def requests(self, count: int) -> list[Signed]:
         """So many requests of practitioners, which will not be committed."""
-        given = len(self._receipts)
         found = [self._request() for _ in range(count)]
-        del self._receipts[given:]
+        self._recent[-1].receipts.clear()
         return found
 
     def consents(self, count: int) -> list[bytes]:
         """The ids of so many consents that are in force."""
         return [each.consent for each in self._random.sample(self._live, count)]
 
+    def _settle(self) -> None:
+        self._recent[-1].streams.append(self._streams)
+        old = self._recent.popleft()
+        self._live += old.live
+        self._receipts += old.receipts
+        self._open_streams = old.streams[-1]
+        self._recent.append(_Made([], [], []))
+
     def _register(self) -> Signed:
-        return self._segment(self._random.randrange(self._streams), None)
+        return self._segment(self._random.randrange(self._open_streams), None)
 
     def _open(self) -> Signed:
         number, self._streams = self._streams, self._streams + 1
@@ -130,18 +159,18 @@ class Traffic:
             asserted=False,
         )
         signed = self._sign(message, [person, self._network.providers[live.grantee]])
-        self._receipts.append((receipt_id(bytes(tx_id(codec.decode(signed.raw)[0])), 0), live.grantee))
+        self._recent[-1].receipts.append((receipt_id(bytes(tx_id(codec.decode(signed.raw)[0])), 0), live.grantee))
         return signed
 
     def _grant(self) -> Signed:
         while True:  # most streams have room for another grantee
-            number = self._random.randrange(self._streams)
+            number = self._random.randrange(self._open_streams)
             grantee = self._network.neighbour(self._network.source(number), self._random.randrange(1, PROVIDERS // 2))
             if (number, grantee) not in self._granted:
                 break
-        salt, party, day = self._mark()[:16], self._party(number), START_S // DAY_S * DAY_S
+        salt, party, day = self._mark()[:16], self._party(number), self._network.start // DAY_S * DAY_S
         live = _Live(number, grantee, consent_id(party.stream, salt))
-        self._live.append(live)
+        self._recent[-1].live.append(live)
         self._granted.add((number, grantee))
         message = Grant(
             stream=party.stream,
@@ -170,7 +199,7 @@ class Traffic:
         return self._sign(Revoke(consent=live.consent), [self._party(live.stream), self._source(live.stream)])
 
     def _renew(self) -> Signed:
-        number = self._random.randrange(self._streams)
+        number = self._random.randrange(self._open_streams)
         permit = self._permit(number)
         return self._sign(RenewPermit(permit=permit), [self._source(number)], permit, number)
 
@@ -199,7 +228,7 @@ class Traffic:
                 custodians=[each.did for each in self._network.custodians],
                 threshold=2,
                 serial=serial,
-                until=START_S // DAY_S * DAY_S + 200 * DAY_S,
+                until=self._network.start // DAY_S * DAY_S + 200 * DAY_S,
                 max_segments=2**20,
             )
         )
@@ -208,7 +237,7 @@ class Traffic:
     def _sign(self, message: Message, by: list[Party], permit: SignedPermit | None = None, stream: int = 0) -> Signed:
         tx = Tx(
             chain=CHAIN,
-            expires_at=START_S + 300,
+            expires_at=self.expires_at,
             salt=self._mark()[:8],
             signers=[each.signer for each in by],
             msgs=[message],
