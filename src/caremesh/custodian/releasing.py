@@ -70,7 +70,7 @@ def finish(
         if isinstance(one, Granted)
     ]
     try:
-        logged = iter(log.append_each(wanted, now) if wanted else [])
+        logged = iter(log.append_each(wanted, now))
     except StorageFailed as error:
         return [error if isinstance(one, Granted) else one for one in now_granted]
     answers: list[Outcome] = []

@@ -120,6 +120,18 @@ def test_the_damaged_log_of_one_stream_stops_no_other(keepers: Keepers) -> None:
     assert log.entries(one)[0] == [], "what failed has left nothing behind"
 
 
+@pytest.mark.promise("P6")
+def test_what_cannot_be_logged_does_not_leave(keepers: Keepers) -> None:
+    keepers.add()
+    receipt, keeper = keepers.receipt(keepers.share()), keepers.keeper
+    [[_]] = keeper.release_each([keepers.ask_release(receipt)])
+    with keeper.log._env.begin(write=True) as txn:
+        txn.delete(b"head/" + keepers.stream)
+    [broken] = keeper.release_each([keepers.ask_release(receipt)])
+    assert isinstance(broken, CareMeshError)
+    assert (broken.code, broken.place) == ("custodian.21", "entry 0")
+
+
 def test_what_is_granted_together_is_one_step_on_the_disk(keepers: Keepers, monkeypatch: pytest.MonkeyPatch) -> None:
     keepers.add()
     receipt, keeper = keepers.receipt(keepers.share()), keepers.keeper
