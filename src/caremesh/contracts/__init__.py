@@ -30,6 +30,7 @@ from caremesh.contracts.members import logic as members_logic
 from caremesh.contracts.members import messages as members
 from caremesh.contracts.members import queries as member_queries
 from caremesh.contracts.members.errors import SUSPENDED
+from caremesh.contracts.network import conversion as network_conversion
 from caremesh.contracts.network import logic as network_logic
 from caremesh.contracts.network import messages as network
 from caremesh.contracts.network import queries as network_queries
@@ -332,6 +333,8 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     network.EndBrake: partial(network_logic.end_brake, needs=_NETWORK),
     network.Upgrade: partial(network_logic.upgrade, needs=_NETWORK),
     network.CancelUpgrade: partial(network_logic.cancel_upgrade, needs=_NETWORK),
+    network.Convert: partial(network_conversion.convert, needs=_NETWORK),
+    network.CancelConvert: partial(network_conversion.cancel, needs=_NETWORK),
 }
 
 MESSAGES: Final[Any] = reduce(or_, _HANDLERS)
@@ -381,7 +384,7 @@ class Contracts:
 
     def params(self, reader: Reader) -> Params:
         """The kernel's part of the parameters."""
-        now = network_queries.params(reader)
+        now, converted = network_queries.params(reader), network_queries.conversion(reader)
         return Params(
             tx_ttl_s=now.tx_ttl_s,
             max_tx_bytes=now.max_tx_bytes,
@@ -391,6 +394,7 @@ class Contracts:
             quota_window_s=now.quota_window_s,
             kept_heights=now.kept_heights,
             retain_blocks=now.retain_blocks,
+            last_height=0 if converted is None else converted.height,
         )
 
     def sponsor(self, reader: Reader, signer: Signer) -> Did:

@@ -27,6 +27,8 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
     """For how many heights back state can still be read and proven."""
     retain_blocks: Count = 100_000
     """For how many heights back bodies, results, events, headers and undo records are kept."""
+    last_height: Height = 0
+    """Of the last block of the first chain, after which another one follows (``succession``); 0 where none does."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from caremesh.ledger.prover import Prover
 from caremesh.ledger.records import DAMAGED
 from caremesh.ledger.state import View
 from caremesh.ledger.store import NOT_KEPT, OTHER_CHAIN, Commit, Head, Read, Store
+from caremesh.ledger.succession import succeed
 from caremesh.ledger.transactions import CheckedTx, Signer, TransactionCodec
 from caremesh.ledger.trie import EMPTY, AuthenticatedMap, Change, Entry, Staged, leaf_hash
 from caremesh.types import Digest, Height, Seconds
@@ -175,6 +176,8 @@ class Machine:
             self._replays.apply(done.ids)
             self._head, self._params, self._sponsors = head, done.params, {}
             self._validators = done.validators
+            if done.height == done.params.last_height:
+                self._admission.follow(self.reader())
         return head
 
     def take_over(self, between: Callable[[], None]) -> Head:
@@ -237,6 +240,9 @@ class Machine:
         for raw in txs:
             run.apply(raw)
         ids, subtrees = run.finish()
+        params = self._app.params(run.view)
+        if height == params.last_height:
+            succeed(run.view, self.store.chain, height)
         changes, leaves, tree = self._stage(run.view, committed.slot)
         return Executed(
             height=height,
@@ -248,7 +254,7 @@ class Machine:
             subtrees=subtrees,
             tree=tree,
             ids=ids,
-            params=self._app.params(run.view),
+            params=params,
             validators=self._app.validators(run.view),
         )
 
@@ -297,6 +303,7 @@ class Machine:
             self._replays.load(groups, read)
             self._params = self._app.params(read)
             self._validators = self._app.validators(read)
+            self._admission.follow(read)
 
 
 def _leaf_change(key: bytes, value: bytes | None) -> Change:

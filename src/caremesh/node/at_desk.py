@@ -27,6 +27,7 @@ from caremesh.gateway.holding import HeldRecord
 from caremesh.gateway.inquiring import Wish, inquire
 from caremesh.gateway.opening import Opened
 from caremesh.gateway.visit import Purpose
+from caremesh.ledger.succession import chain_of
 from caremesh.ledger.transactions import Message
 from caremesh.node import decisions, evidence
 from caremesh.node.decisions import Decision, Proposal, Sight
@@ -255,7 +256,8 @@ class MemberDesk:
         return Sight(self._home.chain, ledger.reader(), ledger.copy.status().height, self._ways.clock())
 
     def _send(self, signers: Sequence[Requester], message: Message) -> Height:
-        done = self._submit(signed_tx(self._home.chain, self._ways.clock(), signers, message))
+        chain = chain_of(self._member.ledger.reader(), self._home.chain)
+        done = self._submit(signed_tx(chain, self._ways.clock(), signers, message))
         if done.code:
             raise Refused(ErrorCode(done.code, done.result.sentence), done.result.place)
         return done.height

@@ -208,7 +208,7 @@ def join(
     if document.chain != home.chain or not (_is_founder(given, mine) or _is_admitted(admitted(given, home), mine)):
         raise Refused(errors.NOT_IN_NETWORK, document.chain)
     known = founding.load(folder)
-    if known is not None and known != given:
+    if known is not None and known.founded != given:
         raise Refused(errors.ALREADY_THERE, folder.name)
     write_durably(folder / founding.FILE, codec.encode(given))
     return given
@@ -217,7 +217,7 @@ def join(
 def check(given: Founding) -> None:
     """Whether a ledger can begin so. Raises BadInput contracts.01, codec.NN; Tampered node.17."""
     Contracts().genesis(View(_Nothing()), given.genesis)
-    if not given.validators:
+    if not given.validators or given.crossed is not None:
         raise Tampered(errors.NOT_A_NETWORK)
     if given.engine == "cometbft":
         named = sorted((Validator(each.key, each.power) for each in given.document.validators), key=in_comets_order)
@@ -250,7 +250,7 @@ def _is_founder(given: Founding, mine: Admission) -> bool:
 
 def fingerprint(given: Founding) -> str:
     """What people compare: 16 hexadecimal digits in groups of four."""
-    digits = sha256(codec.encode(given)).hex()[:16]
+    digits = sha256(codec.encode(given.founded)).hex()[:16]
     return " ".join(digits[at : at + 4] for at in range(0, 16, 4))
 
 

@@ -170,7 +170,7 @@ def _peers(others: list[Member], known: Founding) -> Iterator[Finding]:
         middle = sorted(ahead)[len(ahead) // 2]
         cure = "Set the clock right: custodians refuse when clocks differ."
         yield Finding("clock against others", abs(middle) <= MAX_AHEAD_S, f"{middle:+d} s", cure)
-    signers = {each.key for each in known.validators}
+    signers = {each.key for each in known.validators} if known.orders == "embedded" else set()
     for each in others:
         code, _ = answers[each.did]
         role = "operator" if each.keys.node in signers else "member"
