@@ -119,6 +119,31 @@ def status(home: NodeHome, as_json: AsJson = False) -> None:
     console().print(f"Height {found.height:,}{age}; rules {found.rules}; fingerprint {found.fingerprint}.")
 
 
+@app.command("offer")
+def offer(
+    home: NodeHome,
+    peers: Annotated[str, typer.Option(help="HOST:PORT at which other members' CometBFT reach this one's.")],
+    out: Annotated[Path, typer.Option(help="The admission file to hand to who proposes it.")] = Path("offer.cbor"),
+    as_json: AsJson = False,
+) -> None:
+    """Offer to order blocks together with others: this home's admission file once more, with its validator's key.
+
+    The node need not run. Set `peers_host` and `peers_port` where it is to listen, and install CometBFT there.
+
+    Example: caremesh network offer --home ./node --peers hospital.example:26656 --out hospital.offer
+    """
+    from caremesh.blobs.durable import write_durably
+    from caremesh.node import joining
+
+    made = joining.offer(home, peers)
+    write_durably(out, made, mode=0o644)
+    said = joining.read_admission(made, str(out))
+    if as_json:
+        print_json({"file": str(out), "member": said.admit.member, "peer": peers})
+    else:
+        console().print(f"{out} offers that {said.admit.name} orders blocks, at {peers}. Nothing in it is secret.")
+
+
 @app.command("rotate-key")
 def rotate_key(home: NodeHome, as_json: AsJson = False) -> None:
     """Change the key that this home's validator signs blocks with, while the node runs.

@@ -16,6 +16,7 @@ from caremesh.contracts.identity.messages import Register
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.messages import Appoint
 from caremesh.contracts.members.messages import Leave as LeaveNetwork
+from caremesh.contracts.network.errors import CONVERTED
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import CareMeshError, ErrorCode, Refused
 from caremesh.fhir.directory import DirectoryEntry
@@ -34,6 +35,7 @@ from caremesh.node.decisions import Decision, Proposal, Sight
 from caremesh.node.erasures import Proves
 from caremesh.node.errors import NO_VALIDATOR
 from caremesh.node.founding import Founding
+from caremesh.node.proposals import ToConvert
 from caremesh.node.relay import signed_tx
 from caremesh.node.rotating import rotate_receiving_key, rotate_validator_key
 from caremesh.node.running import Member
@@ -113,7 +115,7 @@ class MemberDesk:
         return Invitation(
             node=self._endpoint(),
             member=self._home.did,
-            network=network_digest(codec.encode(self._founding)),
+            network=network_digest(codec.encode(self._founding.founded)),
             id=made.id,
             code=code,
         )
@@ -236,7 +238,9 @@ class MemberDesk:
         return self._home.profile.label
 
     def propose(self, proposal: Proposal) -> Decision:
-        """See ``decisions.drawn_up``: this member has signed."""
+        """See ``decisions.drawn_up``: this member has signed. Raises Refused network.15, too."""
+        if isinstance(proposal.wanted, ToConvert) and self._founding.orders == "cometbft":
+            raise Refused(CONVERTED)
         return decisions.drawn_up(proposal, self._home.requester, self._sight())
 
     def decision(self, copies: Sequence[bytes]) -> Decision:

@@ -103,15 +103,35 @@ def begin(
         peer = f"{address_of(home.peer_key.public).hex()}@{peers}"
         admission = replace(admission, ordering=Ordering(key=home.validator_key.public, peer=peer))
     _check(admission)
-    made = codec.encode(
+    made = _signed(admission, home)
+    write_durably(folder / ADMISSION_FILE, made)
+    return home, made
+
+
+def offer(folder: Path, peers: str) -> bytes:
+    """The admission file of a home once more, with what it takes to order blocks with others. ``peers``: as above.
+
+    Raises Refused node.13; BadInput node.18; Tampered node.16; StorageFailed.
+    """
+    said, home = load_admission(folder), load_home(folder)
+    peer = f"{address_of(home.peer_key.public).hex()}@{peers}"
+    admission = replace(said, ordering=Ordering(key=home.validator_key.public, peer=peer))
+    _check(admission)
+    return _signed(admission, home)
+
+
+def _signed(admission: Admission, home: MemberHome) -> bytes:
+    return codec.encode(
         AdmissionFile(
             by_member=custody.sign_payload(_BY_MEMBER, admission, home.key),
             by_node=custody.sign_payload(_BY_NODE, admission, home.node_key),
-            by_validator=custody.sign_payload(_BY_VALIDATOR, admission, home.validator_key) if peers else None,
+            by_validator=(
+                None
+                if admission.ordering is None
+                else custody.sign_payload(_BY_VALIDATOR, admission, home.validator_key)
+            ),
         )
     )
-    write_durably(folder / ADMISSION_FILE, made)
-    return home, made
 
 
 def read_admission(data: bytes, place: str) -> Admission:
