@@ -40,11 +40,11 @@ class Converting:
         self.folder: Final = folder
         self.engine = self.opened()
 
-    def opened(self) -> Embedded:
-        """The operator's engine over its folder."""
+    def opened(self, rules: Contracts | None = None) -> Embedded:
+        """The operator's engine over its folder. ``rules``: of another version of the program."""
         return Embedded(
             self.folder,
-            Contracts(),
+            rules or Contracts(),
             chain=CHAIN,
             genesis=self.genesis,
             genesis_time=self.begun,
@@ -52,11 +52,11 @@ class Converting:
             clock=now,
         )
 
-    def replica(self, folder: Path) -> Replica:
-        """A follower's copy, with nothing in it."""
+    def replica(self, folder: Path, rules: Contracts | None = None) -> Replica:
+        """A follower's copy in a folder."""
         return Replica(
             folder,
-            Contracts(),
+            rules or Contracts(),
             chain=CHAIN,
             genesis=self.genesis,
             genesis_time=self.begun,

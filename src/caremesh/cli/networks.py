@@ -161,6 +161,29 @@ def rotate_key(home: NodeHome, as_json: AsJson = False) -> None:
         console().print(f"{name} signs blocks with another key. Nobody else has to do anything.")
 
 
+@app.command("rehearse")
+def rehearse(home: NodeHome, as_json: AsJson = False) -> None:
+    """Try on a copy of this node's ledger what the next version of the rules would do to it. The node may run.
+
+    It says what the state's root would be, how many entries come, change and go, and how long that takes here.
+
+    Example: caremesh network rehearse --home ./node
+    """
+    import msgspec
+
+    from caremesh.node.rehearsing import rehearse as tried
+
+    made = tried(home)
+    if as_json:
+        print_json(msgspec.to_builtins(made))
+        return
+    when = f"decided for block {made.at:,}" if made.at is not None else "not decided yet"
+    console().print(f"Version {made.version} of the rules ({when}), tried on a copy of block {made.height:,}:")
+    console().print(f"  {made.added:,} entries added, {made.changed:,} changed, {made.removed:,} removed")
+    console().print(f"  root {made.root_before[:16]}… becomes {made.root_after[:16]}…")
+    console().print(f"  {made.copy_s:.1f} s to copy and open, {made.migrate_s:.1f} s to migrate")
+
+
 @app.command("leave")
 def leave(
     home: NodeHome,

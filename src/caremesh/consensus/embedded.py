@@ -26,7 +26,7 @@ from caremesh.consensus import kept
 from caremesh.consensus.interface import ENDED, FULL, NOT_YET, STOPPED, Committed, Status
 from caremesh.consensus.verification import Verifier
 from caremesh.errors import CareMeshError, StorageFailed, Unavailable
-from caremesh.ledger.application import Application, Event
+from caremesh.ledger.application import Application, Event, UnknownRules
 from caremesh.ledger.blocks import (
     HEADER_DOMAIN,
     Block,
@@ -216,12 +216,12 @@ class Embedded:
 
     def status(self) -> Status:
         """See ``Engine.status``."""
-        return kept.status_of(self.machine, running=not self._closed and not self.stopped and not self._not_written)
+        return kept.status_of(self.machine, running=not self._closed and self._failed is None and not self._not_written)
 
     @property
     def stopped(self) -> bool:
-        """Whether something went wrong after which it makes no block any more."""
-        return self._failed is not None
+        """Whether another process has to begin anew: it makes no block any more, and not for want of its rules."""
+        return self._failed is not None and not isinstance(self._failed, UnknownRules)
 
     def reader(self, height: Height | None = None) -> StateAt:
         """See ``Engine.reader``."""
@@ -265,6 +265,8 @@ class Embedded:
         return future
 
     def _still_running(self) -> None:
+        if isinstance(self._failed, UnknownRules):
+            raise UnknownRules(self._failed.error, self._failed.place)
         if self._closed or self._failed is not None:
             raise Unavailable(STOPPED) from self._failed
 

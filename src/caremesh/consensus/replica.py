@@ -86,7 +86,7 @@ class Replica:
 
     def status(self) -> Status:
         """Height, time and app hash of the last block."""
-        return kept.status_of(self.machine, running=not self.stopped)
+        return kept.status_of(self.machine, running=not self.stopped and not self.machine.is_outdated)
 
     def header(self) -> Header:
         """The last verified header. Raises BadInput ledger.11 before the first block, and after a restore."""

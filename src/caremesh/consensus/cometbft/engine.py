@@ -36,7 +36,7 @@ from caremesh.consensus.cometbft.snapshot_files import SnapshotFiles, Snapshotti
 from caremesh.consensus.interface import NOT_YET, STOPPED, Committed, Status
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Unavailable
-from caremesh.ledger.application import Application, Event
+from caremesh.ledger.application import Application, Event, UnknownRules
 from caremesh.ledger.blocks import Block, Header, Validator
 from caremesh.ledger.light import FOREVER_S, Answer, Crossing, LightBlock, LightClient
 from caremesh.ledger.machine import NOT_KEPT, Executed
@@ -273,12 +273,12 @@ class CometBft:
 
     def status(self) -> Status:
         """See ``Engine.status``."""
-        return kept.status_of(self.machine, running=not self._closed and not self.stopped)
+        return kept.status_of(self.machine, running=not self._closed and self._failed is None)
 
     @property
     def stopped(self) -> bool:
-        """Whether something went wrong after which it takes no block any more."""
-        return self._failed is not None
+        """Whether another process has to begin anew: it takes no block any more, and not for want of its rules."""
+        return self._failed is not None and not isinstance(self._failed, UnknownRules)
 
     def reader(self, height: Height | None = None) -> StateAt:
         """See ``Engine.reader``."""
@@ -323,6 +323,8 @@ class CometBft:
         return block.signed.own().app_hash != self.block(height - 1).signed.own().app_hash
 
     def _still_running(self) -> None:
+        if isinstance(self._failed, UnknownRules):
+            raise UnknownRules(self._failed.error, self._failed.place)
         if self._closed or self._failed is not None:
             raise Unavailable(STOPPED) from self._failed
         if self._join.under_way:
