@@ -1,4 +1,4 @@
-"""``python -m caremesh.testing.newer …``: ``caremesh`` as its next version might be, with rules of version 2.
+"""``python -m caremesh.testing.newer node --home DIR …``: ``caremesh node`` of a next version, with rules of version 2.
 
 For tests of upgrades: the rules of version 2 are those of version 1, and their migration leaves a mark in the state.
 Nothing but this module knows of them; a node is of this version only where it was started by this name.
@@ -29,13 +29,8 @@ def migration(state: View) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """As ``caremesh``, ``caremesh node``, or one of a node's parts."""
+    """As ``caremesh node``, or one of its parts."""
     cast("dict[Count, Migration]", contracts.MIGRATIONS)[2] = migration
-    if words[0] == "network":
-        from caremesh.cli.main import app
-
-        app(list(words))
-        return 0
     if words[0] != "node":
         part.main(words)
     _, _, home, *flags = words  # node --home DIR …
