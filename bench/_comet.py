@@ -24,6 +24,7 @@ import msgspec
 from bench._network import CHAIN, Network, populate
 from bench._validator import Plan, Told, addresses, validators, voting_key
 from caremesh.consensus.cometbft import config
+from caremesh.consensus.cometbft.beginning import Beginning
 from caremesh.consensus.cometbft.config import Pace
 from caremesh.consensus.cometbft.engine import RPC_SOCKET
 from caremesh.consensus.cometbft.joining import HOME, STATE
@@ -183,7 +184,7 @@ def peers(folder: Path, count: int, start: Seconds) -> Iterator[Chain]:
     """The same number of CometBFT's own key-value stores, under the same configuration."""
     folders, ports = [folder / str(number) for number in range(count)], free_ports(count)
     made = Chain(folders, [each / RPC_SOCKET for each in folders])
-    document = config.genesis_json(CHAIN, start, b"", validators(count))
+    document = config.genesis_json(Beginning(CHAIN, b"", start, validators(count)))
     with _ending(made):
         for number, each in enumerate(folders):
             each.mkdir(parents=True)

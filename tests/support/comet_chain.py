@@ -24,6 +24,7 @@ from caremesh.consensus.cometbft.abci_pb2 import (
     Time,
 )
 from caremesh.consensus.cometbft.application import LedgerApplication
+from caremesh.consensus.cometbft.beginning import Beginning
 from caremesh.consensus.cometbft.joining import Headers, Joining
 from caremesh.consensus.cometbft.rpc import NO_ANSWER
 from caremesh.consensus.cometbft.snapshot_files import SnapshotFiles, Snapshotting
@@ -65,9 +66,7 @@ class Node:
         self.application = LedgerApplication(
             self.machine,
             app,
-            genesis=GENESIS,
-            genesis_time=START_S,
-            validators=SIGNERS,
+            begins=Beginning(CHAIN, GENESIS, START_S, SIGNERS),
             clock=self.clock,
             finished=lambda _, done: self.files.committed(self.machine.head, done.params.retain_blocks),
             snapshots=self.snapshots,

@@ -179,10 +179,10 @@ def network(count: int, founders: Callable[[World], Sequence[Validator]], **para
             made.close()
 
 
-def signed(message: Message, *signers: Actor, lives_s: int = 300) -> bytes:
+def signed(message: Message, *signers: Actor, lives_s: int = 300, chain: str = CHAIN) -> bytes:
     """A transaction of these, who sign now; the last of them sponsors it."""
     tx = Tx(
-        chain=CHAIN,
+        chain=chain,
         expires_at=now() + lives_s,
         salt=os.urandom(8),
         signers=[actor.signer for actor in signers],

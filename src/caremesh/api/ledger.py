@@ -22,6 +22,7 @@ from caremesh.ledger import light
 from caremesh.ledger.admission import EXPIRED
 from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Block
+from caremesh.ledger.light import Crossing
 from caremesh.ledger.replays import REPLAYED
 from caremesh.ledger.transactions import tx_id
 from caremesh.types import Did, Height
@@ -119,9 +120,18 @@ class AskedEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     cursor: Annotated[str, Meta(max_length=40)] = ""
 
 
-def routes(ledger: Ledger, member: Did, run: Run | None = None, cometbft: Cometbft | None = None) -> list[Route]:
-    """``member``: whose node this is. ``cometbft``: what its CometBFT answers about headers, where it has one."""
-    made = _Handlers(ledger, member, run or in_threads(), cometbft)
+def routes(
+    ledger: Ledger,
+    member: Did,
+    run: Run | None = None,
+    cometbft: Cometbft | None = None,
+    crossing: Crossing | None = None,
+) -> list[Route]:
+    """``member``: whose node this is. ``cometbft``: what its CometBFT answers about headers, where it has one.
+
+    ``crossing``: where another chain followed the first.
+    """
+    made = _Handlers(ledger, member, run or in_threads(), cometbft, crossing)
     return [
         Route(
             name="ledger.status",
@@ -170,6 +180,14 @@ def routes(ledger: Ledger, member: Did, run: Run | None = None, cometbft: Cometb
             answer="LightBlock (`ledger/light.py`)",
         ),
         Route(
+            name="ledger.crossing",
+            method="GET",
+            path=f"{PREFIX}/crossing",
+            summary="What leads from the ledger's first chain to the next, where one followed",
+            handler=made.crossing,
+            answer="Crossing (`ledger/light.py`)",
+        ),
+        Route(
             name="ledger.blocks",
             method="GET",
             path=f"{PREFIX}/blocks",
@@ -209,7 +227,10 @@ def routes(ledger: Ledger, member: Did, run: Run | None = None, cometbft: Cometb
 
 
 class _Handlers:
-    def __init__(self, ledger: Ledger, member: Did, run: Run, cometbft: Cometbft | None) -> None:
+    def __init__(
+        self, ledger: Ledger, member: Did, run: Run, cometbft: Cometbft | None, crossing: Crossing | None
+    ) -> None:
+        self._crossing = crossing
         self._cometbft = cometbft
         self._ledger = ledger
         self._member = member
@@ -248,6 +269,11 @@ class _Handlers:
     async def header(self, call: Call) -> Answer:
         height = call.asked(AskedHeader).height
         return Answer(codec.encode(await self._run(lambda: self._ledger.light_block(height))))
+
+    async def crossing(self, _: Call) -> Answer:
+        if self._crossing is None:
+            raise BadInput(errors.NOT_THERE, "crossing")
+        return Answer(codec.encode(self._crossing))
 
     async def blocks(self, call: Call) -> Answer:
         asked = call.asked(AskedBlocks)

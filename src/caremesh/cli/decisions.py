@@ -194,6 +194,42 @@ def cancel_upgrade(
     _drawn_up(home, ToCancelUpgrade(), others, out, as_json=as_json)
 
 
+@propose.command("cancel-convert")
+def cancel_convert(
+    home: NodeHome,
+    others: With = [],  # noqa: B006
+    out: Out = DECISION,
+    as_json: AsJson = False,
+) -> None:
+    """Call off a conversion that waits.
+
+    Example: caremesh network propose cancel-convert --home ./node
+    """
+    from caremesh.node.proposals import ToCancelConvert
+
+    _drawn_up(home, ToCancelConvert(), others, out, as_json=as_json)
+
+
+def convert(
+    home: NodeHome,
+    files: Annotated[list[Path], typer.Argument(help="What `caremesh network offer` wrote, of each who is to order.")],
+    height: Annotated[int, typer.Option(min=1, help="The last block that one node orders.")],
+    others: With = [],  # noqa: B006
+    out: Out = DECISION,
+    as_json: AsJson = False,
+) -> None:
+    """Propose that members order blocks together, by CometBFT, after a block that is still to come.
+
+    A decision file, as `caremesh network propose` makes them. At that block every node goes over by itself and keeps
+    its copy; nothing that was signed before for the ledger counts after it, and all that is on it stays.
+
+    Example: caremesh network convert --home ./node --height 50000 hospital.offer payer.offer
+    """
+    from caremesh.node.proposals import ToConvert
+
+    _drawn_up(home, ToConvert(height, [read(file) for file in files]), others, out, as_json=as_json)
+
+
 def sign(
     home: NodeHome,
     file: Annotated[Path, typer.Argument(help="The decision file; the signature is added to it.")],
@@ -232,7 +268,7 @@ def submit(
 def add_to(app: typer.Typer) -> None:
     """Give the group these commands."""
     app.add_typer(propose, name="propose")
-    for command in (sign, submit):
+    for command in (convert, sign, submit):
         app.command(command.__name__)(command)
 
 

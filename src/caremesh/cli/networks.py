@@ -119,6 +119,31 @@ def status(home: NodeHome, as_json: AsJson = False) -> None:
     console().print(f"Height {found.height:,}{age}; rules {found.rules}; fingerprint {found.fingerprint}.")
 
 
+@app.command("offer")
+def offer(
+    home: NodeHome,
+    peers: Annotated[str, typer.Option(help="HOST:PORT at which other members' CometBFT reach this one's.")],
+    out: Annotated[Path, typer.Option(help="The admission file to hand to who proposes it.")] = Path("offer.cbor"),
+    as_json: AsJson = False,
+) -> None:
+    """Offer to order blocks together with others: this home's admission file once more, with its validator's key.
+
+    The node need not run. Set `peers_host` and `peers_port` where it is to listen, and install CometBFT there.
+
+    Example: caremesh network offer --home ./node --peers hospital.example:26656 --out hospital.offer
+    """
+    from caremesh.blobs.durable import write_durably
+    from caremesh.node import joining
+
+    made = joining.offer(home, peers)
+    write_durably(out, made, mode=0o644)
+    said = joining.read_admission(made, str(out))
+    if as_json:
+        print_json({"file": str(out), "member": said.admit.member, "peer": peers})
+    else:
+        console().print(f"{out} offers that {said.admit.name} orders blocks, at {peers}. Nothing in it is secret.")
+
+
 @app.command("rotate-key")
 def rotate_key(home: NodeHome, as_json: AsJson = False) -> None:
     """Change the key that this home's validator signs blocks with, while the node runs.
@@ -134,6 +159,29 @@ def rotate_key(home: NodeHome, as_json: AsJson = False) -> None:
         print_json({"member": name})
     else:
         console().print(f"{name} signs blocks with another key. Nobody else has to do anything.")
+
+
+@app.command("rehearse")
+def rehearse(home: NodeHome, as_json: AsJson = False) -> None:
+    """Try on a copy of this node's ledger what the next version of the rules would do to it. The node may run.
+
+    It says what the state's root would be, how many entries come, change and go, and how long that takes here.
+
+    Example: caremesh network rehearse --home ./node
+    """
+    import msgspec
+
+    from caremesh.node.rehearsing import rehearse as tried
+
+    made = tried(home)
+    if as_json:
+        print_json(msgspec.to_builtins(made))
+        return
+    when = f"decided for block {made.at:,}" if made.at is not None else "not decided yet"
+    console().print(f"Version {made.version} of the rules ({when}), tried on a copy of block {made.height:,}:")
+    console().print(f"  {made.added:,} entries added, {made.changed:,} changed, {made.removed:,} removed")
+    console().print(f"  root {made.root_before[:16]}… becomes {made.root_after[:16]}…")
+    console().print(f"  {made.copy_s:.1f} s to copy and open, {made.migrate_s:.1f} s to migrate")
 
 
 @app.command("leave")

@@ -21,7 +21,7 @@ from caremesh.consensus.interface import Committed
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
 from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Block, BlockHeader
-from caremesh.ledger.light import OTHER_HEIGHT, Answer, LightBlock, LightClient, check_answer
+from caremesh.ledger.light import OTHER_HEIGHT, Answer, Crossing, LightBlock, LightClient, check_answer
 from caremesh.types import Height, Seconds
 
 PREFIX: Final = "/ledger/v1"
@@ -78,6 +78,14 @@ class LedgerClient:
         answer = await self._node.call("GET", f"{PREFIX}/light-blocks", query=_given(height=height))
         return codec.decode_as(answer.body, LightBlock)
 
+    async def crossing(self) -> Crossing | None:
+        """What leads to the ledger's second chain, unverified; None where the node knows of none."""
+        try:
+            answer = await self._node.call("GET", f"{PREFIX}/crossing")
+        except BadInput:
+            return None
+        return codec.decode_as(answer.body, Crossing)
+
     async def query(self, key: bytes, height: Height | None = None, *, verify: bool = True) -> bytes | None:
         """A key's value, None when it is absent. ``height``: the newest by default, and then not older than
         ``max_age_s``.
@@ -114,12 +122,15 @@ class LedgerClient:
         def fetch(middle: Height) -> LightBlock:
             return from_thread.run(self.light_block, middle)
 
+        def crossing() -> Crossing | None:
+            return from_thread.run(self.crossing)
+
         async with self._verifying:
             proves = target.signed.content().proves
             known = self._headers.get(proves)
             if known is not None and known.hash() == target.signed.content().hash():
                 return known
-            header = await to_thread.run_sync(lambda: light.advance(target, fetch, now))
+            header = await to_thread.run_sync(lambda: light.advance(target, fetch, now, crossing=crossing))
             self._headers[header.proves] = header
             while len(self._headers) > _KEPT_HEADERS:
                 self._headers.popitem(last=False)

@@ -17,7 +17,7 @@ from caremesh.client.signing import Identity
 from caremesh.consensus.interface import Committed
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, Unavailable
-from caremesh.ledger.light import Answer, LightBlock
+from caremesh.ledger.light import Answer, Crossing, LightBlock
 from caremesh.ledger.transactions import Signs
 from caremesh.types import Count, Did, Height, Multikey, Seconds
 
@@ -90,6 +90,14 @@ class WalletClient:
         query: dict[str, str | int] = {} if height is None else {"height": height}
         answer = await self._node.call("GET", "/ledger/v1/light-blocks", query=query)
         return _read(answer.body, LightBlock)
+
+    async def crossing(self) -> Crossing | None:
+        """What leads to the ledger's second chain, unverified; None where the node knows of none."""
+        try:
+            answer = await self._node.call("GET", "/ledger/v1/crossing")
+        except BadInput:
+            return None
+        return _read(answer.body, Crossing)
 
     async def proofs(self, keys: Sequence[bytes], height: Height) -> list[Answer]:
         """Each key with its proof, unverified. Raises BadInput ledger.11."""

@@ -23,10 +23,10 @@ from typing import Final, NamedTuple
 
 from caremesh import codec
 from caremesh.consensus import kept
-from caremesh.consensus.interface import FULL, NOT_YET, STOPPED, Committed, Status
+from caremesh.consensus.interface import ENDED, FULL, NOT_YET, STOPPED, Committed, Status
 from caremesh.consensus.verification import Verifier
 from caremesh.errors import CareMeshError, StorageFailed, Unavailable
-from caremesh.ledger.application import Application, Event
+from caremesh.ledger.application import Application, Event, UnknownRules
 from caremesh.ledger.blocks import (
     HEADER_DOMAIN,
     Block,
@@ -153,6 +153,8 @@ class Embedded:
             with self._making:
                 if self._failed is not None:  # when closed, what waits is still finished
                     raise Unavailable(STOPPED) from self._failed
+                if kept.has_ended(self.machine):
+                    raise self._end()
                 batch = self._take()
                 try:
                     block, done = self._commit([row.checked for row in batch])
@@ -173,6 +175,8 @@ class Embedded:
                 raise
             finally:  # the block is durable, whatever a listener makes of it
                 self._answer_all(batch, done)
+            if kept.has_ended(self.machine):
+                self._end()
             return done.height
 
     def query(self, key: bytes, height: Height | None = None) -> Answer:
@@ -212,12 +216,12 @@ class Embedded:
 
     def status(self) -> Status:
         """See ``Engine.status``."""
-        return kept.status_of(self.machine, running=not self._closed and not self.stopped and not self._not_written)
+        return kept.status_of(self.machine, running=not self._closed and self._failed is None and not self._not_written)
 
     @property
     def stopped(self) -> bool:
-        """Whether something went wrong after which it makes no block any more."""
-        return self._failed is not None
+        """Whether another process has to begin anew: it makes no block any more, and not for want of its rules."""
+        return self._failed is not None and not isinstance(self._failed, UnknownRules)
 
     def reader(self, height: Height | None = None) -> StateAt:
         """See ``Engine.reader``."""
@@ -261,6 +265,8 @@ class Embedded:
         return future
 
     def _still_running(self) -> None:
+        if isinstance(self._failed, UnknownRules):
+            raise UnknownRules(self._failed.error, self._failed.place)
         if self._closed or self._failed is not None:
             raise Unavailable(STOPPED) from self._failed
 
@@ -281,6 +287,7 @@ class Embedded:
         done = self.machine.execute(head.height + 1, max(self._clock(), head.time), txs)
         raw = [checked.signed for checked in txs]
         signers = validators_hash(self.validators)
+        following = signers if done.height != done.params.last_height else kept.taking_over(done)
         header = codec.encode(
             Header(
                 chain=head.chain,
@@ -290,13 +297,19 @@ class Embedded:
                 txs=txs_root(raw),
                 app_hash=done.app_hash,
                 validators=signers,
-                next_validators=signers,
+                next_validators=following,
             )
         )
         signature = HeaderSignature(self._key.public, self._key.sign(HEADER_DOMAIN + header))
         block = Block(SignedHeader(header, [signature]), raw)
         self.machine.commit(done, block=codec.encode(block), header=header_hash(header))
         return block, done
+
+    def _end(self) -> Unavailable:
+        """There is no next block here: who waits for one is told so."""
+        self._failed = Unavailable(ENDED, f"height {self.machine.head.height}")
+        self._give_up(self._failed)
+        return self._failed
 
     def _answer_all(self, batch: list[_Waiting], done: Executed) -> None:
         events: dict[bytes, list[Event]] = {}

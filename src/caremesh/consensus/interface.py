@@ -27,6 +27,11 @@ WRONG_TXS = ErrorCode(
 )
 
 
+ENDED = ErrorCode(
+    "consensus.09",
+    "One key orders no more blocks of this ledger: its members do together, by CometBFT.",
+    "Start the node again: it goes over by itself, or says what it lacks.",
+)
 TOO_LARGE = ErrorCode("consensus.08", "This block is larger than the ledger allows.", "Ask another node for the block.")
 
 

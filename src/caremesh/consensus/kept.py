@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -14,11 +14,14 @@ from caremesh.consensus.gate import ReadersGate
 from caremesh.consensus.interface import BAD_CURSOR, Committed, Status
 from caremesh.errors import BadInput, CareMeshError, StorageFailed
 from caremesh.ledger.application import Application, Event
-from caremesh.ledger.blocks import Block
-from caremesh.ledger.machine import NOT_KEPT, Machine
+from caremesh.ledger.blocks import Block, Validator, in_comets_order
+from caremesh.ledger.comet import set_hash
+from caremesh.ledger.light import Answer, Crossing, LightBlock
+from caremesh.ledger.machine import NOT_KEPT, Executed, Machine
 from caremesh.ledger.records import DAMAGED
 from caremesh.ledger.store import DATABASES, MAP_BYTES, NOT_WRITTEN, Store
-from caremesh.types import Height, Seconds
+from caremesh.ledger.succession import KEY
+from caremesh.types import Digest, Height, Seconds
 
 
 def open_machine(
@@ -52,6 +55,24 @@ def is_whole_after_failure(machine: Machine) -> bool:
             return read.head() == machine.head
     except CareMeshError:
         return False
+
+
+def has_ended(machine: Machine) -> bool:
+    """Whether the last block that one key orders is the head: others order those after it (``ledger.succession``)."""
+    return 0 < machine.params.last_height <= machine.head.height
+
+
+def taking_over(done: Executed) -> Digest:
+    """What the last header of a chain names as the set that signs the next block: as CometBFT names sets."""
+    order = sorted(done.validators, key=in_comets_order)
+    return set_hash((each.key, each.power) for each in order)
+
+
+def crossing_of(machine: Machine, signers: Sequence[Validator]) -> Crossing:
+    """What leads to the next chain, out of a copy whose head is the last block of this one. ``signers``: of that."""
+    block = LightBlock(block_at(machine, machine.head.height).signed, list(signers))
+    _, proof, height = machine.prove(KEY)
+    return Crossing(block, Answer(KEY, height, proof), sorted(machine.validators, key=in_comets_order))
 
 
 def block_at(machine: Machine, height: Height) -> Block:

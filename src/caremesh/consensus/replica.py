@@ -12,9 +12,9 @@ from pathlib import Path
 
 from caremesh import codec
 from caremesh.consensus import kept
-from caremesh.consensus.interface import DIVERGED, OUT_OF_ORDER, TOO_LARGE, WRONG_TXS, Committed, Status
+from caremesh.consensus.interface import DIVERGED, ENDED, OUT_OF_ORDER, TOO_LARGE, WRONG_TXS, Committed, Status
 from caremesh.consensus.verification import Verifier
-from caremesh.errors import Refused, StorageFailed, Tampered
+from caremesh.errors import Refused, StorageFailed, Tampered, Unavailable
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block, Header, Validator, header_hash, txs_root
 from caremesh.ledger.light import FOREVER_S, Answer, LightBlock, LightClient
@@ -48,7 +48,7 @@ class Replica:
         self._verifier = Verifier(self.machine.codec, pool)
         self._seen: float | None = None
         self.stopped = False
-        """Whether its database failed so that it has to be opened by another process."""
+        """Whether another process has to open it: its database failed, or it has all blocks that one key orders."""
         # No trust period: a replica has executed every block since genesis itself.
         self._light = LightClient(chain, validators, trusted_at=self.machine.head.time, trust_period_s=FOREVER_S)
 
@@ -56,6 +56,8 @@ class Replica:
         """Execute the next one. Raises Refused consensus.02; Tampered consensus.03, .07, .08, light; StorageFailed."""
         header = block.signed.own()
         head = self.machine.head
+        if kept.has_ended(self.machine):
+            raise Unavailable(ENDED, f"height {head.height}")
         if header.height != head.height + 1 or header.previous != head.header:
             raise Refused(OUT_OF_ORDER, f"height {header.height}")
         self._light.check(LightBlock(block.signed, self._validators), self._clock())
@@ -67,6 +69,8 @@ class Replica:
         done = self.machine.execute(header.height, header.time, txs)
         if done.app_hash != header.app_hash:
             raise Tampered(DIVERGED, f"height {header.height}")
+        if header.height == done.params.last_height and header.next_validators != kept.taking_over(done):
+            raise Tampered(DIVERGED, f"height {header.height}")
         try:
             self.machine.commit(done, block=codec.encode(block), header=header_hash(block.signed.header))
         except StorageFailed:
@@ -74,6 +78,7 @@ class Replica:
             raise
         self._light.verify(LightBlock(block.signed, self._validators), self._clock())
         self._seen = self._monotonic()
+        self.stopped = self.stopped or kept.has_ended(self.machine)
 
     def height(self) -> Height:
         """Height of the last block that was executed here."""
@@ -81,7 +86,7 @@ class Replica:
 
     def status(self) -> Status:
         """Height, time and app hash of the last block."""
-        return kept.status_of(self.machine, running=not self.stopped)
+        return kept.status_of(self.machine, running=not self.stopped and not self.machine.is_outdated)
 
     def header(self) -> Header:
         """The last verified header. Raises BadInput ledger.11 before the first block, and after a restore."""

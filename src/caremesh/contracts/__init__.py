@@ -30,12 +30,13 @@ from caremesh.contracts.members import logic as members_logic
 from caremesh.contracts.members import messages as members
 from caremesh.contracts.members import queries as member_queries
 from caremesh.contracts.members.errors import SUSPENDED
+from caremesh.contracts.network import conversion as network_conversion
 from caremesh.contracts.network import logic as network_logic
 from caremesh.contracts.network import messages as network
 from caremesh.contracts.network import queries as network_queries
 from caremesh.contracts.network import validators as network_validators
 from caremesh.contracts.network.errors import BRAKE_ON
-from caremesh.contracts.network.state import PARAMS
+from caremesh.contracts.network.state import PARAMS, Rules
 from caremesh.contracts.policy import approvals as policy_approvals
 from caremesh.contracts.policy import logic as policy_logic
 from caremesh.contracts.policy import messages as policy
@@ -332,6 +333,8 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     network.EndBrake: partial(network_logic.end_brake, needs=_NETWORK),
     network.Upgrade: partial(network_logic.upgrade, needs=_NETWORK),
     network.CancelUpgrade: partial(network_logic.cancel_upgrade, needs=_NETWORK),
+    network.Convert: partial(network_conversion.convert, needs=_NETWORK),
+    network.CancelConvert: partial(network_conversion.cancel, needs=_NETWORK),
 }
 
 MESSAGES: Final[Any] = reduce(or_, _HANDLERS)
@@ -340,6 +343,7 @@ MESSAGES: Final[Any] = reduce(or_, _HANDLERS)
 FREE: Final = (consent.Revoke, streams.RevokePermit, records.Erase)
 """What costs a sponsor nothing: taking back and erasing must always get through."""
 
+FIRST_RULES: Final[Count] = 1
 MIGRATIONS: Final[Mapping[Count, network_logic.Migration]] = {}
 """By version of the rules, what brings the state to it. These rules are version 1, the first."""
 
@@ -381,7 +385,7 @@ class Contracts:
 
     def params(self, reader: Reader) -> Params:
         """The kernel's part of the parameters."""
-        now = network_queries.params(reader)
+        now, converted = network_queries.params(reader), network_queries.conversion(reader)
         return Params(
             tx_ttl_s=now.tx_ttl_s,
             max_tx_bytes=now.max_tx_bytes,
@@ -391,7 +395,23 @@ class Contracts:
             quota_window_s=now.quota_window_s,
             kept_heights=now.kept_heights,
             retain_blocks=now.retain_blocks,
+            last_height=0 if converted is None else converted.height,
+            unknown_from=self._unknown_from(network_queries.rules(reader)),
         )
+
+    def knows(self, version: Count) -> bool:
+        """Whether these are rules that this program has."""
+        return version == FIRST_RULES or version in self._migrations
+
+    def migrate(self, state: View, version: Count) -> None:
+        """Turn a state into that of a version of the rules. Raises Unavailable network.10 when they are not here."""
+        network_logic.bring_to(state, self._migrations, version)
+
+    def _unknown_from(self, rules: Rules) -> Height:
+        """The first height at which rules count that it does not have, 0 where it has all that are decided."""
+        if not self.knows(rules.version):
+            return 1
+        return rules.height if rules.following is not None and not self.knows(rules.following) else 0
 
     def sponsor(self, reader: Reader, signer: Signer) -> Did:
         """The active member whose current key this is. Raises Refused members.04."""

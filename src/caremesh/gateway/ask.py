@@ -17,6 +17,7 @@ from caremesh.crypto.hashes import tagged_hash
 from caremesh.errors import ErrorCode, Refused
 from caremesh.gateway import errors
 from caremesh.ledger.state import Reader
+from caremesh.ledger.succession import chain_of
 from caremesh.ledger.transactions import Message, Signer, Signs, Tx, encode, sign
 from caremesh.types import Code, ConsentId, Count, Did, ReceiptId, Seconds
 from caremesh.wallet.transact import expiry
@@ -133,14 +134,15 @@ def _send(
 ) -> list[Committed]:
     """Each message in a transaction of its own: what travels together is of one person."""
     signers = [asker.member] if requester is None else [requester, asker.member]
-    expires_at = expiry(asker.clock(), network.params(asker.ledger.reader()).tx_ttl_s)
+    reader = asker.ledger.reader()
+    chain, expires_at = chain_of(reader, asker.chain), expiry(asker.clock(), network.params(reader).tx_ttl_s)
     order = list(range(len(messages)))
     _SHUFFLE.shuffle(order)
     raws = []
     for index in order:
         tx = encode(
             Tx(
-                chain=asker.chain,
+                chain=chain,
                 expires_at=expires_at,
                 salt=os.urandom(8),
                 signers=[Signer(key=signer.key.public, did=signer.did) for signer in signers],

@@ -10,6 +10,7 @@ from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Offer
 from caremesh.errors import ErrorCode, Refused
 from caremesh.gateway.ask import Ledger, Requester
+from caremesh.ledger.succession import chain_of
 from caremesh.ledger.transactions import Signer, Signs, Tx, encode, sign
 from caremesh.sealing import inquiry
 from caremesh.sealing.channel import Share, SharedStream
@@ -56,7 +57,7 @@ def inquire(
         )
         tx = encode(
             Tx(
-                chain=chain,
+                chain=chain_of(ledger.reader(), chain),
                 expires_at=now + _TX_LIFE_S,
                 salt=os.urandom(8),
                 signers=[Signer(key=member.key.public, did=member.did)],

@@ -9,6 +9,7 @@ import msgspec
 from caremesh.errors import CareMeshError, ErrorCode, Refused
 from caremesh.ledger.application import Application, Params, Result
 from caremesh.ledger.state import Reader, Table, View
+from caremesh.ledger.succession import chain_of
 from caremesh.ledger.transactions import CheckedTx, Message, Tx
 from caremesh.types import Count, Did, Seconds
 
@@ -33,13 +34,18 @@ class Admission:
     """The kernel's own checks of a transaction."""
 
     def __init__(self, chain: str, app: Application) -> None:
-        self.chain: Final = chain
+        self.name: Final = chain
+        self._chain = chain
         self._app: Final = app
+
+    def follow(self, state: Reader) -> None:
+        """From here on transactions are for the chain that this state names."""
+        self._chain = chain_of(state, self.name)
 
     def envelope(self, checked: CheckedTx, time: Seconds, params: Params) -> None:
         """Chain, size and expiry. Raises Refused ledger.06, .07, .08, .14."""
         tx = checked.tx
-        if tx.chain != self.chain:
+        if tx.chain != self._chain:
             raise Refused(WRONG_CHAIN)
         if len(checked.signed) > params.max_tx_bytes or len(tx.msgs) > params.max_tx_messages:
             raise Refused(TOO_LARGE)
@@ -50,7 +56,7 @@ class Admission:
 
     def could_return(self, checked: CheckedTx, time: Seconds) -> bool:
         """Whether a block from now on could hold it: then its id must be remembered, even if it is refused now."""
-        return checked.tx.chain == self.chain and checked.tx.expires_at >= time
+        return checked.tx.chain == self._chain and checked.tx.expires_at >= time
 
     def sponsor(self, reader: Reader, tx: Tx[Message]) -> Did:
         """The member who signed last. Raises what the application says of a sponsor that is none."""

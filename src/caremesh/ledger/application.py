@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from caremesh.errors import Unavailable
 from caremesh.ledger.blocks import Misbehaviour, Validator
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import Message, Signer
@@ -27,6 +28,14 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
     """For how many heights back state can still be read and proven."""
     retain_blocks: Count = 100_000
     """For how many heights back bodies, results, events, headers and undo records are kept."""
+    last_height: Height = 0
+    """Of the last block of the first chain, after which another one follows (``succession``); 0 where none does."""
+    unknown_from: Height = 0
+    """From this height on rules count that this program does not have; 0 where it has them all."""
+
+
+class UnknownRules(Unavailable):
+    """Blocks are to come whose rules this program does not have. Nothing is broken: a newer one goes on from here."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ class Execution:
     def note(self, found: Misbehaviour) -> None:
         """What the engine has proof of: it has no transaction, no sponsor, and no result."""
         ctx = Context(
-            chain=self._admission.chain,
+            chain=self._admission.name,
             height=self._height,
             time=self._time,
             tx_id=b"",
@@ -107,7 +107,7 @@ class Execution:
             sponsor = self._admission.sponsor(view, tx)
             self._quotas.spend(sponsor, self._admission.cost(tx))
             ctx = Context(
-                chain=tx.chain,
+                chain=self._admission.name,
                 height=self._height,
                 time=self._time,
                 tx_id=tx_id,

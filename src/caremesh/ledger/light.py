@@ -7,6 +7,8 @@ Rules (those of a light client with skipping verification):
 - more than 2/3 of the power of the header's own validator set has signed it;
 - the set is known: the next header's set is named by the trusted header; for a later one, more than 1/3 of the
   *trusted* set's power has signed too, else a header in between is asked for (bisection);
+- where one key orders no more and others take over (``succession``), the last header of the old chain proves the id of
+  the new one, and names who signs its first header (``cross``); from there on only headers of the new chain count;
 - a value stands only with a proof to the header's app hash, which is the root of the state that the header
   ``proves``: with the embedded engine the one after its block, with CometBFT the one before it.
 
@@ -25,12 +27,22 @@ from typing import Final
 
 from msgspec import Struct
 
+from caremesh import codec
 from caremesh.crypto import signatures
-from caremesh.errors import ErrorCode, Refused, Tampered, WrongLedger
+from caremesh.errors import BadInput, ErrorCode, Refused, Tampered, WrongLedger
 from caremesh.ledger import comet
-from caremesh.ledger.blocks import HEADER_DOMAIN, BlockHeader, Header, SignedHeader, Validator, validators_hash
+from caremesh.ledger.blocks import (
+    HEADER_DOMAIN,
+    BlockHeader,
+    Header,
+    SignedHeader,
+    Validator,
+    in_comets_order,
+    validators_hash,
+)
 from caremesh.ledger.comet import CometHeader
 from caremesh.ledger.proofs import Proof, check_proof
+from caremesh.ledger.succession import KEY, Succession
 from caremesh.types import Count, Digest, Height, Multikey, Seconds
 
 TRUST_PERIOD_S: Final[Seconds] = 14 * 86_400
@@ -50,6 +62,10 @@ OTHER_CHAIN = ErrorCode("light.06", "The header is of another chain.", "Name the
 FORKED = ErrorCode("light.07", "Two signed headers of one height differ: someone has signed a fork.", "Keep both.")
 OTHER_HEIGHT = ErrorCode("light.08", "The answer is for another block than the header.", "Ask again.")
 OTHER_SET = ErrorCode("light.09", "These are not the validators that the header names.", "Ask another node.")
+NO_CROSSING = ErrorCode("light.15", "This does not show that another chain follows.", "Ask another node for it.")
+ENDED = ErrorCode(
+    "light.16", "The header comes after the last block of its chain.", "Ask for a header of the chain that followed."
+)
 
 
 class LightBlock(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +81,17 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
     key: bytes
     height: Height
     proof: Proof
+
+
+class Crossing(Struct, frozen=True, forbid_unknown_fields=True):
+    """What leads from one chain of a ledger to the next."""
+
+    block: LightBlock
+    """The last of the old chain."""
+    answer: Answer
+    """The proof under it of who follows: see ``succession``."""
+    validators: list[Validator]
+    """Who signs the first block of the new chain, in CometBFT's order."""
 
 
 class LightClient:
@@ -89,6 +116,8 @@ class LightClient:
         self._time = trusted_at
         self._height: Height = height
         self._name: Digest | None = None
+        self.ends: Height | None = None
+        """The last height of the chain, where it is known to have one."""
 
     @classmethod
     def from_header(
@@ -112,6 +141,17 @@ class LightClient:
         """Another client that trusts what this one does now."""
         return copy.copy(self)
 
+    def until(self, last: Height) -> LightClient:
+        """Another client, which knows that the chain has ended with this height."""
+        made = self.copy()
+        made.ends = last
+        return made
+
+    @property
+    def chain(self) -> str:
+        """The chain whose headers it believes."""
+        return self._chain
+
     @property
     def height(self) -> Height:
         """Height of the newest verified header."""
@@ -125,6 +165,8 @@ class LightClient:
         header = block.signed.content()
         if header.chain != self._chain:
             raise WrongLedger(OTHER_CHAIN)
+        if self.ends is not None and header.height > self.ends:
+            raise Tampered(ENDED, f"height {header.height}")
         if now - self._time > self._trust_period_s:
             raise Refused(TRUST_ENDED)
         if header.height == self._height and self._name is not None:
@@ -149,18 +191,45 @@ class LightClient:
             self._trust(block, header)
         return header
 
+    def cross(self, crossing: Crossing, now: Seconds) -> Header:
+        """Go over to the chain that follows; the last header of this one. Nothing has changed when it raises.
+
+        Raises Tampered light.09, light.15, proof.01; and what ``check`` does.
+        """
+        header = self.check(crossing.block, now)
+        place = f"height {header.height}"
+        value = check_answer(header, crossing.answer)
+        if value is None or crossing.answer.key != KEY or not isinstance(header, Header):
+            raise Tampered(NO_CROSSING, place)
+        try:
+            said = codec.decode_as(value, Succession)
+        except BadInput as error:
+            raise Tampered(NO_CROSSING, place) from error
+        if said.height != header.height:
+            raise Tampered(NO_CROSSING, place)
+        order = sorted(crossing.validators, key=in_comets_order)
+        if comet.set_hash((each.key, each.power) for each in order) != header.next_validators:
+            raise Tampered(OTHER_SET, place)
+        self._trust(LightBlock(crossing.block.signed, order), header)
+        self._chain, self._name, self.ends = said.chain, None, None
+        return header
+
     def advance(
         self,
         target: LightBlock,
         fetch: Callable[[Height], LightBlock],
         now: Seconds,
         steps: list[LightBlock] | None = None,
+        crossing: Callable[[], Crossing | None] = lambda: None,
     ) -> BlockHeader:
         """Believe ``target``, by way of headers in between where the set has changed too much (bisection).
 
+        ``crossing``: asked for where the target is of another chain; it is crossed to first.
         ``steps``: to which each header that was believed on the way is added.
         """
         pending = [target]
+        if target.signed.content().chain != self._chain and (found_crossing := crossing()) is not None:
+            self.cross(found_crossing, now)
         while True:
             block = pending[-1]
             try:

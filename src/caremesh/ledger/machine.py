@@ -16,7 +16,7 @@ from caremesh import codec
 from caremesh.errors import BadInput, ErrorCode, Refused, Tampered, Unavailable, WrongLedger
 from caremesh.ledger import history, replays
 from caremesh.ledger.admission import QUOTA_USED_UP, Admission, used_quota
-from caremesh.ledger.application import Application, Context, Event, Params, Result
+from caremesh.ledger.application import Application, Context, Event, Params, Result, UnknownRules
 from caremesh.ledger.blocks import Misbehaviour, Validator
 from caremesh.ledger.execution import Execution, Results
 from caremesh.ledger.past import StateAt, undo_record
@@ -25,6 +25,7 @@ from caremesh.ledger.prover import Prover
 from caremesh.ledger.records import DAMAGED
 from caremesh.ledger.state import View
 from caremesh.ledger.store import NOT_KEPT, OTHER_CHAIN, Commit, Head, Read, Store
+from caremesh.ledger.succession import succeed
 from caremesh.ledger.transactions import CheckedTx, Signer, TransactionCodec
 from caremesh.ledger.trie import EMPTY, AuthenticatedMap, Change, Entry, Staged, leaf_hash
 from caremesh.types import Digest, Height, Seconds
@@ -35,6 +36,11 @@ TIME_BACKWARDS = ErrorCode("ledger.12", "A block cannot be older than the one be
 NOT_NEXT = ErrorCode("ledger.13", "This is not the next block.", "Ask for the blocks in between.")
 STOPPED = ErrorCode(
     "ledger.15", "The ledger has stopped, because a contract failed.", "Look at the log; nothing was half-done."
+)
+UNKNOWN_RULES = ErrorCode(
+    "ledger.16",
+    "From this block on rules count that this program does not have.",
+    "Install the version of CareMesh that has them and start the node again: it goes on by itself.",
 )
 _NOTHING: Final[dict[bytes, bytes]] = {}
 
@@ -110,6 +116,11 @@ class Machine:
         """Who is to order blocks, as of the head; nobody where the application does not say."""
         return self._validators
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the next block needs rules that this program does not have."""
+        return 0 < self._params.unknown_from <= self.head.height + 1
+
     def check(self, checked: CheckedTx, time: Seconds) -> None:
         """Refuse, before it costs anybody a block, what would be refused in one whatever its messages say.
 
@@ -137,7 +148,7 @@ class Machine:
         """What a block does. Changes nothing that is committed.
 
         ``txs`` as they travelled, or already decoded by ``codec``; ``misbehaviour`` comes before them.
-        Raises BadInput ledger.12 and ledger.13,
+        Raises BadInput ledger.12 and ledger.13, UnknownRules ledger.16,
         Unavailable ledger.15; and whatever a contract raises other than Refused, after which the machine stops.
         """
         head = self.head
@@ -147,6 +158,8 @@ class Machine:
             raise BadInput(NOT_NEXT, f"height {height}")
         if time < head.time:
             raise BadInput(TIME_BACKWARDS, f"height {height}")
+        if self.is_outdated:
+            raise UnknownRules(UNKNOWN_RULES, f"height {height}")
         try:
             with self.store.read() as committed:
                 return self._execute(committed, height, time, txs, misbehaviour)
@@ -175,7 +188,17 @@ class Machine:
             self._replays.apply(done.ids)
             self._head, self._params, self._sponsors = head, done.params, {}
             self._validators = done.validators
+            if done.height == done.params.last_height:
+                self._admission.follow(self.reader())
         return head
+
+    def rehearse(self, work: Callable[[View], None]) -> tuple[Digest, list[Changed]]:
+        """What the root would be, and what would have changed, after ``work`` on the state; nothing is kept."""
+        with self.store.read() as committed:
+            view = View(committed)
+            work(view)
+            changes, _, tree = self._stage(view, committed.slot)
+        return tree.root, changes
 
     def take_over(self, between: Callable[[], None]) -> Head:
         """Go on from the state that ``between`` puts in the place of this one's database, as when opening it.
@@ -237,6 +260,9 @@ class Machine:
         for raw in txs:
             run.apply(raw)
         ids, subtrees = run.finish()
+        params = self._app.params(run.view)
+        if height == params.last_height:
+            succeed(run.view, self.store.chain, height)
         changes, leaves, tree = self._stage(run.view, committed.slot)
         return Executed(
             height=height,
@@ -248,7 +274,7 @@ class Machine:
             subtrees=subtrees,
             tree=tree,
             ids=ids,
-            params=self._app.params(run.view),
+            params=params,
             validators=self._app.validators(run.view),
         )
 
@@ -297,6 +323,7 @@ class Machine:
             self._replays.load(groups, read)
             self._params = self._app.params(read)
             self._validators = self._app.validators(read)
+            self._admission.follow(read)
 
 
 def _leaf_change(key: bytes, value: bytes | None) -> Change:

@@ -32,7 +32,8 @@ TOO_LONG = ErrorCode("tx.01", "This transaction is longer than a block may be.",
 SIGNATURE_COUNT = ErrorCode("tx.02", "A transaction needs one signature for each of its signers, in order.")
 SIGNS_TWICE = ErrorCode("tx.03", "A key is named twice among the signers.", "Name each signer once.")
 
-ChainId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+ChainId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}(\.[0-9]{1,16})?$")]
+"""A network's name; or that of a later chain of it: see ``succession``."""
 """The name of one ledger. A transaction of another is refused."""
 
 

@@ -16,6 +16,7 @@ from caremesh.contracts.identity.messages import Register
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.messages import Appoint
 from caremesh.contracts.members.messages import Leave as LeaveNetwork
+from caremesh.contracts.network.errors import CONVERTED
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import CareMeshError, ErrorCode, Refused
 from caremesh.fhir.directory import DirectoryEntry
@@ -27,12 +28,14 @@ from caremesh.gateway.holding import HeldRecord
 from caremesh.gateway.inquiring import Wish, inquire
 from caremesh.gateway.opening import Opened
 from caremesh.gateway.visit import Purpose
+from caremesh.ledger.succession import chain_of
 from caremesh.ledger.transactions import Message
 from caremesh.node import decisions, evidence
 from caremesh.node.decisions import Decision, Proposal, Sight
 from caremesh.node.erasures import Proves
 from caremesh.node.errors import NO_VALIDATOR
 from caremesh.node.founding import Founding
+from caremesh.node.proposals import ToConvert
 from caremesh.node.relay import signed_tx
 from caremesh.node.rotating import rotate_receiving_key, rotate_validator_key
 from caremesh.node.running import Member
@@ -112,7 +115,7 @@ class MemberDesk:
         return Invitation(
             node=self._endpoint(),
             member=self._home.did,
-            network=network_digest(codec.encode(self._founding)),
+            network=network_digest(codec.encode(self._founding.founded)),
             id=made.id,
             code=code,
         )
@@ -235,7 +238,9 @@ class MemberDesk:
         return self._home.profile.label
 
     def propose(self, proposal: Proposal) -> Decision:
-        """See ``decisions.drawn_up``: this member has signed."""
+        """See ``decisions.drawn_up``: this member has signed. Raises Refused network.15, too."""
+        if isinstance(proposal.wanted, ToConvert) and self._founding.orders == "cometbft":
+            raise Refused(CONVERTED)
         return decisions.drawn_up(proposal, self._home.requester, self._sight())
 
     def decision(self, copies: Sequence[bytes]) -> Decision:
@@ -255,7 +260,8 @@ class MemberDesk:
         return Sight(self._home.chain, ledger.reader(), ledger.copy.status().height, self._ways.clock())
 
     def _send(self, signers: Sequence[Requester], message: Message) -> Height:
-        done = self._submit(signed_tx(self._home.chain, self._ways.clock(), signers, message))
+        chain = chain_of(self._member.ledger.reader(), self._home.chain)
+        done = self._submit(signed_tx(chain, self._ways.clock(), signers, message))
         if done.code:
             raise Refused(ErrorCode(done.code, done.result.sentence), done.result.place)
         return done.height

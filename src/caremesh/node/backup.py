@@ -50,7 +50,7 @@ BLOCKS: Final = "blocks"
 RELEASES: Final = "releases"
 _DOMAIN: Final = "caremesh/v1/backup"
 _DATABASES: Final = ("accounts", "directory", "holdings", LEDGER, RELEASES)
-_FILES: Final = (joining.ADMISSION_FILE, founding.FILE, "caremesh.toml", restored.FILE)
+_FILES: Final = (joining.ADMISSION_FILE, founding.FILE, founding.CROSSING, "caremesh.toml", restored.FILE)
 _TRIES: Final = 5
 
 
@@ -90,7 +90,7 @@ def back_up(home: Path, out: Path, now: Seconds) -> Manifest:
             shutil.copytree(home / BLOCKS, to / BLOCKS, ignore=shutil.ignore_patterns(".writing-*", "lock"))
         known = founding.load(home)
         for name in _DATABASES:
-            if name == LEDGER and known is not None and known.engine == "cometbft":
+            if name == LEDGER and known is not None and known.orders == "cometbft":
                 continue  # CometBFT has to have the blocks of what the ledger has executed
             if (home / name / "data.mdb").exists():
                 _copy_database(home / name, to / name)
@@ -155,9 +155,10 @@ def _check(home: Path) -> None:
     for name in made.vault.names():
         made.vault.get(name)
     known = founding.load(home)
-    if known is not None and made.node_key.public in [each.key for each in known.validators]:
+    by_one = known is not None and known.orders == "embedded"
+    if known is not None and by_one and made.node_key.public in [each.key for each in known.validators]:
         raise Refused(errors.NOT_THE_OPERATOR, known.chain)
-    if known is not None and known.engine == "cometbft":
+    if known is not None and not by_one:
         keystore.forget_signing_key(made.vault, VALIDATOR)
         keystore.forget_signing_key(made.vault, f"{VALIDATOR}/next")
     if known is not None and (home / LEDGER).exists():

@@ -28,6 +28,7 @@ from caremesh.errors import BadInput, ErrorCode, Refused, Tampered, WrongLedger
 from caremesh.gateway.ask import Requester
 from caremesh.ledger.application import Context
 from caremesh.ledger.state import Reader, View
+from caremesh.ledger.succession import chain_of
 from caremesh.ledger.transactions import MAX_SIGNERS, SIGNING_DOMAIN, Signer, Tx, assemble, encode, tx_id
 from caremesh.node.joining import Admission, read_admission
 from caremesh.node.proposals import Kind, Wanted, is_backed, member_named, message, name_of, told
@@ -132,7 +133,7 @@ def drawn_up(proposal: Proposal, by: Requester, at: Sight) -> Decision:
     ttl = network.params(at.reader).tx_ttl_s
     signers = [*_others(proposal.others, wanted, by.did, at), by.did]
     tx = Tx(
-        chain=at.chain,
+        chain=chain_of(at.reader, at.chain),
         expires_at=at.now + ttl - MARGIN_S,
         salt=os.urandom(8),
         signers=[Signer(key=_key(at.reader, did), did=did) for did in signers],
@@ -149,7 +150,7 @@ def read(data: bytes, at: Sight, place: str = PLACE) -> tuple[DecisionFile, Tx[K
     what the ledger would refuse it for.
     """
     file, tx = _parsed(data, place)
-    if tx.chain != at.chain:
+    if tx.chain != chain_of(at.reader, at.chain):
         raise WrongLedger(OTHER_NETWORK, place)
     _check_signatures(file, tx, at.reader, place)
     if tx.expires_at < at.now:
@@ -158,7 +159,7 @@ def read(data: bytes, at: Sight, place: str = PLACE) -> tuple[DecisionFile, Tx[K
         raise Refused(TOO_LONG_AHEAD, place)
     _check_signers(tx, at.reader)
     papers = [read_admission(paper, f"{place}, paper {number}") for number, paper in enumerate(file.papers, 1)]
-    if not _is_of(papers, tx.chain) or not is_backed(tx.msgs[0], papers, at.reader):
+    if not _is_of(papers, at.chain) or not is_backed(tx.msgs[0], papers, at.reader):
         raise Refused(NO_PAPER, place)
     _try(file, tx, at)
     return file, tx

@@ -85,7 +85,7 @@ def member_desk(node: Node) -> MemberDesk:
         endpoint=lambda: node.endpoint,
         check=lambda: checking(node.folder / FOLDER),
         patience_s=node.settings.hedge_after_s,
-        sign_with=node.sign_with if node.founding.engine == "cometbft" else None,
+        sign_with=node.sign_with if node.founding.orders == "cometbft" else None,
     )
 
 

@@ -45,7 +45,7 @@ class LeafAnswer(Struct, frozen=True, kw_only=True):
 def outer(node: Node | None, did: Did, checks: Checks, *, custodian: bool) -> list[Route]:
     """What others may ask. ``node``: None at a worker; ``custodian``: whether this member is one."""
     at = cast("Any", node)
-    mine = ledger.routes(at, did, cometbft=at and at.cometbft)
+    mine = ledger.routes(at, did, cometbft=at and at.cometbft, crossing=at and at.crossing)
     mine += custody.routes(None if node is None else node.member.custodian) if custodian else []  # type: ignore[arg-type]
     ports = _blocks(node)
     mine += [*blocks.routes(ports), *ipfs.routes(ports)]
@@ -75,7 +75,7 @@ def _blocks(node: Node | None) -> blocks.Ports:
 def _wallets(node: Node | None) -> WalletService:
     if node is None:
         return cast("Any", None)  # type: ignore[no-any-return]
-    return WalletService(node.member, node.ways, node.ways, codec.encode(node.founding))
+    return WalletService(node.member, node.ways, node.ways, codec.encode(node.founding.founded))
 
 
 def inner(node: Node) -> list[Route]:

@@ -103,15 +103,35 @@ def begin(
         peer = f"{address_of(home.peer_key.public).hex()}@{peers}"
         admission = replace(admission, ordering=Ordering(key=home.validator_key.public, peer=peer))
     _check(admission)
-    made = codec.encode(
+    made = _signed(admission, home)
+    write_durably(folder / ADMISSION_FILE, made)
+    return home, made
+
+
+def offer(folder: Path, peers: str) -> bytes:
+    """The admission file of a home once more, with what it takes to order blocks with others. ``peers``: as above.
+
+    Raises Refused node.13; BadInput node.18; Tampered node.16; StorageFailed.
+    """
+    said, home = load_admission(folder), load_home(folder)
+    peer = f"{address_of(home.peer_key.public).hex()}@{peers}"
+    admission = replace(said, ordering=Ordering(key=home.validator_key.public, peer=peer))
+    _check(admission)
+    return _signed(admission, home)
+
+
+def _signed(admission: Admission, home: MemberHome) -> bytes:
+    return codec.encode(
         AdmissionFile(
             by_member=custody.sign_payload(_BY_MEMBER, admission, home.key),
             by_node=custody.sign_payload(_BY_NODE, admission, home.node_key),
-            by_validator=custody.sign_payload(_BY_VALIDATOR, admission, home.validator_key) if peers else None,
+            by_validator=(
+                None
+                if admission.ordering is None
+                else custody.sign_payload(_BY_VALIDATOR, admission, home.validator_key)
+            ),
         )
     )
-    write_durably(folder / ADMISSION_FILE, made)
-    return home, made
 
 
 def read_admission(data: bytes, place: str) -> Admission:
@@ -208,7 +228,7 @@ def join(
     if document.chain != home.chain or not (_is_founder(given, mine) or _is_admitted(admitted(given, home), mine)):
         raise Refused(errors.NOT_IN_NETWORK, document.chain)
     known = founding.load(folder)
-    if known is not None and known != given:
+    if known is not None and known.founded != given:
         raise Refused(errors.ALREADY_THERE, folder.name)
     write_durably(folder / founding.FILE, codec.encode(given))
     return given
@@ -217,7 +237,7 @@ def join(
 def check(given: Founding) -> None:
     """Whether a ledger can begin so. Raises BadInput contracts.01, codec.NN; Tampered node.17."""
     Contracts().genesis(View(_Nothing()), given.genesis)
-    if not given.validators:
+    if not given.validators or given.crossed is not None:
         raise Tampered(errors.NOT_A_NETWORK)
     if given.engine == "cometbft":
         named = sorted((Validator(each.key, each.power) for each in given.document.validators), key=in_comets_order)
@@ -250,7 +270,7 @@ def _is_founder(given: Founding, mine: Admission) -> bool:
 
 def fingerprint(given: Founding) -> str:
     """What people compare: 16 hexadecimal digits in groups of four."""
-    digits = sha256(codec.encode(given)).hex()[:16]
+    digits = sha256(codec.encode(given.founded)).hex()[:16]
     return " ".join(digits[at : at + 4] for at in range(0, 16, 4))
 
 

@@ -73,7 +73,7 @@ def look(home: Path) -> NetworkStatus:
         signed, connected = _asked(known, home, head.height)
         return NetworkStatus(
             chain=known.chain,
-            engine=known.engine,
+            engine=known.orders,
             fingerprint=joining.fingerprint(known),
             height=head.height,
             time=head.time,
@@ -101,7 +101,7 @@ def _powers(known: Founding, reader: StateAt) -> dict[Did, dict[Multikey, Count]
     found: dict[Did, dict[Multikey, Count]] = {}
     for validator in network.validators(reader):
         found.setdefault(validator.member, {})[validator.key] = validator.power
-    for each in members.members(reader) if known.engine == "embedded" else []:
+    for each in members.members(reader) if known.orders == "embedded" else []:
         if each.keys.node in [signer.key for signer in known.validators]:
             found[each.did] = {each.keys.node: OPERATOR_POWER}
     return found
@@ -109,7 +109,7 @@ def _powers(known: Founding, reader: StateAt) -> dict[Did, dict[Multikey, Count]
 
 def _asked(known: Founding, home: Path, height: Height) -> tuple[frozenset[Multikey] | None, frozenset[Did] | None]:
     """Keys that signed the last block, members that are connected; None, None where no CometBFT answers."""
-    if known.engine != "cometbft":
+    if known.orders != "cometbft":
         return None, None
     rpc = Rpc(home / doors.RUN / RPC_SOCKET)
     try:
@@ -118,7 +118,7 @@ def _asked(known: Founding, home: Path, height: Height) -> tuple[frozenset[Multi
         ids = rpc.connected()
     except CareMeshError:
         return None, None
-    named = {each.address.partition("@")[0]: each.member for each in known.peers}
+    named = {each.address.partition("@")[0]: each.member for each in known.reached}
     return (
         frozenset(each.key for each in block.signed.signatures),
         frozenset(named[each] for each in ids if each in named),

@@ -26,9 +26,9 @@ from caremesh.custodian.checks import check_fresh
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
 from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Block
-from caremesh.ledger.light import Answer, LightBlock
+from caremesh.ledger.light import Answer, Crossing, LightBlock
 from caremesh.ledger.state import Reader
-from caremesh.node import founding, joining, ordering, restored, traces
+from caremesh.node import crossing, founding, joining, ordering, restored, traces
 from caremesh.node.block_keeper import BlockKeeper
 from caremesh.node.block_stores import open_blocks
 from caremesh.node.duties import Duties
@@ -39,7 +39,7 @@ from caremesh.node.logs import Log, about
 from caremesh.node.member import MemberHome
 from caremesh.node.mesh import hold
 from caremesh.node.relay import MemberLedger, Orders
-from caremesh.node.running import Member
+from caremesh.node.running import LEDGER, Member
 from caremesh.node.serving_wallets import Carries
 from caremesh.node.ways import Ways
 from caremesh.settings import Settings
@@ -89,11 +89,11 @@ class Node:
             known = founding.load(folder)
             if known is None:
                 raise Refused(NOT_JOINED, folder.name)
-            self.founding: Final = known
+            self.founding: Final = crossing.taken(folder, folder / LEDGER, known)
             self.home: Final[MemberHome] = joining.load_home(folder)
             if settings.blocks_s3_endpoint:
                 self.home.blocks = open_blocks(folder, settings)
-            self.copy: Final = ordering.open_copy(known, self.home, settings, self.clock, log, opened)
+            self.copy: Final = ordering.open_copy(self.founding, self.home, settings, self.clock, log, opened)
             opened.callback(self.copy.close)
             self.tracer: Final = traces.begin(settings, "ledger", self.home.did)
             if self.tracer is not None:
@@ -170,6 +170,11 @@ class Node:
     def cometbft(self) -> Cometbft | None:
         """What CometBFT's RPC answers, where this node has one."""
         return None if isinstance(self.copy, (Embedded, Replica)) else self.copy.rpc.fetch
+
+    @property
+    def crossing(self) -> Crossing | None:
+        """What leads to the ledger's second chain, where one followed."""
+        return None if self.founding.crossed is None else self.founding.crossed.crossing
 
     def wait(self, height: Height, timeout_s: float) -> Height:
         """See ``Engine.wait``."""

@@ -22,8 +22,11 @@ from caremesh.api.serving import listen
 from caremesh.client.node import Node as Way
 from caremesh.client.node import Patience, Target
 from caremesh.consensus.compaction import open_for_reading
+from caremesh.contracts import Contracts
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.state import Member
+from caremesh.contracts.network import queries as network
+from caremesh.contracts.network.state import Rules
 from caremesh.custodian.checks import MAX_AGE_S, MAX_AHEAD_S
 from caremesh.errors import CareMeshError
 from caremesh.ledger.past import StateAt
@@ -76,6 +79,7 @@ def diagnose_node(home: Path) -> Iterator[Finding]:
         with store.read() as read:
             head = read.head()
         yield _age(0 if head is None else head.time, running=running)
+        yield _rules(network.rules(reader))
         yield _membership(members.member(reader, admission.admit.member), admission.admit.keys.node)
         others = [each for each in members.members(reader) if each.did != admission.admit.member]
     except CareMeshError as error:
@@ -163,6 +167,19 @@ def _membership(mine: Member | None, key: bytes) -> Finding:
     return Finding("member", same, told, "Restore the home that has this key, or set the keys on the ledger.")
 
 
+def _rules(now: Rules) -> Finding:
+    """Whether this program has the rules that count, and those that are to."""
+    program = Contracts()
+    if not program.knows(now.version):
+        lacks = f"version {now.version} counts, which this program does not have"
+    elif now.following is not None and not program.knows(now.following):
+        lacks = f"version {now.following} counts from block {now.height:,} on, and this program does not have it"
+    else:
+        after = "" if now.following is None else f"; version {now.following} from block {now.height:,} on"
+        return Finding("rules", ok=True, found=f"version {now.version}{after}", cure="")
+    return Finding("rules", ok=False, found=lacks, cure="Install the version of CareMesh that has it, and start again.")
+
+
 def _peers(others: list[Member], known: Founding) -> Iterator[Finding]:
     answers = asyncio.run(_ask_all(others))
     ahead = [seconds for _, seconds in answers.values() if seconds is not None]
@@ -170,7 +187,7 @@ def _peers(others: list[Member], known: Founding) -> Iterator[Finding]:
         middle = sorted(ahead)[len(ahead) // 2]
         cure = "Set the clock right: custodians refuse when clocks differ."
         yield Finding("clock against others", abs(middle) <= MAX_AHEAD_S, f"{middle:+d} s", cure)
-    signers = {each.key for each in known.validators}
+    signers = {each.key for each in known.validators} if known.orders == "embedded" else set()
     for each in others:
         code, _ = answers[each.did]
         role = "operator" if each.keys.node in signers else "member"

@@ -42,7 +42,7 @@ def open_copy(known: Founding, home: MemberHome, settings: Settings, clock: Cloc
 
     Raises Unavailable node.31, consensus.40; Tampered, WrongLedger, StorageFailed.
     """
-    if known.engine == "cometbft":
+    if known.orders == "cometbft":
         return _cometbft(known, home, settings, clock, log, opened)
     if home.node_key.public in [each.key for each in known.validators]:
         return Embedded(
@@ -69,7 +69,7 @@ def _cometbft(
     program = shutil.which(settings.cometbft_program)
     if program is None:
         raise Unavailable(NO_COMETBFT, settings.cometbft_program)
-    others = [each.address for each in known.peers if each.member != home.did]
+    others = [each.address for each in known.reached if each.member != home.did]
     addresses = Addresses(
         peers=f"{settings.peers_host}:{settings.peers_port}",
         known=(*others, *settings.peers_known.split()),
@@ -90,6 +90,7 @@ def _cometbft(
             clock=clock,
             monotonic=time.monotonic,
             joining=how,
+            crossed=None if known.crossed is None else known.crossed.crossing,
         )
 
     def from_others() -> Joining | None:

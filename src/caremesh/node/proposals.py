@@ -43,6 +43,8 @@ Kind: TypeAlias = (
     | to_network.SetValidators
     | to_network.Upgrade
     | to_network.CancelUpgrade
+    | to_network.Convert
+    | to_network.CancelConvert
 )
 """What is decided so. Another message has no words here, and nobody signs what is not told."""
 
@@ -102,6 +104,17 @@ class ToCancelUpgrade(Struct, frozen=True, tag="cancel-upgrade"):
     """It does not."""
 
 
+class ToConvert(Struct, frozen=True, tag="convert"):
+    """After a height, those whose admission files these are order blocks together."""
+
+    height: Height
+    files: list[bytes]
+
+
+class ToCancelConvert(Struct, frozen=True, tag="cancel-convert"):
+    """They do not."""
+
+
 Wanted: TypeAlias = (
     ToAdmit
     | ToSuspend
@@ -112,6 +125,8 @@ Wanted: TypeAlias = (
     | ToSetAuthorities
     | ToUpgrade
     | ToCancelUpgrade
+    | ToConvert
+    | ToCancelConvert
 )
 
 
@@ -142,6 +157,10 @@ def message(wanted: Wanted, reader: Reader, now: Seconds) -> tuple[Kind, list[by
             made = to_network.Upgrade(version=version, height=height)
         case ToCancelUpgrade():
             made = to_network.CancelUpgrade()
+        case ToConvert(height, files):
+            made, papers = _conversion(reader, height, files), files
+        case ToCancelConvert():
+            made = to_network.CancelConvert()
     return made, papers
 
 
@@ -175,11 +194,32 @@ def _validators(reader: Reader, dids: Sequence[Did], files: Sequence[bytes]) -> 
     return to_network.SetValidators(validators=sorted(found, key=lambda each: each.key))
 
 
+def _conversion(reader: Reader, height: Height, files: Sequence[bytes]) -> to_network.Convert:
+    papers = [read_admission(file, f"admission file {number}") for number, file in enumerate(files, 1)]
+    validators, peers = [], []
+    for paper in papers:
+        if paper.ordering is None:
+            raise Refused(NO_KEY, name_of(reader, paper.admit.member))
+        validators.append(Validator(member=paper.admit.member, key=paper.ordering.key, power=POWER))
+        peers.append(to_network.Peer(member=paper.admit.member, address=paper.ordering.peer))
+    return to_network.Convert(
+        height=height,
+        validators=sorted(validators, key=lambda each: each.key),
+        peers=sorted(peers, key=lambda each: each.member),
+    )
+
+
 def is_backed(message: Kind, papers: Sequence[Admission], reader: Reader) -> bool:
     """Whether every key in it is one that the ledger has already, or its holder has signed for in a paper."""
     match message:
         case to_members.Admit():
             return any(paper.admit == message for paper in papers)
+        case to_network.Convert():
+            offered = [(each.admit.member, each.ordering) for each in papers if each.ordering is not None]
+            keys = {(member, ordering.key) for member, ordering in offered}
+            peers = {(member, ordering.peer) for member, ordering in offered}
+            named = all((each.member, each.key) in keys for each in message.validators)
+            return named and all((each.member, each.address) in peers for each in message.peers)
         case to_network.SetValidators():
             known = {(each.member, each.key) for each in network.validators(reader)}
             known |= {(each.admit.member, each.ordering.key) for each in papers if each.ordering is not None}
@@ -216,6 +256,17 @@ def told(message: Kind, reader: Reader) -> list[str]:
             said = [f"From block {message.height:,} on, version {message.version} of the rules counts."]
         case to_network.CancelUpgrade():
             said = ["The upgrade that waits is called off."]
+        case to_network.Convert():
+            said = [f"After block {message.height:,} no single key orders blocks any more; all of these do, together:"]
+            reached = {each.member: each.address for each in message.peers}
+            said += [
+                f"  {_who(reader, each.member)}, votes: {each.power}, at {reached.get(each.member, 'no address')}, "
+                f"key {multikey_text(each.key)}"
+                for each in message.validators
+            ]
+            said.append("More than two thirds of these votes have to be there then, or no block is made.")
+        case to_network.CancelConvert():
+            said = ["The conversion that waits is called off: one key goes on ordering blocks."]
     return said
 
 

@@ -102,7 +102,7 @@ class SubjectLedger:
 
 
 def signed_tx(chain: str, now: Seconds, signers: Sequence[Requester], message: Message) -> bytes:
-    """One message in a transaction, signed by these, the last of them a member."""
+    """One message in a transaction, signed by these, the last of them a member. ``chain``: that counts now."""
     tx = encode(
         Tx(
             chain=chain,

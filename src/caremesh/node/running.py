@@ -18,6 +18,7 @@ from caremesh.custodian.log import ReleaseLog
 from caremesh.gateway.directories import Directories
 from caremesh.gateway.gateway import Gateway
 from caremesh.gateway.gather import PATIENCE_S, ReleaseCustodian
+from caremesh.ledger.succession import chain_of
 from caremesh.node.forgetting import Forgetting
 from caremesh.node.founding import Clock
 from caremesh.node.inbox import Inbox
@@ -128,7 +129,8 @@ class Member:
         known = access.anchor(self.ledger.reader(), self.home.did)
         if not count or (known is not None and known.root == root):
             return None
-        return signed_tx(self.home.chain, self._clock(), [self.home.requester], Report(root=root, count=count))
+        chain = chain_of(self.ledger.reader(), self.home.chain)
+        return signed_tx(chain, self._clock(), [self.home.requester], Report(root=root, count=count))
 
     def close(self) -> None:
         """Let go of everything but the copy of the ledger."""

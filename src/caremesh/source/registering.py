@@ -32,6 +32,7 @@ from caremesh.contracts.streams.messages import Permit
 from caremesh.crypto.reencryption import Seal, seal_hash
 from caremesh.errors import BadInput, CareMeshError, Refused, StorageFailed, Tampered, Unavailable
 from caremesh.ledger.state import Reader
+from caremesh.ledger.succession import chain_of
 from caremesh.ledger.transactions import Message, Signer, Signs, Tx, encode, sign
 from caremesh.sealing import custody
 from caremesh.sealing.channel import ProfileEntry, SealingProfile
@@ -274,7 +275,7 @@ class Registrar:
     def _signed(self, message: Message) -> bytes:
         tx = encode(
             Tx(
-                chain=self._chain,
+                chain=chain_of(self._ledger.reader(), self._chain),
                 expires_at=self._clock() + _TX_LIFE_S,
                 salt=os.urandom(8),
                 signers=[Signer(key=self._key.public, did=self._did)],

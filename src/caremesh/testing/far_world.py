@@ -28,7 +28,7 @@ from caremesh.gateway.gather import ReleaseCustodian
 from caremesh.gateway.opening import Opened
 from caremesh.ledger.light import LightClient
 from caremesh.ledger.state import Reader
-from caremesh.node import doors
+from caremesh.node import doors, founding
 from caremesh.node.errors import UNKNOWN_MEMBER
 from caremesh.node.lagging import Lagging
 from caremesh.node.member import MemberHome
@@ -36,7 +36,7 @@ from caremesh.sealing.channel import SharedStream
 from caremesh.sealing.invitation import Invitation
 from caremesh.source.importer import ImportReport
 from caremesh.testing.bent import CLOCK, LIE, MODULE, FileClock
-from caremesh.testing.nodes import CHAIN, Network
+from caremesh.testing.nodes import CHAIN, FLAGS, Network
 from caremesh.testing.world import ORDERED, Seen
 from caremesh.types import DAY_S, Code, Count, Did, Digest, Height, Seconds
 from caremesh.wallet.network import Network as WalletNetwork
@@ -48,16 +48,18 @@ T = TypeVar("T")
 
 
 @contextmanager
-def far(folder: Path, cometbft: Path | None = None) -> Iterator[FarWorld]:
+def far(folder: Path, cometbft: Path | None = None, later: Path | None = None) -> Iterator[FarWorld]:
     """Fresh nodes in a folder; they are ended, and waited for, whatever happens.
 
     ``cometbft``: see ``Network``; the one whose clock is that of the story (``tools/cometbft.py``: bent).
+    ``later``: the same, for a network that is founded without it and goes over.
     """
     folder.mkdir(parents=True)
     clock = FileClock(folder / "clock")
     os.environ[CLOCK] = str(folder / "clock")
     command = (sys.executable, "-m", MODULE, "node")
-    with Network(folder, command=command, now=clock, cometbft=cometbft) as network:
+    flags = FLAGS if later is None else {**FLAGS, "cometbft_program": str(later)}
+    with Network(folder, command=command, now=clock, cometbft=cometbft, flags=flags) as network:
         network.start()
         world = FarWorld(network, clock)
         try:
@@ -133,7 +135,8 @@ class FarWorld(WalletNetwork):
 
     def light_client(self) -> LightClient:
         """See ``World``."""
-        return self.network.founding.light_client()
+        known = founding.load(self.network.nodes[RELAY].home)
+        return (known or self.network.founding).light_client()
 
     def import_file(self, member: str, data: bytes) -> ImportReport:
         """See ``World``."""

@@ -16,6 +16,7 @@ from caremesh.contracts.members import queries as members
 from caremesh.contracts.network import queries as network
 from caremesh.contracts.records import queries as records
 from caremesh.contracts.streams import queries as streams
+from caremesh.ledger import succession
 from caremesh.ledger.state import Reader, read_value
 from caremesh.types import Bytes32, Code, Did, StreamId
 from caremesh.wallet import state as states
@@ -52,7 +53,7 @@ def revoking(reader: Reader, state: WalletState, record: ShareRecord, sponsor: D
     """What taking back a share needs, in one request a source, and the custodians' keys: it must not wait for more."""
     if not isinstance(reader, ProvenReader):
         return
-    always = [network.params_key(), identity.identity_key(sponsor)]
+    always = [network.params_key(), succession.KEY, identity.identity_key(sponsor)]
     by_source: dict[Did, list[list[bytes]]] = {}
     for item in record.items:
         keys = [*always, streams.stream_key(item.stream), consents.consent_key(item.consent)]

@@ -32,7 +32,7 @@ from caremesh.contracts.members.messages import Admit
 from caremesh.contracts.network.queries import params
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
 from caremesh.ledger.blocks import Validator
-from caremesh.ledger.light import FOREVER_S, Answer, LightBlock, LightClient
+from caremesh.ledger.light import FOREVER_S, Answer, Crossing, LightBlock, LightClient
 from caremesh.ledger.state import Reader
 from caremesh.ledger.transactions import Signs
 from caremesh.sealing.invitation import network_digest
@@ -124,7 +124,7 @@ class Network:
         self._held: _Holders | None = None
         self._lock: Final = threading.RLock()
         light = LightClient(self.chain, file.validators, trusted_at=founders.time, trust_period_s=FOREVER_S)
-        self.proven: Final = ProvenLedger(light, self._proofs, clock)
+        self.proven: Final = ProvenLedger(light, self._proofs, clock, crossing=self._crossing)
         self.requests = 0
         """How many were made, of any kind."""
 
@@ -311,6 +311,9 @@ class Network:
         node = self._node(did)
         self.requests += 1
         return RemoteCustodian(self._portal, CustodyClient(node))
+
+    def _crossing(self, did: Did) -> Crossing | None:
+        return self.ask(did, lambda client: client.crossing())
 
     def _proofs(self) -> list[_NodeProofs]:
         """The relay's node first, the others in random order."""

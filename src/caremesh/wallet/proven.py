@@ -18,8 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol
 
 from caremesh.blobs.interface import WRONG_BLOCK
+from caremesh.contracts.network.queries import params_key
 from caremesh.errors import CareMeshError, ErrorCode, Refused, Tampered, Unavailable
-from caremesh.ledger import forks
+from caremesh.ledger import forks, succession
 from caremesh.ledger.blocks import BlockHeader
 from caremesh.ledger.light import (
     FORKED,
@@ -28,6 +29,7 @@ from caremesh.ledger.light import (
     OTHER_SET,
     UNKNOWN_SET,
     Answer,
+    Crossing,
     LightBlock,
     LightClient,
     check_answer,
@@ -86,8 +88,12 @@ class ProvenLedger:
         nodes: Callable[[], Sequence[Proofs]],
         clock: Callable[[], Seconds],
         max_age_s: Seconds = MAX_AGE_S,
+        crossing: Callable[[Did], Crossing | None] = lambda _: None,
     ) -> None:
-        """``nodes``: the first is asked first, the second is its witness."""
+        """``nodes``: the first is asked first, the second is its witness. ``crossing``: what a node shows for its
+        headers being of another chain (see ``LightClient.cross``).
+        """
+        self._crossing: Final = crossing
         self._light: Final = light
         self._nodes: Final = nodes
         self._clock: Final = clock
@@ -127,6 +133,11 @@ class ProvenLedger:
         header = block.signed.content()
         if header.proves < least or header.height < self._light.height or now - header.time > self._max_age_s:
             raise Refused(STALE, f"height {header.height}")
+        crossing = self._crossing(node.did) if header.chain != self._light.chain else None
+        if crossing is not None:
+            self._root.copy().cross(crossing, now)
+            self._light.cross(crossing, now)
+            self._root.cross(crossing, now)
         header = self._light.advance(block, node.light_block, now)
         self.block = block
         return header
@@ -219,9 +230,12 @@ class ProvenReader:
         return {answer.key: check_answer(self._header, answer) for answer in answers}
 
     def _beside(self, key: bytes) -> list[bytes]:
-        """A key, and those that are read with it: both bounds of a list, and of one whose bounds are known the newest
-        elements, or those that follow where it is none of them: who reads a list begins with the oldest.
+        """A key, and those that are read with it: with the parameters the chain that transactions are for; both bounds
+        of a list, and of one whose bounds are known the newest elements, or those that follow where it is none of them:
+        who reads a list begins with the oldest.
         """
+        if key == params_key():
+            return [key, succession.KEY]
         if key.endswith((_FIRST, _COUNT)):
             base = key[: -len(_COUNT)]
             return [base + _FIRST, base + _COUNT]

@@ -14,6 +14,7 @@ from caremesh.crypto.keys import SigningKey
 from caremesh.errors import ErrorCode, Refused
 from caremesh.ledger import transactions
 from caremesh.ledger.state import Reader
+from caremesh.ledger.succession import chain_of
 from caremesh.ledger.transactions import Message, Signer, Tx
 from caremesh.types import Seconds
 from caremesh.wallet.errors import UNKNOWN_MEMBER
@@ -23,7 +24,8 @@ _SHUFFLE: Final = SystemRandom()
 
 
 def signed(reader: Reader, chain: str, message: Message, key: SigningKey, sponsor: Sponsor, now: Seconds) -> bytes:
-    """A transaction with this message alone, signed by ``key`` and the sponsor. ``now``: seconds UTC.
+    """A transaction with this message alone, signed by ``key`` and the sponsor. ``chain``: the network's name;
+    ``now``: seconds UTC.
 
     Raises Refused wallet.13 when the ledger does not know the sponsor, and what the sponsor raises.
     """
@@ -31,7 +33,7 @@ def signed(reader: Reader, chain: str, message: Message, key: SigningKey, sponso
     if member is None:
         raise Refused(UNKNOWN_MEMBER, sponsor.did)
     tx: Tx[Message] = Tx(
-        chain=chain,
+        chain=chain_of(reader, chain),
         expires_at=expiry(now, network.params(reader).tx_ttl_s),
         salt=os.urandom(8),
         signers=[Signer(key=key.public), Signer(key=member.key, did=sponsor.did)],

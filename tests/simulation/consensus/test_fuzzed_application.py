@@ -10,6 +10,7 @@ import pytest
 from caremesh.consensus import kept
 from caremesh.consensus.cometbft.abci_pb2 import Request, RequestCommit
 from caremesh.consensus.cometbft.application import LedgerApplication
+from caremesh.consensus.cometbft.beginning import Beginning
 from caremesh.consensus.cometbft.framing import Frames, framed
 from caremesh.errors import CareMeshError
 from caremesh.ledger.blocks import Validator
@@ -30,9 +31,7 @@ def serving(machine: Machine) -> LedgerApplication:
     return LedgerApplication(
         machine,
         Kv([MEMBER]),
-        genesis=GENESIS,
-        genesis_time=START_S,
-        validators=[Validator(NODE.public, 1)],
+        begins=Beginning(CHAIN, GENESIS, START_S, [Validator(NODE.public, 1)]),
         clock=Clock(),
     )
 

@@ -33,6 +33,7 @@ from caremesh.consensus.cometbft.abci_pb2 import (
     ValidatorUpdate,
 )
 from caremesh.consensus.cometbft.application import STATE_PATH, LedgerApplication, app_state
+from caremesh.consensus.cometbft.beginning import Beginning
 from caremesh.errors import BadInput, Refused, WrongLedger
 from caremesh.ledger.application import Params
 from caremesh.ledger.blocks import Block, Validator, txs_root
@@ -57,9 +58,7 @@ class Behind:
         self.made = LedgerApplication(
             self.machine,
             self.app,
-            genesis=GENESIS,
-            genesis_time=START_S,
-            validators=VALIDATORS,
+            begins=Beginning(CHAIN, GENESIS, START_S, VALIDATORS),
             clock=self.clock,
             finished=lambda block, done: self.finished.append((block, done)),
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from caremesh.consensus.cometbft import config, keeper
+from caremesh.consensus.cometbft.beginning import Beginning
 from caremesh.consensus.cometbft.process import Supervised
 from caremesh.errors import BadInput
 from caremesh.ledger.blocks import Validator
@@ -27,7 +28,7 @@ from tests.support.kv import CHAIN, NODE
 # CometBFT is built by whichever test asks first: a minute of processor time, once for each machine.
 pytestmark = pytest.mark.timeout(900)
 
-GENESIS = config.genesis_json(CHAIN, 1_800_000_000, b"\xa1doc", [Validator(VALIDATOR.public, 10)])
+GENESIS = config.genesis_json(Beginning(CHAIN, b"\xa1doc", 1_800_000_000, [Validator(VALIDATOR.public, 10)]))
 ADDRESSES = config.Addresses("10.0.0.1:26656", ("id@host:26656", "other@host:1"))
 
 
@@ -46,8 +47,8 @@ def written(home: Path, rpc: Path | int = 26_657) -> Path:
 
 def test_the_genesis_is_the_same_at_all_members() -> None:
     validators = [Validator(VALIDATOR.public, 10), Validator(NODE.public, 1)]
-    one = config.genesis_json(CHAIN, 1_800_000_000, b"\xa1doc", validators)
-    assert one == config.genesis_json(CHAIN, 1_800_000_000, b"\xa1doc", validators[::-1])
+    one = config.genesis_json(Beginning(CHAIN, b"\xa1doc", 1_800_000_000, validators))
+    assert one == config.genesis_json(Beginning(CHAIN, b"\xa1doc", 1_800_000_000, validators[::-1]))
     said = json.loads(one)
     assert (said["chain_id"], said["genesis_time"], said["app_state"]) == (CHAIN, "2027-01-15T08:00:00Z", "a1646f63")
     assert said["consensus_params"]["abci"] == {"vote_extensions_enable_height": "0"}

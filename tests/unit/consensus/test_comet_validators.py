@@ -28,6 +28,7 @@ from caremesh.consensus.cometbft.abci_pb2 import (
 )
 from caremesh.consensus.cometbft.abci_pb2 import Validator as WireValidator
 from caremesh.consensus.cometbft.application import LedgerApplication, app_state
+from caremesh.consensus.cometbft.beginning import Beginning
 from caremesh.consensus.cometbft.validators import misbehaviour_in, updates
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import WrongLedger
@@ -69,7 +70,7 @@ def node(folder: Path, named: Sequence[Validator] = ()) -> Node:
     """``named``: whom the application names from the beginning."""
     app = Kv([MEMBER], validators=named)
     machine = kept.open_machine(folder, app, chain=CHAIN, genesis=GENESIS, genesis_time=START_S)
-    made = LedgerApplication(machine, app, genesis=GENESIS, genesis_time=START_S, validators=FIRST, clock=Clock())
+    made = LedgerApplication(machine, app, begins=Beginning(CHAIN, GENESIS, START_S, FIRST), clock=Clock())
     return Node(app, machine, made)
 
 

@@ -14,6 +14,7 @@ from caremesh.contracts.identity import queries as identity
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.network import queries as network
 from caremesh.contracts.streams import queries as streams
+from caremesh.ledger import succession
 from caremesh.wallet import ahead
 from caremesh.wallet.derive import relationship
 from caremesh.wallet.proven import ProvenLedger, ProvenReader
@@ -60,7 +61,7 @@ def test_taking_back_asks_the_source_for_its_streams_and_anybody_for_the_custodi
     relay, hospital = Honest(case, "relay"), Honest(case, source)
     reader = reader_over(case, [relay, hospital])
     ahead.revoking(reader, case.wallet.state, share, sponsor)
-    always = [network.params_key(), identity.identity_key(sponsor)]
+    always = [network.params_key(), succession.KEY, identity.identity_key(sponsor)]
     each = [(streams.stream_key(item.stream), consents.consent_key(item.consent)) for item in share.items]
     assert hospital.asked == [[*always, *chain.from_iterable(each)]]
     known = consents.consent(case.reader, share.items[0].consent)
@@ -116,7 +117,7 @@ def test_to_take_back_a_wallet_asks_the_reader_it_is_given_and_once_each(case: C
 
     given = reader_over(case, [relay, hospital])
     case.wallet.revoke(shared.record.id, Deaf(), case.sponsor, given)
-    always = [network.params_key(), identity.identity_key(case.sponsor.did)]
+    always = [network.params_key(), succession.KEY, identity.identity_key(case.sponsor.did)]
     each = [(streams.stream_key(item.stream), consents.consent_key(item.consent)) for item in shared.record.items]
     assert hospital.asked == [[*always, *chain.from_iterable(each)]]
     assert relay.asked == [[members.member_key(did) for did in sorted(case.mesh.custodians)]]

@@ -36,6 +36,7 @@ from caremesh.consensus.cometbft.abci_pb2 import (
     ResponseProcessProposal,
     ResponseQuery,
 )
+from caremesh.consensus.cometbft.beginning import Beginning
 from caremesh.consensus.cometbft.checked import CheckedTransactions
 from caremesh.consensus.cometbft.proposals import Proposals
 from caremesh.consensus.cometbft.records import block_record
@@ -81,9 +82,7 @@ class LedgerApplication:
         machine: Machine,
         app: Application,
         *,
-        genesis: bytes,
-        genesis_time: Seconds,
-        validators: Sequence[Validator],
+        begins: Beginning,
         clock: Callable[[], Seconds],
         finished: Finished = lambda *_: None,
         snapshots: Snapshots | None = None,
@@ -92,9 +91,8 @@ class LedgerApplication:
         self.machine: Final = machine
         self.checked: Final = CheckedTransactions(machine.codec)
         self._proposals: Final = Proposals(app, self.checked, lambda: machine.params)
-        self._genesis: Final = genesis
-        self._genesis_time: Final = genesis_time
-        self._validators: Final = validators
+        self._begins: Final = begins
+        self._validators: Final = begins.validators
         self._clock: Final = clock
         self._snapshots: Final = snapshots or Snapshots(machine)
         self._finished: Final = finished
@@ -144,22 +142,23 @@ class LedgerApplication:
     def _info(self) -> ResponseInfo:
         with self._turn:
             head = self.machine.head
-        return ResponseInfo(
-            data="caremesh", app_version=1, last_block_height=head.height, last_block_app_hash=head.app_hash
-        )
+        # To CometBFT nothing has happened before its first block, whatever number that has: it then asks for InitChain.
+        height = 0 if head.height == self._begins.height else head.height
+        return ResponseInfo(data="caremesh", app_version=1, last_block_height=height, last_block_app_hash=head.app_hash)
 
     def _init_chain(self, request: RequestInitChain) -> ResponseInitChain:
-        document = app_state(self._genesis)
+        begins = self._begins
         with self._turn:
             head = self.machine.head
             if (
-                request.chain_id != head.chain
-                or request.app_state_bytes != document
-                or (request.time.seconds, request.time.nanos) != (self._genesis_time, 0)
-                or request.initial_height != 1
+                request.chain_id != begins.chain
+                or request.app_state_bytes != app_state(begins.document)
+                or (request.time.seconds, request.time.nanos) != (begins.time, 0)
+                or request.initial_height != begins.height + 1
                 or not self._are_ours(request)
                 or not _same(self.machine.validators or self._validators, self._validators)
-                or head.height
+                or head.height != begins.height
+                or (begins.app_hash and (head.app_hash, head.header) != (begins.app_hash, begins.document))
             ):
                 raise WrongLedger(OTHER_GENESIS)
             return ResponseInitChain(app_hash=head.app_hash)

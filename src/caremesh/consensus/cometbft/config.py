@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +16,10 @@ from msgspec import Struct
 
 from caremesh.blobs.durable import write_durably
 from caremesh.consensus.cometbft.application import app_state
+from caremesh.consensus.cometbft.beginning import Beginning
 from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.signatures import ED25519_PREFIX
-from caremesh.ledger.blocks import Validator
 from caremesh.ledger.comet import address_of
-from caremesh.types import Seconds
 
 MAX_BLOCK_BYTES: Final = 2 * 2**20
 """Blocks of many megabytes lock CometBFT's mempool; the ledger's own limit is lower."""
@@ -85,13 +83,13 @@ def write_validator(home: Path, key: SigningKey) -> None:
     write_durably(home / "config" / "priv_validator_key.json", [_json(_key_file(key))])
 
 
-def genesis_json(chain: str, time: Seconds, document: bytes, validators: Sequence[Validator]) -> bytes:
+def genesis_json(begins: Beginning) -> bytes:
     """CometBFT's genesis, equal byte for byte at all members."""
     return _json(
         {
-            "genesis_time": datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "chain_id": chain,
-            "initial_height": "1",
+            "genesis_time": datetime.fromtimestamp(begins.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "chain_id": begins.chain,
+            "initial_height": str(begins.height + 1),
             "consensus_params": {
                 "block": {"max_bytes": str(MAX_BLOCK_BYTES), "max_gas": "-1"},
                 "evidence": {
@@ -110,10 +108,10 @@ def genesis_json(chain: str, time: Seconds, document: bytes, validators: Sequenc
                     "power": str(validator.power),
                     "name": "",
                 }
-                for validator in sorted(validators, key=lambda validator: validator.key)
+                for validator in sorted(begins.validators, key=lambda validator: validator.key)
             ],
-            "app_hash": "",
-            "app_state": json.loads(app_state(document)),
+            "app_hash": begins.app_hash.hex().upper(),
+            "app_state": json.loads(app_state(begins.document)),
         }
     )
 

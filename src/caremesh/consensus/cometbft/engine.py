@@ -25,6 +25,7 @@ from caremesh.consensus import kept
 from caremesh.consensus.comet_rpc import light_block
 from caremesh.consensus.cometbft import config
 from caremesh.consensus.cometbft.application import LedgerApplication
+from caremesh.consensus.cometbft.beginning import Beginning, after, check_begins
 from caremesh.consensus.cometbft.join import Join
 from caremesh.consensus.cometbft.joining import HOME, NOT_JOINED, STATE, Joining
 from caremesh.consensus.cometbft.process import Supervised
@@ -35,9 +36,9 @@ from caremesh.consensus.cometbft.snapshot_files import SnapshotFiles, Snapshotti
 from caremesh.consensus.interface import NOT_YET, STOPPED, Committed, Status
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Unavailable
-from caremesh.ledger.application import Application, Event
+from caremesh.ledger.application import Application, Event, UnknownRules
 from caremesh.ledger.blocks import Block, Header, Validator
-from caremesh.ledger.light import Answer, LightBlock
+from caremesh.ledger.light import FOREVER_S, Answer, Crossing, LightBlock, LightClient
 from caremesh.ledger.machine import NOT_KEPT, Executed
 from caremesh.ledger.past import StateAt
 from caremesh.ledger.store import MAP_BYTES
@@ -87,24 +88,32 @@ class CometBft:
         monotonic: Callable[[], float],
         map_bytes: int = MAP_BYTES,
         joining: Joining | None = None,
+        crossed: Crossing | None = None,
     ) -> None:
         """Open or create; writes CometBFT's files. ``validators``: those of the genesis, the same at all members.
 
         ``folder``: gets ``ledger`` (the state), ``cometbft`` and the sockets in ``run``. ``joining``: where nothing is
-        yet, begin with a snapshot of other members' (see ``joining.trust``), and not with the first block.
+        yet, begin with a snapshot of other members' (see ``joining.trust``), and not with the first block. ``crossed``:
+        where one key ordered the first blocks, which is then the only one of ``validators``.
 
-        Raises WrongLedger, StorageFailed, BadInput consensus.26, Refused consensus.41; Tampered, after which
-        ``joining.set_aside`` makes the folder one that joins.
+        Raises WrongLedger, StorageFailed, BadInput consensus.26, Refused consensus.41, light.NN of the crossing;
+        Tampered, after which ``joining.set_aside`` makes the folder one that joins.
         """
         home, address, rpc = folder / HOME, folder / "run" / SOCKET, folder / "run" / RPC_SOCKET
         if len(os.fsencode(address)) > _MAX_SOCKET_PATH:
             raise BadInput(PATH_TOO_LONG)
-        self._join = Join(home, folder / "run", joining, chain=chain, clock=clock, monotonic=monotonic)
+        begins = Beginning(chain, genesis, genesis_time, validators)
+        if crossed is not None:
+            began = LightClient(chain, validators, trusted_at=genesis_time, trust_period_s=FOREVER_S)
+            begins = after(crossed, began)
+        self._join = Join(home, folder / "run", joining, chain=begins.chain, clock=clock, monotonic=monotonic)
         self.machine = kept.open_machine(
             folder / STATE, app, chain=chain, genesis=genesis, genesis_time=genesis_time, map_bytes=map_bytes
         )
-        self.validators = list(validators)
-        """Those of the genesis."""
+        self._first: Final = begins.height
+        self._before: Final = list(validators)
+        self.validators = list(begins.validators)
+        """Those of CometBFT's genesis."""
         self._home: Final = home
         self._monotonic = monotonic
         self._clock = clock
@@ -114,12 +123,14 @@ class CometBft:
         self._seen: float | None = None
         self._listeners: list[Callable[[Block], None]] = []
         try:
+            if not self._join.under_way:
+                check_begins(self.machine.head, begins)
             files = SnapshotFiles(home / "snapshots", self.machine.store, local.snapshots, self._stop)
             self._files = files
             self.snapshots = self._join.answers(self.machine, folder / STATE, files, self._wake)
             config.write(
                 home,
-                genesis_json=config.genesis_json(chain, genesis_time, genesis, validators),
+                genesis_json=config.genesis_json(begins),
                 application=address,
                 rpc=rpc if local.addresses.rpc is None else local.addresses.rpc,
                 addresses=local.addresses,
@@ -131,9 +142,7 @@ class CometBft:
             self.application = LedgerApplication(
                 self.machine,
                 app,
-                genesis=genesis,
-                genesis_time=genesis_time,
-                validators=self.validators,
+                begins=begins,
                 clock=clock,
                 finished=self._finished,
                 snapshots=self.snapshots,
@@ -225,11 +234,14 @@ class CometBft:
 
         Without a height it is the newest, and proves all that was committed here when it was asked for: CometBFT makes
         the block that does at once; where it does not come in ``PROOF_S``, the newest is of a height before.
-        Raises also Unavailable consensus.25, while CometBFT is started again.
+        Of blocks that one key ordered it is that key's. Raises also Unavailable consensus.25, while CometBFT is
+        started again.
         """
         at = self._proving() if height is None else height
         if not 1 <= at <= self.machine.head.height:
             raise BadInput(NOT_KEPT, f"height {at}")
+        if at <= self._first:
+            return LightBlock(self.block(at).signed, self._before)
         signed = self.rpc.signed(at)
         return light_block(signed.commit, signed.validators)
 
@@ -261,12 +273,12 @@ class CometBft:
 
     def status(self) -> Status:
         """See ``Engine.status``."""
-        return kept.status_of(self.machine, running=not self._closed and not self.stopped)
+        return kept.status_of(self.machine, running=not self._closed and self._failed is None)
 
     @property
     def stopped(self) -> bool:
-        """Whether something went wrong after which it takes no block any more."""
-        return self._failed is not None
+        """Whether another process has to begin anew: it takes no block any more, and not for want of its rules."""
+        return self._failed is not None and not isinstance(self._failed, UnknownRules)
 
     def reader(self, height: Height | None = None) -> StateAt:
         """See ``Engine.reader``."""
@@ -296,7 +308,7 @@ class CometBft:
     def _proving(self) -> Height:
         """The newest height, once its header holds the root of what is committed now."""
         height = self.machine.head.height
-        if height and self._has_changed_the_state(height):
+        if height > self._first and self._has_changed_the_state(height):
             with self._changed:
                 self._changed.wait_for(
                     lambda: self.machine.head.height > height or self._closed or self.stopped, PROOF_S
@@ -311,6 +323,8 @@ class CometBft:
         return block.signed.own().app_hash != self.block(height - 1).signed.own().app_hash
 
     def _still_running(self) -> None:
+        if isinstance(self._failed, UnknownRules):
+            raise UnknownRules(self._failed.error, self._failed.place)
         if self._closed or self._failed is not None:
             raise Unavailable(STOPPED) from self._failed
         if self._join.under_way:

@@ -26,3 +26,5 @@ VALIDATOR_KEY_USED = ErrorCode("network.14", "This key has been somebody's befor
 UNKNOWN_RULES = ErrorCode(
     "network.10", "This software does not know the rules that count from this height on.", "Install the next version."
 )
+CONVERTED = ErrorCode("network.15", "Its members order the blocks of this network together already.", "Nothing.")
+NO_CONVERSION = ErrorCode("network.16", "No conversion is waiting.", "Nothing.")

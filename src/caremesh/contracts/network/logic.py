@@ -184,10 +184,15 @@ def migrate(ctx: Context, migrations: Mapping[Count, Migration]) -> None:
     now = rules(ctx.state)
     if now.following is None or ctx.height < now.height:
         return
-    migration = migrations.get(now.following)
-    if migration is None:
-        raise Unavailable(errors.UNKNOWN_RULES, str(now.following))
-
-    migration(ctx.state)
-    RULES.put(ctx.state, Rules(version=now.following))
+    bring_to(ctx.state, migrations, now.following)
     ctx.emit("network/upgraded", version=now.following)
+
+
+def bring_to(state: View, migrations: Mapping[Count, Migration], version: Count) -> None:
+    """Turn the state into that of a version of the rules. Raises Unavailable network.10 when they are not here."""
+    migration = migrations.get(version)
+    if migration is None:
+        raise Unavailable(errors.UNKNOWN_RULES, str(version))
+
+    migration(state)
+    RULES.put(state, Rules(version=version))

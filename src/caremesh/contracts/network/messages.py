@@ -103,3 +103,24 @@ class Upgrade(Message, frozen=True, kw_only=True, tag="network/upgrade"):
 
 class CancelUpgrade(Message, frozen=True, kw_only=True, tag="network/cancel-upgrade"):
     """Call an upgrade off before its height. Signed by a quorum of the authorities."""
+
+
+class Peer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the node of a member is reached by others that order blocks: ``id@host:port``."""
+
+    member: Did
+    address: Annotated[str, Meta(pattern=r"^[0-9a-f]{40}@[A-Za-z0-9.\[\]:_-]{1,253}:[0-9]{1,5}\Z")]
+
+
+class Convert(Message, frozen=True, kw_only=True, tag="network/convert"):
+    """After a later block these order blocks together, on a new chain. Signed by a quorum of the authorities."""
+
+    height: Height
+    """Of the last block that one key orders."""
+    validators: Annotated[list[Validator], Meta(min_length=1, max_length=100)]
+    """In ascending order of keys."""
+    peers: Annotated[list[Peer], Meta(max_length=100)]
+
+
+class CancelConvert(Message, frozen=True, kw_only=True, tag="network/cancel-convert"):
+    """Call that off before its height. Signed by a quorum of the authorities."""

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from caremesh.contracts.network.messages import Authorities, Params, Validator
-from caremesh.contracts.network.state import AUTHORITIES, BRAKE, PARAMS, RULES, VALIDATORS, BrakeState, Rules
+from caremesh.contracts.network.state import (
+    AUTHORITIES,
+    BRAKE,
+    CONVERSION,
+    PARAMS,
+    RULES,
+    VALIDATORS,
+    BrakeState,
+    Conversion,
+    Rules,
+)
 from caremesh.ledger.state import Reader
 from caremesh.types import Seconds
 
@@ -38,3 +48,8 @@ def validators(reader: Reader) -> list[Validator]:
 def rules(reader: Reader) -> Rules:
     """The version of the rules that counts; the first one until an upgrade."""
     return RULES.get(reader) or Rules(version=1)
+
+
+def conversion(reader: Reader) -> Conversion | None:
+    """When one key orders no more blocks, if that was decided."""
+    return CONVERSION.get(reader)

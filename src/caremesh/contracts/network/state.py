@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from caremesh.contracts.network.messages import Authorities, BrakeScope, Params, Validator
+from caremesh.contracts.network.messages import Authorities, BrakeScope, Params, Peer, Validator
 from caremesh.ledger.comet import Address
 from caremesh.ledger.state import Table
 from caremesh.types import Count, Did, Height, Seconds
@@ -53,11 +53,19 @@ class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     height: Height = 0
 
 
+class Conversion(Struct, frozen=True, forbid_unknown_fields=True):
+    """The last block that one key orders, and where those are reached who order the next ones."""
+
+    height: Height
+    peers: list[Peer]
+
+
 PARAMS: Final = Table(b"network/params/", Params)
 AUTHORITIES: Final = Table(b"network/authorities/", Authorities)
 BRAKE: Final = Table(b"network/brake/", BrakeState)
 VALIDATORS: Final = Table(b"network/validators/", ValidatorSet)
 RULES: Final = Table(b"network/rules/", Rules)
+CONVERSION: Final = Table(b"network/conversion/", Conversion)
 FORMER: Final = Table(b"network/former/", Former)
 """By address: every key that took part in a rotation."""
 EQUIVOCATIONS: Final = Table(b"network/equivocation/", Equivocation)
