@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
@@ -187,8 +187,17 @@ class Apart(FarWorld):
 
 
 @contextmanager
-def apart(folder: Path, *, namespaces: bool | None = None, **flags: str) -> Iterator[Apart]:
-    """Fresh nodes on hosts; all are ended, and waited for, whatever happens."""
+def apart(
+    folder: Path,
+    *,
+    namespaces: bool | None = None,
+    cometbft: Path | None = None,
+    validators: Collection[str] | None = None,
+    **flags: str,
+) -> Iterator[Apart]:
+    """Fresh nodes on hosts; all are ended, and waited for, whatever happens. ``cometbft``, ``validators``: see
+    ``Network``.
+    """
     clocks, made = Clocks(folder), []
 
     def places(names: Any) -> Hosts:
@@ -196,7 +205,15 @@ def apart(folder: Path, *, namespaces: bool | None = None, **flags: str) -> Iter
         return made[0]
 
     command = (sys.executable, "-m", MODULE, "node")
-    with Network(folder, flags={**FLAGS, **flags}, command=command, now=clocks, places=places) as network:
+    with Network(
+        folder,
+        flags={**FLAGS, **flags},
+        command=command,
+        now=clocks,
+        places=places,
+        cometbft=cometbft,
+        validators=validators,
+    ) as network:
         for name, node in network.nodes.items():
             node.environment[CLOCK] = str(clocks.file(name))
         network.start()
