@@ -49,16 +49,16 @@ def batch(engine: EngineName, seed: int, kills: int = A_BATCH) -> Batch:
         return killed(world, engine, seed, kills)
 
 
-def killed(world: Apart, engine: EngineName, seed: int, kills: int) -> Batch:
-    """The same, of a network that runs."""
+def killed(world: Apart, engine: EngineName, seed: int, kills: int, pause_s: float | None = None) -> Batch:
+    """The same, of a network that runs. ``pause_s``: the longest between two kills."""
     begun = time.monotonic()
     dice = random.Random(seed)  # noqa: S311 - it chooses what dies
-    parts, pause_s = (BOTH, COMET_PAUSE_S) if engine == "cometbft" else (PARTS, PAUSE_S)
+    parts, longest_s = (BOTH, COMET_PAUSE_S) if engine == "cometbft" else (PARTS, PAUSE_S)
     world.well()
     work = Work(world, random.Random(seed + 1), BESIDE)  # noqa: S311 - it chooses what is done
     work.round()
     with work:
-        count = kill_at_random(world, dice, kills, parts, pause_s)
+        count = kill_at_random(world, dice, kills, parts, longest_s if pause_s is None else pause_s)
     world.wait_ready()
     work.round()
     work.check()

@@ -148,7 +148,7 @@ class Work:
 
     def check(self) -> None:
         """Nothing that was acknowledged is lost."""
-        assert not self.unexpected
+        assert not self.unexpected, self.unexpected
         world, reader = self._world, self._world.reader()
         for name in world.names:
             ledger = world.ledger(name)
