@@ -58,7 +58,7 @@ def has_no_part(running: Network, height: int) -> bool:
     [
         pytest.param(ROOT, False, id="another root"),
         pytest.param(RESULT, False, id="another result", marks=pytest.mark.long),
-        pytest.param(CUT_SHORT, True, id="cut short"),
+        pytest.param(CUT_SHORT, True, id="cut short", marks=pytest.mark.long),
         pytest.param(NOISE, True, id="noise", marks=pytest.mark.long),
     ],
 )
