@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
@@ -75,8 +75,8 @@ class Clocks:
 class Apart(FarWorld):
     """``FarWorld`` over hosts, with one patient enrolled at the hospital, and a physician at the practice."""
 
-    def __init__(self, network: Network, hosts: Hosts, clocks: Clocks) -> None:
-        super().__init__(network, cast("FileClock", clocks), relay=OPERATOR)
+    def __init__(self, network: Network, hosts: Hosts, clocks: Clocks, relay: str = OPERATOR) -> None:
+        super().__init__(network, cast("FileClock", clocks), relay=relay)
         self.hosts = hosts
         self.clocks = clocks
         self._imported = 0
@@ -151,15 +151,21 @@ class Apart(FarWorld):
     def founders(self) -> list[Any]:
         return list(self.network.founding.document.members)
 
-    def said_by(self, custodian: str, receipt: Receipt) -> str:
-        """What a custodian says to a request under a receipt: ``released``, or why not."""
-        did, doctor = self.did(custodian), self.home("practice").practitioner(CHAIN)
+    def asked_for(self, receipt: Receipt) -> CID:
+        """The descriptor of a segment that a receipt permits to ask for, as the ledger proves it."""
         [segment, *_] = records.segments(self.reader(), receipt.stream)
         assert segment.descriptor is not None
+        return segment.descriptor
+
+    def said_by(self, custodian: str, receipt: Receipt, descriptor: CID | None = None) -> str:
+        """What a custodian says to a request under a receipt: ``released``, or why not. ``descriptor``: see
+        ``asked_for``, which asks when it is not given.
+        """
+        did, doctor = self.did(custodian), self.home("practice").practitioner(CHAIN)
         request = ReleaseRequest(
             receipt=receipt.id,
             stream=receipt.stream,
-            descriptors=[segment.descriptor],
+            descriptors=[descriptor or self.asked_for(receipt)],
             custodian=did,
             nonce=os.urandom(16),
             at=self.clocks(),
@@ -187,8 +193,18 @@ class Apart(FarWorld):
 
 
 @contextmanager
-def apart(folder: Path, *, namespaces: bool | None = None, **flags: str) -> Iterator[Apart]:
-    """Fresh nodes on hosts; all are ended, and waited for, whatever happens."""
+def apart(
+    folder: Path,
+    *,
+    namespaces: bool | None = None,
+    cometbft: Path | None = None,
+    validators: Collection[str] | None = None,
+    relay: str = OPERATOR,
+    **flags: str,
+) -> Iterator[Apart]:
+    """Fresh nodes on hosts; all are ended, and waited for, whatever happens. ``cometbft``, ``validators``: see
+    ``Network``. ``relay``: the member whose node the patient's wallet asks first.
+    """
     clocks, made = Clocks(folder), []
 
     def places(names: Any) -> Hosts:
@@ -196,11 +212,19 @@ def apart(folder: Path, *, namespaces: bool | None = None, **flags: str) -> Iter
         return made[0]
 
     command = (sys.executable, "-m", MODULE, "node")
-    with Network(folder, flags={**FLAGS, **flags}, command=command, now=clocks, places=places) as network:
+    with Network(
+        folder,
+        flags={**FLAGS, **flags},
+        command=command,
+        now=clocks,
+        places=places,
+        cometbft=cometbft,
+        validators=validators,
+    ) as network:
         for name, node in network.nodes.items():
             node.environment[CLOCK] = str(clocks.file(name))
         network.start()
-        world = Apart(network, made[0], clocks)
+        world = Apart(network, made[0], clocks, relay)
         try:
             world.begin()
             yield world

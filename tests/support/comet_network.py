@@ -168,11 +168,17 @@ class Network:
 
 
 @contextlib.contextmanager
-def network(count: int, founders: Callable[[World], Sequence[Validator]], **params: Any) -> Iterator[Network]:
-    """A network that runs; gone in the end, whatever happens."""
+def network(
+    count: int,
+    founders: Callable[[World], Sequence[Validator]],
+    before: Callable[[Network], object] = lambda _: None,
+    **params: Any,
+) -> Iterator[Network]:
+    """A network that runs; gone in the end, whatever happens. ``before``: what is done before it starts."""
     with short_folder() as folder:
         made = Network(folder, count, founders(World()), **params)
         try:
+            before(made)
             made.start()
             yield made
         finally:

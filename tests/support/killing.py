@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
+from caremesh.client import errors as client
 from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.consent import queries as consents
 from caremesh.errors import CareMeshError, ErrorCode, Refused, StorageFailed, Unavailable
+from caremesh.testing.nodes import NodeProcess
+from caremesh.wallet.proven import STALE
 from caremesh.wallet.state import ShareRecord
 from tests.support.apart import Apart, eventually, known
 
 SUPERVISOR = "supervisor"
 PARTS = (SUPERVISOR, "ledger", "api-1")
+COMETBFT = "cometbft"
+BOTH = (SUPERVISOR, "ledger", COMETBFT)
+"""Where CometBFT orders: the application, by itself or with all around it, and CometBFT."""
+PAUSE_S = 1.2
 _REVOKED = 0.4
 """How often a share is taken back when that is tried: the others are used for longer."""
 
 
 class Work:
-    """Imports, shares, visits, revocations and plain transactions, one after the other, in a thread of its own."""
+    """Imports, shares, visits, revocations and plain transactions, one after the other, in a thread of its own.
 
-    def __init__(self, world: Apart, dice: random.Random) -> None:
+    ``beside``: threads that send plain transactions meanwhile, by way of any member.
+    """
+
+    def __init__(self, world: Apart, dice: random.Random, beside: int = 0) -> None:
         self._world = world
         self._dice = dice
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="work")
+        self._turn = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, name="work")]
+        for _ in range(beside):
+            mine = random.Random(dice.random())  # noqa: S311 - it chooses by way of whom
+            self._threads.append(threading.Thread(target=self._run_beside, args=[mine], name="notes"))
         self._told: set[bytes] = set()
         self.imported: set[str] = set()
         self.transactions: list[CID] = []
@@ -42,12 +60,14 @@ class Work:
         self.rounds = 0
 
     def __enter__(self) -> Work:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def round(self) -> None:
         """Every kind of work once, each until it is acknowledged: reads and writes go on."""
@@ -61,14 +81,24 @@ class Work:
             if not self._tried(step):
                 self._ending.wait(0.1)
 
+    def _run_beside(self, dice: random.Random) -> None:
+        while not self._ending.is_set():
+            self._tried(lambda: self._note(dice))
+            self._ending.wait(0.2)
+
     def _tried(self, step: Callable[[], None]) -> bool:
         try:
             step()
         except (Unavailable, StorageFailed) as error:
-            self.failed[error.code] += 1
+            with self._turn:
+                self.failed[error.code] += 1
             return False
         except CareMeshError as error:
-            self.unexpected.append(f"{step.__name__} {error}")
+            if error.code in (client.BEHIND.code, STALE.code):  # no fresh block for as long as a copy may be old
+                with self._turn:
+                    self.failed[error.code] += 1
+            else:
+                self.unexpected.append(f"{step.__name__} {error}")
             return False
         return True
 
@@ -76,8 +106,11 @@ class Work:
         self.imported |= set(self._world.import_next())
 
     def _notes(self) -> None:
+        self._note(self._dice)
+
+    def _note(self, dice: random.Random) -> None:
         """A transaction by way of any member."""
-        done = self._world.ledger(self._dice.choice(self._world.names)).submit(self._world.transaction())
+        done = self._world.ledger(dice.choice(self._world.names)).submit(self._world.transaction())
         assert not done.code
         self.transactions.append(CID(done.tx))
 
@@ -121,7 +154,7 @@ class Work:
 
     def check(self) -> None:
         """Nothing that was acknowledged is lost."""
-        assert not self.unexpected
+        assert not self.unexpected, self.unexpected
         world, reader = self._world, self._world.reader()
         for name in world.names:
             ledger = world.ledger(name)
@@ -144,16 +177,37 @@ class Work:
         assert {receipt.id for receipt in self.opened} <= released
 
 
-def kill_at_random(world: Apart, dice: random.Random, times: int) -> Counter[str]:
-    """Kill so many processes of any member, one after the other; how often which kind."""
+def kill_at_random(
+    world: Apart, dice: random.Random, times: int, parts: Sequence[str] = PARTS, pause_s: float = PAUSE_S
+) -> Counter[str]:
+    """Kill so many processes of any member, one after the other; how often which kind. ``pause_s``: the longest."""
     killed: Counter[str] = Counter()
     for _ in range(times):
-        time.sleep(dice.uniform(0.0, 1.2))
-        node, part = world.node(dice.choice(world.names)), dice.choice(PARTS)
+        time.sleep(dice.uniform(0.0, pause_s))
+        node, part = world.node(dice.choice(world.names)), dice.choice(parts)
         if part == SUPERVISOR:
             node.kill()
             node.start()  # as the service manager does
+        elif part == COMETBFT:
+            kill_cometbft(node)
         else:
             node.kill_part(part)
         killed[part] += 1
     return killed
+
+
+def kill_cometbft(node: NodeProcess) -> None:
+    """End a node's CometBFT as a crash would, once there is one."""
+    with suppress(ProcessLookupError):
+        os.kill(node.wait(lambda: cometbft_of(node)), signal.SIGKILL)
+
+
+def cometbft_of(node: NodeProcess) -> int:
+    """The process id of a node's CometBFT; 0 while it is started again."""
+    words = ["start", "--home", str(node.home / "cometbft"), ""]
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                if (folder / "cmdline").read_text("utf-8", errors="replace").split("\0")[1:] == words:
+                    return int(folder.name)
+    return 0

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -220,14 +220,17 @@ class Network:
         now: Callable[[], Seconds] = lambda: int(time.time()),
         places: Callable[[Sequence[str]], Places] | None = None,
         cometbft: Path | None = None,
+        validators: Collection[str] | None = None,
     ) -> None:
         """``places``: where the nodes run, when that is not all on one host.
 
         ``cometbft``: the program by which all five order blocks together; without it the operator's node orders them.
+        ``validators``: by whom alone they are ordered, where not by all.
         """
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
         names = [each.name for each in FOUNDERS]
+        ordering = (names if validators is None else validators) if cometbft else ()
         self.places: Final[Places] = OneHost(names) if places is None else places(names)
         admissions = {}
         for profile in FOUNDERS:
@@ -238,7 +241,7 @@ class Network:
                 roles=profile.roles,
                 country=profile.jurisdiction,
                 address=self.places.url(profile.name),
-                peers=self.places.peers(profile.name) if cometbft else "",
+                peers=self.places.peers(profile.name) if profile.name in ordering else "",
             )
             home.practitioner(CHAIN)  # their key is made here, before another process owns the home
             admissions[profile.name] = joining.read_admission(made, profile.name)

@@ -11,12 +11,13 @@ from caremesh import codec
 from caremesh.consensus import kept
 from caremesh.consensus.interface import Committed
 from caremesh.contracts import Contracts
+from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Revoke
 from caremesh.contracts.consent.queries import consent_id
 from caremesh.contracts.identity.messages import Register
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.messages import Appoint, SetEndpoints, Suspend
-from caremesh.contracts.network.messages import Brake, RotateValidator, SetValidators
+from caremesh.contracts.network.messages import Brake, Params, RotateValidator, SetValidators, Validator
 from caremesh.errors import Refused
 from caremesh.types import DAY_S
 from tests.conftest import Evidence
@@ -32,10 +33,16 @@ from tests.support.comet_network import (
     signed,
     validator,
 )
-from tests.support.world import CHAIN
+from tests.support.world import CHAIN, World
 
 # CometBFT is built by whichever test asks first: a minute of processor time, once for each machine.
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
+
+
+def founders(world: World) -> list[Validator]:
+    """A validator of each of five."""
+    members = [world.hospital, world.practice, *world.custodians]
+    return [validator(member, str(number)) for number, member in enumerate(members)]
 
 
 def elect(running: Network, *validators: object) -> int:
@@ -143,6 +150,35 @@ def test_the_main_job_refusals_and_a_brake_that_ends_by_itself() -> None:
         after = until_unbraked(running, until)
         assert running.block(after + 1).signed.content().proves == after
         assert became(running.send(asked, doctor, practice)) == "access/denied"
+
+
+@pytest.mark.promise("P3", "P10")
+@pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.long)])
+def test_a_revocation_is_committed_when_the_quota_is_used_up(count: int) -> None:
+    few = Params(quota=4, quota_window_s=DAY_S)
+    with network(count, lambda world: founders(world)[:count], params=few) as running:
+        world, today = running.world, now() // DAY_S * DAY_S
+        practice, owner = world.practice, world.stream_key
+        permit = world.permit(until=today + 300 * DAY_S)
+        grant = world.grant(permit=permit, from_=today, until=today + 30 * DAY_S)
+        running.must(world.register(permit=permit), world.hospital)
+        running.must(grant, owner, practice)
+        noted = SetEndpoints(member=str(practice.did), endpoints=[])
+        assert "ledger.10" in {refused(running, signed(noted, practice)) for _ in range(6)}
+        revoked = running.must(Revoke(consent=consent_id(world.stream, grant.salt)), owner, practice, by=count - 1)
+        running.same_everywhere(revoked)
+        for engine in running.engines:
+            found = consents.consent(engine.reader(), consent_id(world.stream, grant.salt))
+            assert found is not None
+            assert found.status == "revoked"
+
+
+def refused(running: Network, raw: bytes) -> str:
+    """With which code a node takes no transaction; none when a block has it."""
+    try:
+        return running.engines[0].submit(raw).code
+    except Refused as error:
+        return error.code
 
 
 def became(done: Committed) -> str:

@@ -21,6 +21,8 @@ from caremesh.consensus.cometbft import keeper
 SOON_S: Final = 0.2
 LATE_S: Final = 5.0
 _PIECE_BYTES: Final = 2**16
+GAVE_UP: Final = b"CONSENSUS FAILURE"
+"""What CometBFT writes when it takes part no more, although it goes on running."""
 _SETTLED_S: Final = 30.0
 """After so long a start counts as one that went well."""
 
@@ -37,9 +39,10 @@ class Supervised:
         drained: Callable[[], object],
         started: Callable[[], None],
         monotonic: Callable[[], float],
+        gave_up: Callable[[], None] = lambda: None,
     ) -> None:
         """``rpc``: the unix socket that it may listen on. ``drained``: waits until nothing that the last process asked
-        is being worked at. ``started``: is told of every start.
+        is being worked at. ``started``: is told of every start; ``gave_up``: when it says that it takes part no more.
         """
         self._command: Final = [str(program), "start", "--home", str(home)]
         self._room: Final = home / "tmp"
@@ -48,9 +51,12 @@ class Supervised:
         self._drained: Final = drained
         self._started: Final = started
         self._monotonic: Final = monotonic
+        self._gave_up: Final = gave_up
         self._changed: Final = threading.Condition()
         self._keeper: subprocess.Popen[bytes] | None = None
         self._closed = False
+        self._told = False
+        """Whether the process that runs now was told to end: what it says of that is nothing."""
         self._thread: Final = threading.Thread(target=self._run, name="cometbft", daemon=True)
         self.pid: int | None = None
         """Of the process that runs now."""
@@ -114,7 +120,7 @@ class Supervised:
                 stderr=log,
                 env={**os.environ, "TMPDIR": str(self._room)},
             )
-        self._keeper = process
+        self._keeper, self._told = process, False
         self.starts += 1
         line = process.stdout.readline() if process.stdout is not None else b""
         self.pid = int(line) if line.strip().isdigit() else None
@@ -122,13 +128,18 @@ class Supervised:
 
     def _follow(self, process: subprocess.Popen[bytes]) -> None:
         """Until it ends, put what it says into the log: a pipe that nobody reads stops who writes to it."""
+        before = b""
         while process.stdout is not None and (said := os.read(process.stdout.fileno(), _PIECE_BYTES)):
             with suppress(OSError), self._log.open("ab") as log:
                 log.write(said)
+            if GAVE_UP in before + said and not self._told:
+                self._gave_up()
+            before = (before + said)[1 - len(GAVE_UP) :]
         process.wait()
 
     def _end(self) -> None:
         if self._keeper is not None and self._keeper.stdin is not None:
+            self._told = True
             with suppress(OSError):
                 self._keeper.stdin.close()
 
