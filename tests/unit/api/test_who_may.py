@@ -175,7 +175,7 @@ def test_the_table_holds_every_route_of_the_two_rooms(door: Door) -> None:
     }
     assert {name for name in names if name.startswith("ledger.")} == {
         f"ledger.{what}"
-        for what in ("status", "submit", "transaction", "state", "header", "blocks", "cometbft", "events")
+        for what in ("status", "submit", "transaction", "inclusion", "state", "header", "blocks", "cometbft", "events")
     }
 
 
