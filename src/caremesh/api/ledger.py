@@ -22,6 +22,7 @@ from caremesh.ledger import light
 from caremesh.ledger.admission import EXPIRED
 from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Block
+from caremesh.ledger.inclusion import Inclusion
 from caremesh.ledger.light import Crossing
 from caremesh.ledger.replays import REPLAYED
 from caremesh.ledger.transactions import tx_id
@@ -57,6 +58,10 @@ class Ledger(Waits, Protocol):
         """See ``Engine``."""
         ...
 
+    def inclusion(self, tx_id: bytes, height: Height | None = None) -> Inclusion | None:
+        """See ``Engine``."""
+        ...
+
     def query(self, key: bytes, height: Height | None = None) -> light.Answer:
         """See ``Engine``."""
         ...
@@ -82,6 +87,13 @@ class AskedTransaction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``id``: the CID of the transaction, base32."""
 
     id: Annotated[str, Meta(max_length=80)]
+
+
+class AskedInclusion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``id``: as of ``AskedTransaction``; ``height``: whose state proves it, the newest by default."""
+
+    id: Annotated[str, Meta(max_length=80)]
+    height: Height | None = None
 
 
 class AskedState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -160,6 +172,15 @@ def routes(
             handler=made.transaction,
             asked=AskedTransaction,
             answer="Committed (`consensus/interface.py`)",
+        ),
+        Route(
+            name="ledger.inclusion",
+            method="GET",
+            path=f"{PREFIX}/transactions/{{id}}/proof",
+            summary="The proof that a kept block holds a transaction, and what became of it",
+            handler=made.inclusion,
+            asked=AskedInclusion,
+            answer="Inclusion (`ledger/inclusion.py`)",
         ),
         Route(
             name="ledger.state",
@@ -260,6 +281,14 @@ class _Handlers:
         if known is None:
             raise BadInput(errors.NOT_THERE, "transaction")
         return Answer(codec.encode(known))
+
+    async def inclusion(self, call: Call) -> Answer:
+        asked = call.asked(AskedInclusion)
+        wanted = bytes(codec.parse_cid(asked.id))
+        found = await self._run(lambda: self._ledger.inclusion(wanted, asked.height))
+        if found is None:
+            raise BadInput(errors.NOT_THERE, "transaction")
+        return Answer(codec.encode(found))
 
     async def state(self, call: Call) -> Answer:
         asked = call.asked(AskedState)

@@ -90,13 +90,13 @@ class RemoteLedger:
         """See ``Embedded.submit_many``: all on their way when it returns."""
         return [self._portal.start(partial(self._client.submit, raw)) for raw in raws]
 
-    def outcome(self, tx: CID) -> Committed | None:
+    def outcome(self, tx: CID, *, verify: bool = True) -> Committed | None:
         """See ``LedgerClient.outcome``."""
-        return self._portal.call(lambda: self._client.outcome(tx))
+        return self._portal.call(lambda: self._client.outcome(tx, verify=verify))
 
     def blocks(self, start: Height, wait_s: float) -> list[Block]:
-        """See ``LedgerClient.blocks``."""
-        return self._portal.call(lambda: self._client.blocks(start, int(wait_s)))
+        """See ``LedgerClient.blocks``: unverified, for who executes them."""
+        return self._portal.call(lambda: self._client.blocks(start, int(wait_s), verify=False))
 
     def cometbft(self, call: str, query: Mapping[str, str]) -> bytes:
         """See ``LedgerClient.cometbft``."""
@@ -111,9 +111,9 @@ class RemoteLedger:
         """See ``LedgerClient.told``."""
         return self._client.told
 
-    def status(self) -> NodeStatus:
+    def status(self, *, verify: bool = True) -> NodeStatus:
         """See ``LedgerClient.status``."""
-        return self._portal.call(self._client.status)
+        return self._portal.call(lambda: self._client.status(verify=verify))
 
 
 class RemoteCustodian:

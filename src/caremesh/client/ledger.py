@@ -8,9 +8,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Final, TypeVar
 
 from anyio import from_thread, to_thread
+from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.client import errors, events, wire
@@ -19,11 +20,13 @@ from caremesh.client.wire import NodeStatus
 from caremesh.codec import CID
 from caremesh.consensus.interface import Committed
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
-from caremesh.ledger.application import Event
+from caremesh.ledger.application import Event, Result
 from caremesh.ledger.blocks import Block, BlockHeader
+from caremesh.ledger.inclusion import NOT_IT, Inclusion, check_block, check_inclusion
 from caremesh.ledger.light import OTHER_HEIGHT, Answer, Crossing, LightBlock, LightClient, check_answer
 from caremesh.types import Height, Seconds
 
+T = TypeVar("T")
 PREFIX: Final = "/ledger/v1"
 MAX_AGE_S: Final[Seconds] = 60
 """How old the newest header may be before a node is held to be behind."""
@@ -37,19 +40,36 @@ class LedgerClient:
     """The ledger at one node. Of one event loop."""
 
     def __init__(self, node: Node, light: LightClient | None = None, max_age_s: Seconds = MAX_AGE_S) -> None:
-        """``light``: what is trusted already; without it ``query`` must be told not to verify."""
+        """``light``: what is trusted already; without it every question must be told not to verify.
+
+        Headers that are older than the newest verified one are verified from what was trusted at first.
+        """
         self._node = node
         self._light = light
+        self._first = None if light is None else light.copy()
         self._max_age_s = max_age_s
         self._headers: OrderedDict[Height, BlockHeader] = OrderedDict()
         self._verifying = asyncio.Lock()
         self.told: Height = 0
         """The node's newest height, by its own word, when it answered with blocks last."""
 
-    async def status(self) -> NodeStatus:
-        """Where the node's copy stands. All of these methods raise what ``Node.call`` raises."""
+    async def status(self, *, verify: bool = True) -> NodeStatus:
+        """Where the ledger stands: height, time and root in the newest signed header, which is not older than
+        ``max_age_s``; ``oldest`` and ``running`` are the node's word. Unverified, all of it is.
+
+        Raises as ``query``. All of these methods raise what ``Node.call`` raises.
+        """
         answer = await self._node.call("GET", f"{PREFIX}/status")
-        return wire.from_json(answer.body, NodeStatus)
+        said = wire.from_json(answer.body, NodeStatus)
+        if not verify:
+            return said
+        header = await self.newest()
+        root = header.app_hash.hex()
+        same = said.height != header.height or said.time == header.time
+        proven = said.height != header.proves or said.app_hash == root
+        if said.chain != header.chain or said.height > header.height or not (same and proven):
+            raise Tampered(OTHER_HEIGHT, f"height {said.height}")
+        return replace(said, height=header.height, time=header.time, app_hash=root)
 
     async def submit(self, raw: bytes) -> Committed:
         """Put a signed transaction into a block. May be tried again: the same one is counted once.
@@ -63,15 +83,26 @@ class LedgerClient:
         """Several at once, in any order; what became of each, or why it was not taken."""
         return list(await asyncio.gather(*(self._submit_one(raw) for raw in raws)))
 
-    async def outcome(self, tx: CID) -> Committed | None:
-        """What became of a transaction in a kept block, None when none holds it."""
-        try:
-            answer = await self._node.call("GET", f"{PREFIX}/transactions/{tx.encode()}")
-        except BadInput as error:
-            if error.code == "api.18":
-                return None
-            raise
-        return codec.decode_as(answer.body, Committed)
+    async def outcome(self, tx: CID, *, verify: bool = True) -> Committed | None:
+        """What became of a transaction in a kept block; None when the node knows of none, which is its word alone.
+
+        Verified, it is height and code, under the newest header; the sentence of a refusal and events, which no header
+        holds, are left out. Raises as ``query``, and Tampered light.16, history.01.
+        """
+        said = await self._told(f"{PREFIX}/transactions/{tx.encode()}", Committed)
+        if said is None or not verify:
+            return said
+        header = await self.newest()
+        if header.proves < said.height:
+            raise Refused(errors.BEHIND, f"height {header.height}")
+        path = f"{PREFIX}/transactions/{tx.encode()}/proof"
+        found = await self._told(path, Inclusion, height=header.proves)
+        if found is None:
+            raise Tampered(NOT_IT)
+        check_inclusion(found, bytes(tx), await self._own(found.height), header)
+        if (said.tx, said.height, said.code) != (bytes(tx), found.height, found.code):
+            raise Tampered(NOT_IT)
+        return Committed(said.tx, found.height, Result(code=found.code), [])
 
     async def light_block(self, height: Height | None = None) -> LightBlock:
         """A signed header, unverified. Raises BadInput ledger.11."""
@@ -112,12 +143,22 @@ class LedgerClient:
         Raises as ``query``.
         """
         known = self._headers.get(height)
-        return await self._verified(await self._proving(height)) if known is None else known
+        return await self._verified(await self._proving(height), past=True) if known is None else known
 
-    async def _verified(self, target: LightBlock) -> BlockHeader:
-        if self._light is None:
+    async def _own(self, height: Height) -> BlockHeader:
+        """The verified header of a block itself. Raises as ``query``."""
+        proving = await self.header(height)
+        if proving.height == height:
+            return proving
+        known = self._headers.get(height - 1)
+        return await self._verified(await self._light_block_at(height), past=True) if known is None else known
+
+    async def _verified(self, target: LightBlock, *, past: bool = False) -> BlockHeader:
+        if self._light is None or self._first is None:
             raise Refused(errors.NOTHING_TRUSTED)
         light, now = self._light, self._node.clock()
+        if past and target.signed.content().height < light.height:
+            light = self._first.copy()
 
         def fetch(middle: Height) -> LightBlock:
             return from_thread.run(self.light_block, middle)
@@ -136,8 +177,25 @@ class LedgerClient:
                 self._headers.popitem(last=False)
         return header
 
-    async def blocks(self, start: Height, wait_s: int = 0) -> list[Block]:
-        """Some blocks from ``start`` on, as soon as there is one; none after ``wait_s``. Unverified: execute them."""
+    async def blocks(self, start: Height, wait_s: int = 0, *, verify: bool = True) -> list[Block]:
+        """Some blocks from ``start`` on, as soon as there is one; none after ``wait_s``.
+
+        Verified, each is that of its header, and those are left out whose state no header proves yet. Who executes them
+        has no need of that. Raises as ``query``, and Tampered light.17.
+        """
+        found = await self._blocks(start, wait_s)
+        if not verify or not found:
+            return found
+        newest = await self.newest()
+        proven: list[Block] = []
+        for height, block in enumerate(found, start):
+            if height > newest.proves:
+                break
+            check_block(block, await self._own(height), await self.header(height))
+            proven.append(block)
+        return proven
+
+    async def _blocks(self, start: Height, wait_s: int) -> list[Block]:
         answer = await self._node.call(
             "GET", f"{PREFIX}/blocks", query={"start": start, "wait_s": wait_s}, answer_s=wait_s + 15.0
         )
@@ -149,11 +207,14 @@ class LedgerClient:
         """What the node's CometBFT answers about headers, unread: see ``consensus.cometbft.joining.Fetch``."""
         return (await self._node.call("GET", f"{PREFIX}/cometbft/{call}", query=dict(query))).body
 
-    async def events(self, cursor: str = "") -> AsyncIterator[tuple[str, Event]]:
+    async def events(self, cursor: str = "", *, verify: bool = True) -> AsyncIterator[tuple[str, Event]]:
         """(cursor, event) of each event after a cursor, for good: it resumes where it was when the way breaks.
 
-        Unverified. Raises BadInput consensus.05, ledger.11.
+        No header holds events: they are the node's word, for which one has to ask with ``verify=False``.
+        Raises Refused client.08, BadInput consensus.05, ledger.11.
         """
+        if verify:
+            raise Refused(errors.NO_PROOF)
         while True:
             headers = {"last-event-id": cursor} if cursor else None
             try:
@@ -174,6 +235,15 @@ class LedgerClient:
         if answer.key != key or (height is not None and answer.height != height):
             raise Tampered(OTHER_HEIGHT, f"height {answer.height}")
         return answer
+
+    async def _told(self, path: str, kind: type[T], **query: int) -> T | None:
+        try:
+            answer = await self._node.call("GET", path, query=_given(**query))
+        except BadInput as error:
+            if error.code == "api.18":
+                return None
+            raise
+        return codec.decode_as(answer.body, kind)
 
     async def _proving(self, height: Height) -> LightBlock:
         """The light block whose header holds the root of the state of a height."""

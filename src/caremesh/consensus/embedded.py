@@ -38,6 +38,7 @@ from caremesh.ledger.blocks import (
     txs_root,
     validators_hash,
 )
+from caremesh.ledger.inclusion import Inclusion
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.machine import Executed
 from caremesh.ledger.past import StateAt
@@ -191,6 +192,10 @@ class Embedded:
     def outcome(self, tx_id: bytes) -> Committed | None:
         """See ``Engine.outcome``."""
         return kept.outcome_of(self.machine, tx_id)
+
+    def inclusion(self, tx_id: bytes, height: Height | None = None) -> Inclusion | None:
+        """See ``Engine.inclusion``."""
+        return kept.inclusion_of(self.machine, tx_id, height)
 
     def block(self, height: Height) -> Block:
         """One kept block. Raises BadInput ledger.11."""

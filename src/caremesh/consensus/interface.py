@@ -10,6 +10,7 @@ from msgspec import Struct
 from caremesh.errors import ErrorCode
 from caremesh.ledger.application import Event, Result
 from caremesh.ledger.blocks import Block, Header
+from caremesh.ledger.inclusion import Inclusion
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.state import Reader
 from caremesh.types import Digest, Height, Seconds
@@ -82,6 +83,13 @@ class Engine(Protocol):
 
     def outcome(self, tx_id: bytes) -> Committed | None:
         """What became of a transaction (36 bytes) in a kept block, None when none holds it."""
+        ...
+
+    def inclusion(self, tx_id: bytes, height: Height | None = None) -> Inclusion | None:
+        """The proof of what became of a transaction in a kept block, under the state of a height (the head by default).
+
+        None when no block holds it. Raises BadInput ledger.11.
+        """
         ...
 
     def blocks(self, start: Height) -> Iterator[Block]:

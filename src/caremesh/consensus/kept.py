@@ -13,9 +13,11 @@ from caremesh.blobs.pages import check_pages
 from caremesh.consensus.gate import ReadersGate
 from caremesh.consensus.interface import BAD_CURSOR, Committed, Status
 from caremesh.errors import BadInput, CareMeshError, StorageFailed
+from caremesh.ledger import history
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block, Validator, in_comets_order
 from caremesh.ledger.comet import set_hash
+from caremesh.ledger.inclusion import Inclusion, block_path
 from caremesh.ledger.light import Answer, Crossing, LightBlock
 from caremesh.ledger.machine import NOT_KEPT, Executed, Machine
 from caremesh.ledger.records import DAMAGED
@@ -113,6 +115,35 @@ def outcome_of(machine: Machine, tx_id: bytes) -> Committed | None:
     """What became of a transaction in a kept block."""
     found = machine.outcome(tx_id)
     return None if found is None else Committed(tx_id, *found)
+
+
+def inclusion_of(machine: Machine, tx_id: bytes, height: Height | None) -> Inclusion | None:
+    """The proof of what became of a transaction in a kept block, None where none holds it; ``height``: whose state
+    proves the log, the head's by default.
+
+    Raises BadInput ledger.11 where that state is not kept, or the log did not hold the transaction yet.
+    """
+    with machine.store.read() as read:
+        place = read.place_of(tx_id)
+    if place is None:
+        return None
+    at, position = place
+    done, block = machine.results(at), block_at(machine, at)
+    value, proof, proven = machine.prove(history.STATE_KEY, height)
+    size = 0 if value is None else codec.decode_as(value, history.Frontier).size
+    if done.first is None or done.first + position >= size:
+        raise BadInput(NOT_KEPT, f"height {at}")
+    return Inclusion(
+        height=at,
+        code=done.results[position].code,
+        signed=block.txs[position],
+        position=position,
+        count=len(block.txs),
+        block_path=block_path(block.txs, position, of_comet=not block.signed.signatures),
+        index=done.first + position,
+        path=machine.prove_transaction(done.first + position, size),
+        log=Answer(history.STATE_KEY, proven, proof),
+    )
 
 
 def status_of(machine: Machine, *, running: bool) -> Status:

@@ -17,6 +17,7 @@ from caremesh.consensus.verification import Verifier
 from caremesh.errors import Refused, StorageFailed, Tampered, Unavailable
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block, Header, Validator, header_hash, txs_root
+from caremesh.ledger.inclusion import Inclusion
 from caremesh.ledger.light import FOREVER_S, Answer, LightBlock, LightClient
 from caremesh.ledger.past import StateAt
 from caremesh.types import Height, Seconds
@@ -109,6 +110,10 @@ class Replica:
     def outcome(self, tx_id: bytes) -> Committed | None:
         """See ``Engine.outcome``."""
         return kept.outcome_of(self.machine, tx_id)
+
+    def inclusion(self, tx_id: bytes, height: Height | None = None) -> Inclusion | None:
+        """See ``Engine.inclusion``."""
+        return kept.inclusion_of(self.machine, tx_id, height)
 
     def blocks(self, start: Height) -> Iterator[Block]:
         """See ``Engine.blocks``."""

@@ -15,15 +15,17 @@ from caremesh.ledger.application import Application, Context, Event, Result
 from caremesh.ledger.blocks import Misbehaviour
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import CheckedTx, TransactionCodec
-from caremesh.types import Height, Seconds
+from caremesh.types import Count, Height, Seconds
 
 
-class Results(msgspec.Struct, frozen=True):
-    """What a block did, as stored. ``txs``: ids in order, each with its result."""
+class Results(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a block did, as stored. ``txs``: ids in order, each with its result; ``first``: the place of the first of
+    them in the history, None in what was stored before places were."""
 
     txs: list[bytes]
     results: list[Result]
     events: list[Event]
+    first: Count | None = None
 
 
 class Execution:
@@ -42,7 +44,7 @@ class Execution:
     ) -> None:
         """``committed``: the state before; ``known``: the ids of transactions that it remembers."""
         self.view: Final = View(committed)
-        self.results: Final = Results([], [], [])
+        self.results: Final = Results([], [], [], history.frontier(self.view).size)
         self._app: Final = app
         self._codec: Final = reader
         self._admission: Final = admission

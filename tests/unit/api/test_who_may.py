@@ -175,7 +175,18 @@ def test_the_table_holds_every_route_of_the_two_rooms(door: Door) -> None:
     }
     assert {name for name in names if name.startswith("ledger.")} == {
         f"ledger.{what}"
-        for what in ("status", "submit", "transaction", "state", "header", "crossing", "blocks", "cometbft", "events")
+        for what in (
+            "status",
+            "submit",
+            "transaction",
+            "inclusion",
+            "state",
+            "header",
+            "crossing",
+            "blocks",
+            "cometbft",
+            "events",
+        )
     }
 
 

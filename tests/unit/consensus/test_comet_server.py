@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from caremesh.consensus.cometbft import server
 from caremesh.consensus.cometbft.abci_pb2 import Request, RequestCommit, RequestEcho, Response, ResponseEcho
 from caremesh.consensus.cometbft.engine import listening
 from caremesh.consensus.cometbft.framing import framed
-from caremesh.consensus.cometbft.server import Server
+from caremesh.consensus.cometbft.server import _PORTION, Server
 from caremesh.consensus.interface import OUT_OF_ORDER
 from caremesh.errors import BadInput, Refused
 from caremesh.ledger.comet import varint
@@ -28,6 +30,8 @@ class Echoing:
         self.failed = threading.Event()
         self.held = threading.Event()
         self.held.set()
+        self.each: Callable[[], None] = lambda: None
+        """Done before each answer."""
         self.server = Server(listening(path), self._answer, self._fail)
         self.server.start()
 
@@ -43,6 +47,7 @@ class Echoing:
 
     def _answer(self, request: Request) -> Response:
         assert self.held.wait(PATIENT_S)
+        self.each()
         if request.echo.message == "refuse":
             raise Refused(OUT_OF_ORDER)
         if request.WhichOneof("value") == "commit":
@@ -77,6 +82,58 @@ def received(client: socket.socket, length: int) -> bytes:
     while len(data) < length and (piece := client.recv(length - len(data))):
         data += piece
     return data
+
+
+def test_while_much_is_being_answered_nobody_waits_for_room_to_ask(echoing: Echoing) -> None:
+    """CometBFT's client burns a core while a write of its waits."""
+    words = ["x" * 500] * 2 * _PORTION
+    piece, expected, asking = asked(*words), answers(*words), range(40)
+    answered, taken = 0, [0]
+
+    def each() -> None:
+        nonlocal answered
+        answered += 1
+        if answered % _PORTION == 1 and len(taken) < len(asking):
+            taken.append(client.send(piece, socket.MSG_DONTWAIT))
+
+    echoing.each = each
+    with echoing.connect() as client:
+        client.settimeout(None)  # with one, Python itself waits for room
+        taken[0] = len(piece)
+        client.sendall(piece)
+        data = received(client, len(expected) * len(asking))
+    assert taken == [len(piece)] * len(asking), "all of it was taken at once, each time"
+    assert data == expected * len(asking)
+
+
+def test_only_so_much_is_taken_before_it_is_answered(echoing: Echoing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_AHEAD_BYTES", 1)
+    words = ["x" * 500] * 2 * _PORTION
+    stream, expected = asked(*words) * 60, answers(*words) * 60
+    step = len(stream) // 60
+    answered, at, refused, ended = 0, step, False, threading.Event()
+
+    def each() -> None:
+        nonlocal answered, at, refused
+        answered += 1
+        if answered % _PORTION == 1 and not ended.is_set():
+            try:
+                taken = client.send(stream[at : at + step], socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                taken = 0
+            at, refused = at + taken, taken < step
+            if refused or at == len(stream):
+                ended.set()
+
+    echoing.each = each
+    with echoing.connect() as client, ThreadPoolExecutor(1) as reader:
+        client.settimeout(None)
+        data = reader.submit(received, client, len(expected))
+        client.sendall(stream[:step])
+        assert ended.wait(PATIENT_S)
+        client.sendall(stream[at:])
+        assert data.result() == expected
+    assert refused, "nothing ever waited"
 
 
 def test_connections_are_answered_each_in_order(echoing: Echoing) -> None:

@@ -38,6 +38,7 @@ from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Unavailable
 from caremesh.ledger.application import Application, Event, UnknownRules
 from caremesh.ledger.blocks import Block, Header, Validator
+from caremesh.ledger.inclusion import Inclusion
 from caremesh.ledger.light import FOREVER_S, Answer, Crossing, LightBlock, LightClient
 from caremesh.ledger.machine import NOT_KEPT, Executed
 from caremesh.ledger.past import StateAt
@@ -255,6 +256,10 @@ class CometBft:
     def outcome(self, tx_id: bytes) -> Committed | None:
         """See ``Engine.outcome``."""
         return kept.outcome_of(self.machine, tx_id)
+
+    def inclusion(self, tx_id: bytes, height: Height | None = None) -> Inclusion | None:
+        """See ``Engine.inclusion``."""
+        return kept.inclusion_of(self.machine, tx_id, height)
 
     def block(self, height: Height) -> Block:
         """One kept block. Raises BadInput ledger.11."""

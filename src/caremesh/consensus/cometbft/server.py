@@ -1,9 +1,10 @@
 """The application's side of the socket: a thread for each of CometBFT's connections (consensus, mempool, queries,
 snapshots), and no event loop, in which a block would queue behind ten thousand transactions that are only checked.
 
-All requests that one read brings are answered by one write. That the other side goes away is normal. An error in an
-answer is not: it is told to the other side and to ``failed``, and nothing more is answered; an application that went on
-would be one that consensus waits for.
+Answers go out in portions, and after each what has come meanwhile is taken off the socket: while a write of CometBFT's
+waits for room there, its client winds a timer of 20 ns again and again, which was more than half of all the processor
+time that CometBFT took. That the other side goes away is normal. An error in an answer is not: it is told to the other
+side and to ``failed``, and nothing more is answered; an application that went on would be one that consensus waits for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from caremesh.consensus.cometbft.framing import Frames, framed
 from caremesh.errors import CareMeshError
 
 _READ_BYTES: Final = 2**18
+_AHEAD_BYTES: Final = 2**24
+"""As much is taken off a socket before what came first is answered; after that its other side waits."""
+_PORTION: Final = 32
+"""Requests whose answers go out together."""
 _FAULT: Final = "fault"
 
 
@@ -76,15 +81,18 @@ class Server:
             threading.Thread(target=self._serve, args=[connection], name="abci-connection", daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        frames = Frames()
+        frames, ahead = Frames(), bytearray()
         try:
-            while piece := _read(connection):
+            while piece := bytes(ahead) or _read(connection):
+                ahead.clear()
                 answers = bytearray()
-                for request in frames.feed(piece):
-                    answer = self._answer(request)
-                    answers += framed(answer)
-                with suppress(OSError):
-                    connection.sendall(answers)
+                for number, request in enumerate(frames.feed(piece), 1):
+                    answers += framed(self._answer(request))
+                    if number % _PORTION == 0:
+                        _send(connection, answers)
+                        if len(ahead) < _AHEAD_BYTES:
+                            ahead += _read(connection, socket.MSG_DONTWAIT)
+                _send(connection, answers)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the application
             self._give_up(connection, error)
         finally:
@@ -100,11 +108,17 @@ class Server:
         self._failed(error)
 
 
-def _read(connection: socket.socket) -> bytes:
+def _read(connection: socket.socket, flags: int = 0) -> bytes:
     try:
-        return connection.recv(_READ_BYTES)
+        return connection.recv(_READ_BYTES, flags)
     except OSError:
         return b""
+
+
+def _send(connection: socket.socket, answers: bytearray) -> None:
+    with suppress(OSError):
+        connection.sendall(answers)
+    answers.clear()
 
 
 def _end(connection: socket.socket) -> None:
