@@ -58,7 +58,8 @@ PATH_TOO_LONG = ErrorCode(
 
 
 class Local(Struct, frozen=True):
-    """What one member's CometBFT needs besides the ledger itself. ``program``: see ``tools/cometbft.py``."""
+    """What one member's CometBFT needs besides the ledger itself. ``program``: see ``tools/cometbft.py``; ``waiting``:
+    transactions that its mempool takes."""
 
     program: Path
     validator: SigningKey
@@ -66,6 +67,7 @@ class Local(Struct, frozen=True):
     addresses: config.Addresses
     pace: config.Pace = config.Pace()
     snapshots: Snapshotting = Snapshotting()
+    waiting: int = config.MAX_WAITING
 
 
 class CometBft:
@@ -103,6 +105,7 @@ class CometBft:
         self.machine = kept.open_machine(
             folder / STATE, app, chain=chain, genesis=genesis, genesis_time=genesis_time, map_bytes=map_bytes
         )
+        self.local: Final = local
         self.validators = list(validators)
         """Those of the genesis."""
         self._home: Final = home
@@ -127,6 +130,7 @@ class CometBft:
                 node=local.node,
                 pace=local.pace,
                 joining=self._join.section(),
+                waiting=local.waiting,
             )
             self.application = LedgerApplication(
                 self.machine,
