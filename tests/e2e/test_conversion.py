@@ -38,6 +38,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 AFTER_STEP = 5
 """The patient has shared; what was shared is read, audited and taken back after it."""
 STEPS = 17
+ASLEEP = "regulator"
+"""Is down while the others go over."""
 
 
 class Conversion:
@@ -76,7 +78,13 @@ class Conversion:
         home = network.nodes["hospital"].keys
         message = SetEndpoints(member=home.did, endpoints=["https://elsewhere.example:1"])
         self.pending = signed_tx(CHAIN, self.world.clock(), [home.requester], message)
+        network.nodes[ASLEEP].stop()
         assert ran("submit", "--home", str(operator.home), str(file))["height"] is not None
+        for name, node in network.nodes.items():
+            if name != ASLEEP:
+                node.wait(partial(_has_crossed, node), 180)
+                node.wait(partial(self._is_over, node), 180)
+        network.nodes[ASLEEP].start()
         for node in network.nodes.values():
             node.wait(partial(_has_crossed, node), 180)
             node.wait(partial(self._is_over, node), 180)
