@@ -5,24 +5,26 @@ What was on the ledger stays, is proven, and verifies under the old chain; the p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from caremesh.cli.main import app
 from caremesh.contracts.members.messages import SetEndpoints
 from caremesh.errors import CareMeshError, Refused, WrongLedger
 from caremesh.ledger.blocks import Header
 from caremesh.ledger.comet import CometHeader
 from caremesh.ledger.light import LightBlock
 from caremesh.ledger.succession import following
-from caremesh.node import founding, joining
-from caremesh.node.decisions import Proposal
+from caremesh.node import founding
 from caremesh.node.mesh import OPERATOR
 from caremesh.node.network_status import look
-from caremesh.node.proposals import ToConvert
 from caremesh.node.relay import signed_tx
 from caremesh.testing.far_world import FarWorld, far
 from caremesh.testing.main_job import MainJob, Step
@@ -36,6 +38,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 AFTER_STEP = 5
 """The patient has shared; what was shared is read, audited and taken back after it."""
 STEPS = 17
+ASLEEP = "regulator"
+"""Is down while the others go over."""
 
 
 class Conversion:
@@ -62,15 +66,25 @@ class Conversion:
         assert self.world is not None
         network = self.world.network
         self.old = self.world.light_block()
-        files = [joining.offer(node.home, network.places.peers(name)) for name, node in network.nodes.items()]
-        desk = network.nodes[OPERATOR].desk
+        operator = network.nodes[OPERATOR]
+        offers = [str(node.home / "offer") for node in network.nodes.values()]
+        for (name, node), offer in zip(network.nodes.items(), offers, strict=True):
+            ran("offer", "--home", str(node.home), "--peers", network.places.peers(name), "--out", offer)
+        desk = operator.desk
         self.last = desk.where().height + 4
-        made = desk.propose(Proposal(ToConvert(self.last, files), []))
-        assert made.missing == []
+        file = operator.home / "decision"
+        said = ["--home", str(operator.home), "--height", str(self.last), "--out", str(file), *offers]
+        assert ran("convert", *said)["missing"] == []
         home = network.nodes["hospital"].keys
         message = SetEndpoints(member=home.did, endpoints=["https://elsewhere.example:1"])
         self.pending = signed_tx(CHAIN, self.world.clock(), [home.requester], message)
-        assert desk.submit_decision([made.file]).height is not None
+        network.nodes[ASLEEP].stop()
+        assert ran("submit", "--home", str(operator.home), str(file))["height"] is not None
+        for name, node in network.nodes.items():
+            if name != ASLEEP:
+                node.wait(partial(_has_crossed, node), 180)
+                node.wait(partial(self._is_over, node), 180)
+        network.nodes[ASLEEP].start()
         for node in network.nodes.values():
             node.wait(partial(_has_crossed, node), 180)
             node.wait(partial(self._is_over, node), 180)
@@ -124,6 +138,14 @@ def test_the_main_job_goes_on_over_a_conversion() -> None:
     assert story.kept
     assert len(done.told) == STEPS
     assert done.checked
+
+
+def ran(*words: str) -> dict[str, Any]:
+    """What a command of ``caremesh network`` says for programs."""
+    done = CliRunner().invoke(app, ["network", *words, "--json"])
+    assert done.exit_code == 0, done.output
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
 
 
 def _height(node: NodeProcess) -> Height:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from caremesh import codec
 from caremesh.consensus import kept
 from caremesh.consensus.embedded import Embedded
@@ -17,17 +19,37 @@ from caremesh.consensus.replica import Replica
 from caremesh.contracts import Contracts
 from caremesh.contracts.network.messages import Convert, Peer
 from caremesh.crypto.keys import SigningKey
-from caremesh.ledger.blocks import Validator
-from caremesh.ledger.light import FOREVER_S, Crossing, LightClient
+from caremesh.ledger.blocks import HEADER_DOMAIN, Header, HeaderSignature, SignedHeader, Validator
+from caremesh.ledger.comet import Instant
+from caremesh.ledger.light import FOREVER_S, Crossing, LightBlock, LightClient
 from caremesh.ledger.transactions import Message
 from caremesh.types import Height, Seconds
+from tests.support import comet_headers
 from tests.support.comet_engine import now
-from tests.support.comet_network import in_order, signed, validator
+from tests.support.comet_network import engine_key, in_order, signed, validator
 from tests.support.world import CHAIN, Actor, World
 
 OPERATOR: Final = SigningKey.from_seed(b"operator".ljust(32, b"."))
 SIGNERS: Final = [Validator(OPERATOR.public, 1)]
 PEER: Final = f"{'a' * 40}@127.0.0.1:26656"
+
+
+def resigned(header: Header) -> SignedHeader:
+    """A header of the old chain, signed by its one key."""
+    raw = codec.encode(header)
+    return SignedHeader(raw, [HeaderSignature(OPERATOR.public, OPERATOR.sign(HEADER_DOMAIN + raw))])
+
+
+def comet_block(crossing: Crossing, height: int, chain: str, *by: str) -> LightBlock:
+    """A header of CometBFT that the validators of these names have signed."""
+    """A header of CometBFT that the validators of these names have signed; all four unless named."""
+    header = crossing.block.signed.own()
+    made = replace(comet_headers.header(height, crossing.validators, header.app_hash, chain), time=header.time)
+    made = replace(made, validators=header.next_validators, next_validators=header.next_validators)
+    at = Instant(made.time, 0)
+    keys = [engine_key(name) for name in by or ("0", "1", "2", "3")]
+    votes = [HeaderSignature(key.public, key.sign(made.signing_input(at, made.hash())), at) for key in keys]
+    return LightBlock(SignedHeader(codec.encode(made), votes), crossing.validators)
 
 
 class Converting:

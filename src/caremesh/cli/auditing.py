@@ -134,7 +134,8 @@ def _verify(home: Path, wallet: Path | None, file: Path, *, by_day: bool, as_jso
 
     data, founding = _bytes(file), founders(home, wallet)
     state = Wallet.open(wallet_path(home, wallet), passphrase(), founding.chain, lambda: int(time.time())).state
-    checked = check(read(data), state, founding.light_client(), int(time.time()))
+    proof = read(data)
+    checked = check(proof, state, founding.light_client(proof.chain), int(time.time()))
     header = checked.header
     _tell(checked.audit, str, header.time, by_day=by_day, as_json=as_json, verified={"height": header.height})
     if not as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,18 +56,19 @@ def verify(
         data = file.read_bytes()
     except OSError as error:
         raise BadInput(NOT_READABLE, file.name) from error
-    trusted = founders(home, wallet).light_client()
+    known = founders(home, wallet)
     if file.suffix == CERTIFICATE:
-        found = streams.shown(data, trusted)
+        found = streams.shown(data, known.light_client)
         if as_json:
             print_json(found)
         else:
             streams.tell_shown(found)
         return
     if file.suffix == forks.SUFFIX:
-        _show_fork(data, trusted, as_json=as_json)
+        _show_fork(data, known.light_client, as_json=as_json)
         return
-    shown = evidence.verify(evidence.read(data), trusted, int(time.time()))
+    said = evidence.read(data)
+    shown = evidence.verify(said, known.light_client(said.chain), int(time.time()))
     if as_json:
         print_json(
             {
@@ -83,14 +85,15 @@ def verify(
     console().print(f"Signed by it, and true by the ledger at height {shown.height} ({at}).")
 
 
-def _show_fork(data: bytes, trusted: LightClient, *, as_json: bool) -> None:
+def _show_fork(data: bytes, trusted: Callable[[str], LightClient], *, as_json: bool) -> None:
     """Two headers of one height, and the keys that signed both. Raises Tampered light.13, light.14, light.NN."""
     import time
 
     from caremesh.crypto.signatures import multikey_text
     from caremesh.ledger import forks
 
-    shown = forks.verify(forks.read(data), trusted, int(time.time()))
+    said = forks.read(data)
+    shown = forks.verify(said, trusted(said.chain), int(time.time()))
     keys = [multikey_text(key) for key in shown.twice]
     if as_json:
         print_json(

@@ -204,7 +204,7 @@ def _verify_file(home: Path, file: Path, *, as_json: bool) -> None:
         raise BadInput(NOT_READABLE, file.name) from error
     except BadInput as error:
         raise BadInput(NOT_A_PROOF, file.name) from error
-    header = founders(home).light_client().verify(proof.block, int(time.time()))
+    header = founders(home).light_client(proof.block.signed.content().chain).verify(proof.block, int(time.time()))
     value = check_answer(header, proof.answer)
     at = datetime.fromtimestamp(header.time, UTC).isoformat(sep=" ")
     if as_json:

@@ -152,13 +152,14 @@ def keep(home: Home, wallet: WalletPath = None, as_json: AsJson = False) -> None
         console().print("Three members keep your index; none of them can read it. The 24 words bring it back.")
 
 
-def shown(data: bytes, trusted: LightClient) -> dict[str, Any]:
+def shown(data: bytes, trusted: Callable[[str], LightClient]) -> dict[str, Any]:
     """What a certificate file shows, checked against the founding validators alone. Raises Tampered."""
     import time
 
     from caremesh.sealing import certificate as certificates
 
-    found = certificates.verify(certificates.read(data), trusted, int(time.time()))
+    said = certificates.read(data)
+    found = certificates.verify(said, trusted(said.chain), int(time.time()))
     return {
         "erased": f"segment {found.segment} of stream {found.stream.hex()}",
         "unreadable": found.unreadable,

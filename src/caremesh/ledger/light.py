@@ -37,7 +37,6 @@ from caremesh.ledger.blocks import (
     Header,
     SignedHeader,
     Validator,
-    in_comets_order,
     validators_hash,
 )
 from caremesh.ledger.comet import CometHeader
@@ -207,10 +206,9 @@ class LightClient:
             raise Tampered(NO_CROSSING, place) from error
         if said.height != header.height:
             raise Tampered(NO_CROSSING, place)
-        order = sorted(crossing.validators, key=in_comets_order)
-        if comet.set_hash((each.key, each.power) for each in order) != header.next_validators:
+        if comet.set_hash((each.key, each.power) for each in crossing.validators) != header.next_validators:
             raise Tampered(OTHER_SET, place)
-        self._trust(LightBlock(crossing.block.signed, order), header)
+        self._trust(LightBlock(crossing.block.signed, crossing.validators), header)
         self._chain, self._name, self.ends = said.chain, None, None
         return header
 

@@ -33,6 +33,11 @@ def following(name: str, height: Height) -> str:
     return f"{name}.{height}"
 
 
+def is_of(chain: str, name: str) -> bool:
+    """Whether a chain is one of the network with this name."""
+    return chain == name or chain.rpartition(".")[0] == name
+
+
 def succeed(view: View, name: str, height: Height) -> None:
     """Write the successor, in the last block of a chain."""
     SUCCESSION.put(view, Succession(following(name, height), height))

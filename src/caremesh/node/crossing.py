@@ -41,6 +41,21 @@ def taken(home: Path, state: Path, known: Founding) -> Founding:
     return replace(known, crossed=crossed)
 
 
+def is_behind(state: Path, known: Founding) -> bool:
+    """Whether a copy has not come to the last block of the old chain yet, and follows those before by themselves."""
+    if known.crossed is None:
+        return False
+    if not (state / "data.mdb").exists():
+        return True
+    store = open_for_reading(state, known.chain)
+    try:
+        with store.read() as read:
+            head = read.head()
+    finally:
+        store.close()
+    return (head.height if head else 0) < known.crossed.crossing.block.signed.content().height
+
+
 def _is_over(state: Path, chain: str) -> bool:
     store = open_for_reading(state, chain)
     try:

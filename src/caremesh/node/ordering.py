@@ -18,6 +18,7 @@ from caremesh.client.blocking import Portal
 from caremesh.consensus.embedded import Embedded
 from caremesh.contracts import Contracts
 from caremesh.errors import Tampered, Unavailable
+from caremesh.node import crossing
 from caremesh.node.catching_up import by_snapshot, ways
 from caremesh.node.errors import NO_COMETBFT
 from caremesh.node.founding import Clock, Founding
@@ -27,7 +28,6 @@ from caremesh.node.running import LEDGER
 from caremesh.settings import Settings
 
 if TYPE_CHECKING:
-    from caremesh.consensus.cometbft.engine import CometBft
     from caremesh.consensus.cometbft.joining import Joining
     from caremesh.node.relay import Copy
 
@@ -58,9 +58,7 @@ def open_copy(known: Founding, home: MemberHome, settings: Settings, clock: Cloc
     return known.replica(home.folder / LEDGER, clock)
 
 
-def _cometbft(
-    known: Founding, home: MemberHome, settings: Settings, clock: Clock, log: Log, opened: ExitStack
-) -> CometBft:
+def _cometbft(known: Founding, home: MemberHome, settings: Settings, clock: Clock, log: Log, opened: ExitStack) -> Copy:
     from caremesh.consensus.cometbft import joining  # late: protobuf, which no other engine needs
     from caremesh.consensus.cometbft.config import Addresses, Pace
     from caremesh.consensus.cometbft.engine import CometBft, Local
@@ -82,7 +80,9 @@ def _cometbft(
         Path(program), home.validator_key, home.peer_key, addresses, pace, plan, waiting=settings.mempool_limit
     )
 
-    def made(how: Joining | None) -> CometBft:
+    def made(how: Joining | None) -> Copy:
+        if how is None and crossing.is_behind(home.folder / LEDGER, known):
+            return known.replica(home.folder / LEDGER, clock)  # what one key has ordered comes first
         return CometBft(
             home.folder,
             Contracts(),

@@ -121,7 +121,8 @@ class NodeProcess:
         self.environment: dict[str, str] = {}
         """What it finds besides in its environment, from its next start on."""
         self._places = places
-        self._command = [*command, "--home", str(home)]
+        self.program: Sequence[str] = command
+        """What runs it, from its next start on."""
         self._flags = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", value)]
         self._process: subprocess.Popen[bytes] | None = None
         self._told = False
@@ -132,7 +133,7 @@ class NodeProcess:
         self._told = False
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                self._places.command(self.home.name, [*self._command, *self._flags]),
+                self._places.command(self.home.name, [*self.program, "--home", str(self.home), *self._flags]),
                 env={**os.environ, **self._places.environment(self.home.name), **self.environment},
                 stdout=log,
                 stderr=log,

@@ -16,6 +16,7 @@ from caremesh.errors import BadInput, Tampered, WrongLedger
 from caremesh.ledger.blocks import BlockHeader
 from caremesh.ledger.light import Answer, LightBlock, LightClient, check_answer
 from caremesh.ledger.state import Reader
+from caremesh.ledger.succession import is_of
 from caremesh.sealing.custody import Signed
 from caremesh.sealing.evidence import Proven, Recorder
 from caremesh.types import Seconds
@@ -78,7 +79,7 @@ def check(proof: AuditProof, state: WalletState, client: LightClient, now: Secon
     custodian has not signed); WrongLedger wallet.24.
     """
     header = client.verify(proof.block, now)
-    if not state.chain == proof.chain == header.chain:
+    if proof.chain != header.chain or not is_of(header.chain, state.chain):
         raise WrongLedger(OTHER_CHAIN)
     reader = Proven({answer.key: check_answer(header, answer) for answer in proof.answers})
     return Checked(_audit(state, reader, proof.logs, proof.releases), header)

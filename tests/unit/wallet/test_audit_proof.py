@@ -194,7 +194,7 @@ def test_a_dispute_its_answer_and_its_lateness_are_in_the_feed_and_the_words_are
     with pytest.raises(Tampered, match=r"custody\.06"):
         clinic.gateway.hear_dispute(receipt, other)
     with pytest.raises(Tampered, match=r"custody\.05"):
-        clinic.gateway.hear_dispute(receipt, sealed[:-1] + b"?")
+        clinic.gateway.hear_dispute(receipt, sealed[:-1] + bytes([sealed[-1] ^ 1]))
     entry = clinic.entry(clinic.audit(clinic.logs()))
     assert entry.dispute is not None
     assert entry.dispute.raised == raised
@@ -209,7 +209,7 @@ def test_a_dispute_its_answer_and_its_lateness_are_in_the_feed_and_the_words_are
         clinic.gateway.answer_dispute(receipt, reply)
     assert dispute.hear_answer(state, ledger.reader(), receipt, answer).text == reply
     with pytest.raises(Tampered, match=r"custody\.05"):
-        dispute.hear_answer(state, ledger.reader(), receipt, answer[:-1] + b"?")
+        dispute.hear_answer(state, ledger.reader(), receipt, answer[:-1] + bytes([answer[-1] ^ 1]))
     entry = clinic.entry(clinic.audit(clinic.logs()))
     assert entry.dispute is not None
     assert entry.dispute.standing(clinic.clock()) == "answered late"

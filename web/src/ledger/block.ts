@@ -17,7 +17,8 @@ const COMET = [
   ...["next_validators", "params", "app_hash", "results", "evidence", "proposer", "round", "parts"],
 ];
 
-const shapes = new Shapes((at) => new BadInput("codec.03", "This value does not have the shape that its format demands.", at));
+/** Reads values out of decoded CBOR. */
+export const shapes = new Shapes((at) => new BadInput("codec.03", "This value does not have the shape that its format demands.", at));
 
 /** For bytes that are not those of the value that they hold. */
 export const twoSpellings = () => new BadInput("codec.04", "This value is not spelled in its one canonical way.");
@@ -101,7 +102,8 @@ function blockId(value: unknown): BlockId {
   return { hash: shapes.bytes(said.hash, 0, 32, "previous.hash"), parts: partSet(said.parts) };
 }
 
-function validatorOf(value: unknown): Validator {
+/** A validator out of decoded CBOR. Throws codec.03. */
+export function validatorOf(value: unknown): Validator {
   const said = shapes.map(value, "validators", ["key", "power"]);
   return {
     key: shapes.bytes(said.key, KEY_BYTES, KEY_BYTES, "validators.key"),

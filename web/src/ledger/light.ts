@@ -2,7 +2,7 @@
  * The light client: as `caremesh.ledger.light`, whose rules and codes these are. Believe a header because enough
  * validators that you know have signed it. A wrong answer throws; nothing here returns a truth value that could be ignored.
  */
-import { encode } from "@ipld/dag-cbor";
+import { decode, encode } from "@ipld/dag-cbor";
 import { ed25519 } from "@noble/curves/ed25519.js";
 
 import { bytesToHex, concatBytes, equal, utf8ToBytes } from "../crypto/bytes.ts";
@@ -10,6 +10,7 @@ import { sha256, taggedHash } from "../crypto/keys.ts";
 import { Refused, Tampered, WrongLedger } from "../errors.ts";
 import * as comet from "./comet.ts";
 import type { CometHeader, Instant, Validator } from "./comet.ts";
+import { type Answer, checkAnswer } from "./proof.ts";
 
 export type { Validator } from "./comet.ts";
 
@@ -30,6 +31,9 @@ export type HeaderSignature = { key: Uint8Array; signature: Uint8Array; at?: Ins
 /** A header with its signatures and the set that signed. */
 export type LightBlock = { header: BlockHeader; signatures: readonly HeaderSignature[]; validators: readonly Validator[] };
 
+/** What leads from one chain of a ledger to the next: its last block, the proof of who follows, who signs the first. */
+export type Crossing = { block: LightBlock; answer: Answer; validators: readonly Validator[] };
+
 /** How a node is asked for its header of a height. */
 export type Fetch = (height: number) => Promise<LightBlock>;
 
@@ -38,6 +42,7 @@ export const MAX_DRIFT_S = 10;
 
 const HEADER_DOMAIN = utf8ToBytes("caremesh/header/v1\0");
 const MULTICODEC_BYTES = 2;
+const SUCCESSION = utf8ToBytes("ledger/chain/");
 
 const notSigned = (at: string) => new Tampered("light.01", "The header is not signed by enough of the validators that it names.", at);
 const unknownSet = (at: string) => new Tampered("light.02", "The header's validators are not those that are trusted.", at);
@@ -51,15 +56,19 @@ export const otherHeight = (at: string) => new Tampered("light.08", "The answer 
 /** For validators whom a header does not name. */
 export const otherSet = (at: string) => new Tampered("light.09", "These are not the validators that the header names.", at);
 
+const noCrossing = (at: string) => new Tampered("light.15", "This does not show that another chain follows.", at);
+const ended = (at: string) => new Tampered("light.16", "The header comes after the last block of its chain.", at);
+
 /** Follows one chain from a header or a validator set that its user trusts. */
 export class LightClient {
-  readonly #chain: string;
+  #chain: string;
   readonly #periodS: number;
   #trusted: readonly Validator[];
   #next: Uint8Array | undefined;
   #time: number;
   #height: number;
   #name: Uint8Array | undefined;
+  #ends: number | undefined;
 
   /** `validators`: the set trusted at `trustedAt` (seconds) to sign the block after `height`. */
   constructor(chain: string, validators: readonly Validator[], trustedAt: number, periodS = TRUST_PERIOD_S, height = 0) {
@@ -86,7 +95,20 @@ export class LightClient {
     const made = new LightClient(this.#chain, this.#trusted, this.#time, this.#periodS, this.#height);
     made.#next = this.#next;
     made.#name = this.#name;
+    made.#ends = this.#ends;
     return made;
+  }
+
+  /** Another client, which knows that the chain has ended with this height. */
+  until(last: number): LightClient {
+    const made = this.copy();
+    made.#ends = last;
+    return made;
+  }
+
+  /** The chain whose headers it believes. */
+  get chain(): string {
+    return this.#chain;
   }
 
   /** Height of the newest verified header. */
@@ -98,6 +120,7 @@ export class LightClient {
   check(block: LightBlock, now: number): BlockHeader {
     const { header } = block;
     if (header.chain !== this.#chain) throw otherChain();
+    if (this.#ends !== undefined && header.height > this.#ends) throw ended(place(header));
     if (now - this.#time > this.#periodS) throw trustEnded();
     if (header.height === this.#height && this.#name !== undefined) {
       if (!equal(hashOf(header), this.#name)) this.#checkFork(block);
@@ -117,6 +140,20 @@ export class LightClient {
   verify(block: LightBlock, now: number): BlockHeader {
     const header = this.check(block, now);
     if (header.height > this.#height) this.#trust(block);
+    return header;
+  }
+
+  /** Go over to the chain that follows. Nothing has changed when it throws light.NN or proof.01. */
+  cross(crossing: Crossing, now: number): BlockHeader {
+    const header = this.check(crossing.block, now);
+    const value = checkAnswer(header, crossing.answer);
+    if (value === undefined || !equal(crossing.answer.key, SUCCESSION) || isComet(header)) throw noCrossing(place(header));
+    const said = succession(value);
+    if (said?.height !== header.height) throw noCrossing(place(header));
+    if (!equal(comet.setHash(crossing.validators), header.next_validators)) throw otherSet(place(header));
+    this.#trust({ ...crossing.block, validators: crossing.validators });
+    this.#chain = said.chain;
+    this.#name = this.#ends = undefined;
     return header;
   }
 
@@ -157,6 +194,14 @@ export class LightClient {
     this.#height = block.header.height;
     this.#name = hashOf(block.header);
   }
+}
+
+/** `ledger.succession.Succession`, undefined where it is none. */
+function succession(value: Uint8Array): { chain: string; height: number } | undefined {
+  const said = decode<unknown>(value);
+  if (typeof said !== "object" || said === null || Object.keys(said).length !== 2) return undefined;
+  const { chain, height } = said as { chain?: unknown; height?: unknown };
+  return typeof chain === "string" && typeof height === "number" ? { chain, height } : undefined;
 }
 
 /** Whether a header is CometBFT's. */
