@@ -225,6 +225,16 @@ def test_what_the_newest_header_does_not_prove_yet_is_not_verified(scene: Scene)
     assert run(client.blocks(scene.txs[-1].height)) == []
 
 
+@pytest.mark.promise("P4")
+def test_the_newest_header_is_never_older_than_one_before(scene: Scene) -> None:
+    said: list[bytes] = []
+    client = scene.client(header=lambda body: said[0] if said else body)
+    run(client.newest())
+    said.append(codec.encode(scene.engine.light_block(2)))
+    error = caught(client.newest())
+    assert (type(error), error.code) == (Refused, "light.05")
+
+
 def _header(change: Callable[[Any], Any]) -> Bend:
     def bent(body: bytes) -> bytes:
         return wire.several([_with_header(codec.decode_as(each, Block), change) for each in wire.each_of(body)])
