@@ -56,6 +56,11 @@ def cometbft(version: str = VERSION, change: Change | None = None) -> Path:
     return built(GoProgram(_MODULE, f"{_MODULE}/cmd/cometbft", version, CHECKSUMS[version]), change=change)
 
 
+def abci_cli() -> Path:
+    """CometBFT's own program that asks an application what its nodes ask."""
+    return built(GoProgram(_MODULE, f"{_MODULE}/abci/cmd/abci-cli", VERSION, CHECKSUMS[VERSION]))
+
+
 def bent() -> Path:
     """The program whose clock a file moves ahead."""
     return cometbft(change=Change("bent", _bend))

@@ -127,6 +127,22 @@ class Settings(HttpSettings):
     peers_one_host: bool = Field(
         default=False, description="Whether several members' nodes run on one address, as on one machine."
     )
+    peers_only: bool = Field(
+        default=False,
+        description="Whether it connects to those of `peers_known` alone and lets nobody else in: behind sentries.",
+    )
+    peers_behind: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{40}( [0-9a-f]{40})*)?$",
+        description="Ids of nodes that are always let in and never told to others, with blanks between: at a sentry.",
+    )
+    mempool_limit: int = Field(
+        60_000,
+        ge=10,
+        le=1_000_000,
+        title="transactions",
+        description="Under CometBFT, transactions that may wait for a block.",
+    )
     snapshot_every_blocks: int = Field(
         1_000,
         ge=10,

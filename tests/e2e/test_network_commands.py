@@ -12,17 +12,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
 from caremesh.cli.main import app
 from caremesh.client.blocking import Portal
 from caremesh.consensus.compaction import open_for_reading
+from caremesh.ledger.comet import address_of
 from caremesh.node import founding, joining
 from caremesh.node.catching_up import ways
+from caremesh.node.founding import Peer
 from caremesh.node.joining import Admission
 from caremesh.node.relay import signed_tx
 from caremesh.testing.nodes import COMMAND, NodeProcess, OneHost, free_ports
+from tests.support.alerting import samples
 from tests.support.comet_engine import PATIENT_S, now, short_folder
 from tools.cometbft import cometbft
 
@@ -80,6 +84,14 @@ class Pilot:
         self.until(lambda: self.nodes[at].desk.where().height > before + 1)
 
 
+def told(home: Path) -> dict[str, float]:
+    """The metrics of a node that have no label."""
+    admin = (home / "run" / "addresses").read_text("utf-8").split()[1]
+    text = httpx.get(f"http://{admin}/metrics", timeout=60, trust_env=False).text
+    found = {tuple(labels): value for labels, value in samples(text).items()}
+    return {labels[0][1]: value for labels, value in found.items() if len(labels) == 1}
+
+
 @pytest.fixture
 def pilot(request: pytest.FixtureRequest) -> Iterator[Pilot]:
     with short_folder() as folder, ExitStack() as opened:
@@ -94,6 +106,11 @@ def test_the_only_validator_changes_its_key_and_goes_on(pilot: Pilot) -> None:
     [home], [node] = pilot.homes, pilot.nodes
     before = key_in_use(home)
     assert pilot.status()["Member 1"]["power"] == 1
+    pilot.until(lambda: told(home).get("caremesh_consensus_signed_share") == 1)
+    said = told(home)
+    assert said["caremesh_validator_share"] == said["caremesh_cometbft_running"] == 1
+    assert said["caremesh_mempool_limit"] == 60_000
+    assert said["caremesh_mempool_transactions"] == said["caremesh_consensus_round"] == 0
     assert ran("network", "rotate-key", "--home", home) == {"member": "Member 1"}
     assert key_in_use(home) != before
     pilot.moves_on()
@@ -102,6 +119,45 @@ def test_the_only_validator_changes_its_key_and_goes_on(pilot: Pilot) -> None:
     node.start()
     node.wait(node.ready)
     pilot.moves_on()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pilot", [4], indirect=True)
+@pytest.mark.promise("P10")
+def test_a_validator_behind_a_sentry_is_reached_by_nobody_else_and_signs(pilot: Pilot) -> None:
+    """The first goes out to the second alone, from a port that nobody was told; votes go round by way of the second."""
+    ids = [address_of(node.keys.peer_key.public).hex() for node in pilot.nodes]
+    [sentry] = [each.address for each in known_peers(pilot) if each.address.startswith(ids[1])]
+    configure(pilot.homes[0], peers_only=True, peers_known=sentry, peers_port=free_ports(1)[0])
+    configure(pilot.homes[1], peers_behind=ids[0])
+    pilot.start()
+    pilot.until(lambda: pilot.status(0)["Member 2"]["connected"] is True)
+    pilot.until(lambda: pilot.status(2)["Member 4"]["connected"] is True)
+    pilot.moves_on(2)
+    pilot.until(lambda: pilot.status(2)["Member 1"]["signed"] is True)
+    assert [each["connected"] for each in pilot.status(0).values()] == [True, True, False, False]
+    assert pilot.status(2)["Member 1"]["connected"] is pilot.status(3)["Member 1"]["connected"] is False
+    pilot.nodes[1].stop()  # with it the first is away as well, and two of four make no block
+    pilot.until(lambda: pilot.status(2)["Member 2"]["connected"] is False)
+    pilot.nodes[1].start()
+    pilot.nodes[1].wait(pilot.nodes[1].ready)
+    pilot.moves_on(0)
+    pilot.until(lambda: pilot.status(2)["Member 1"]["signed"] is True)
+
+
+def configure(home: Path, **settings: Any) -> None:
+    """Write settings into a home's file, in place of what it says of them."""
+    file = home / "caremesh.toml"
+    lines = file.read_text("utf-8").splitlines() if file.exists() else []
+    kept = [line for line in lines if line.partition("=")[0].strip() not in settings]
+    file.write_text("\n".join([*(f"{name} = {json.dumps(value)}" for name, value in settings.items()), *kept]) + "\n")
+
+
+def known_peers(pilot: Pilot) -> list[Peer]:
+    """Where the network file says that each member's CometBFT is."""
+    known = founding.load(pilot.homes[0])
+    assert known is not None
+    return list(known.peers)
 
 
 @pytest.mark.long

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from caremesh import codec
-from caremesh.consensus.cometbft.config import Addresses, Pace
+from caremesh.consensus.cometbft.config import MAX_WAITING, Addresses, Pace
 from caremesh.consensus.cometbft.engine import CometBft, Local
 from caremesh.consensus.interface import Committed
 from caremesh.contracts import Contracts
@@ -54,8 +54,21 @@ def in_order(*validators: Validator) -> list[Validator]:
 class Network:
     """Nodes by number; each begins with a key of its number, and is a validator where the genesis says so."""
 
-    def __init__(self, folder: Path, count: int, first: Sequence[Validator], **params: Any) -> None:
-        """``first``: the validators of the genesis. ``params``: other parts of the genesis, such as ``params``."""
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        first: Sequence[Validator],
+        *,
+        waiting: int = MAX_WAITING,
+        pace: Pace = PACE,
+        **params: Any,
+    ) -> None:
+        """``first``: the validators of the genesis. ``waiting``, ``pace``: see ``Local``. ``params``: other parts of
+        the genesis, such as ``params``.
+        """
+        self._waiting: Final = waiting
+        self._pace: Final = pace
         self.world: Final = World()
         self.begun: Final[Seconds] = now()
         self.genesis: Final = codec.encode(self.world.genesis(time=self.begun, validators=in_order(*first), **params))
@@ -157,7 +170,7 @@ class Network:
         return CometBft(
             self.folders[number],
             Contracts(),
-            Local(cometbft(), engine_key(name), node_key(number), addresses, PACE),
+            Local(cometbft(), engine_key(name), node_key(number), addresses, self._pace, waiting=self._waiting),
             chain=CHAIN,
             genesis=self.genesis,
             genesis_time=self.begun,

@@ -69,14 +69,18 @@ def _cometbft(
     program = shutil.which(settings.cometbft_program)
     if program is None:
         raise Unavailable(NO_COMETBFT, settings.cometbft_program)
-    others = [each.address for each in known.reached if each.member != home.did]
+    others = [each.address for each in known.reached if each.member != home.did and not settings.peers_only]
     addresses = Addresses(
         peers=f"{settings.peers_host}:{settings.peers_port}",
         known=(*others, *settings.peers_known.split()),
         one_host=settings.peers_one_host,
+        only=settings.peers_only,
+        behind=tuple(settings.peers_behind.split()),
     )
     pace, plan = Pace(idle_s=IDLE * settings.block_every_s), Snapshotting(every=settings.snapshot_every_blocks)
-    local = Local(Path(program), home.validator_key, home.peer_key, addresses, pace, plan)
+    local = Local(
+        Path(program), home.validator_key, home.peer_key, addresses, pace, plan, waiting=settings.mempool_limit
+    )
 
     def made(how: Joining | None) -> CometBft:
         return CometBft(

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from caremesh.client import node as module
 from caremesh.client import wire
 from caremesh.client.node import Node, Patience, Target
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Refused, Unavailable
 
 QUICK = Patience(tries=3, pause_s=0.01, longest_pause_s=0.02, answer_s=30.0, max_bytes=10_000)
 HASTY = structs.replace(QUICK, answer_s=0.5)
+WITHIN_S = 120
 SAID = ErrorCode("test.01", "A sentence.", "A cure.")
 
 
@@ -150,3 +152,35 @@ def test_a_redirect_is_not_followed(path: Path) -> None:
     answer, scripted = run(path, [response(302, b"", "location: https://elsewhere/")])
     assert answer.status == 302
     assert len(scripted.asked) == 1
+
+
+class Full(Scripted):
+    """Reads what a request begins with, and nothing of its body, until the work is done."""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked.append(await reader.readuntil(b"\r\n\r\n"))
+        await self.done.wait()
+        writer.close()
+
+    async def inside(self, patience: Patience) -> Any:
+        self.done = asyncio.Event()
+        work = self.work
+
+        async def watched(node: Node) -> Any:
+            try:
+                return await asyncio.wait_for(work(node), WITHIN_S)
+            finally:
+                self.done.set()
+
+        self.work = watched
+        return await super().inside(patience)
+
+
+@pytest.mark.parametrize("size", [8 * 2**20, 1_000_000], ids=["in pieces", "whole"])
+def test_a_node_that_does_not_take_a_body_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """How long it may take depends on the body; time-outs for answers begin only when it is sent."""
+    monkeypatch.setattr(module, "_SLOWEST_BYTES_S", 4 * size)
+    full = Full(path, [], lambda node: node.call("POST", "/x", bytes(size)))
+    with pytest.raises(Unavailable, match=r"client\.02"):
+        asyncio.run(full.inside(HASTY))
+    assert len(full.asked) == 1, "what may have arrived is not sent again"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from caremesh.consensus.cometbft import config, keeper
+from caremesh.consensus.cometbft import config, keeper, process
 from caremesh.consensus.cometbft.beginning import Beginning
 from caremesh.consensus.cometbft.process import Supervised
 from caremesh.errors import BadInput
@@ -71,10 +71,25 @@ def test_the_config_says_what_the_ledger_needs(tmp_path: Path) -> None:
         "200ms",
         "8000ms",
     )
+    assert (said["p2p"]["max_num_inbound_peers"], said["p2p"]["pex"]) == (40, False)
+    assert said["p2p"]["unconditional_peer_ids"] == said["p2p"]["private_peer_ids"] == ""
     assert said["tx_index"]["indexer"] == "null"
     assert said["storage"]["discard_abci_responses"] is True
     unix = tomllib.loads((written(tmp_path, Path("/run/rpc.sock")) / "config.toml").read_text())
     assert unix["rpc"]["laddr"] == "unix:///run/rpc.sock"
+
+
+def test_behind_a_sentry_nobody_else_is_let_in_and_at_a_sentry_nobody_hears_of_it() -> None:
+    where = Path("/run/abci.sock"), Path("/run/rpc.sock")
+    behind = config.Addresses("10.0.0.1:1", ("ab@sentry:1", "cd@other:2"), only=True)
+    said = tomllib.loads(config.config_toml(*where, behind, config.Pace(), 9))
+    assert said["p2p"]["persistent_peers"] == "ab@sentry:1,cd@other:2"
+    assert (said["p2p"]["max_num_inbound_peers"], said["p2p"]["unconditional_peer_ids"]) == (0, "ab,cd")
+    assert (said["mempool"]["size"], said["mempool"]["cache_size"]) == (9, 18)
+    sentry = config.Addresses("0.0.0.0:1", ("ef@others:1",), behind=("12", "34"))
+    said = tomllib.loads(config.config_toml(*where, sentry, config.Pace()))
+    assert (said["p2p"]["private_peer_ids"], said["p2p"]["unconditional_peer_ids"]) == ("12,34", "12,34")
+    assert said["p2p"]["max_num_inbound_peers"] == 40
 
 
 def test_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:
@@ -245,6 +260,45 @@ def test_a_program_that_has_much_to_say_goes_on_and_is_heard(tmp_path: Path) -> 
         owner.made.close()
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_it_says_takes_a_bounded_amount_of_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    monkeypatch.setattr(process, "MAX_LOG_BYTES", 200_000)
+    last, done = "the last line", tmp_path / "done"
+    says = f"print('x' * 999, file=sys.{stream}, flush=True)"
+    program = f"import sys, time\nfor _ in range(1_500): {says}\nprint('{last}', file=sys.{stream}, flush=True)"
+    owner = Owner(tmp_path, f"{program}\nopen({str(done)!r}, 'w').close(); time.sleep(600)")
+    log, before = tmp_path / "cometbft.log", tmp_path / "cometbft.log.1"
+    try:
+        owner.until_started(1)
+        until = time.monotonic() + PATIENT_S
+        while not (done.exists() and log.exists() and log.read_text("utf-8").endswith(f"{last}\n")):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert 100_000 < log.stat().st_size + before.stat().st_size <= 400_000
+        assert before.stat().st_size > 100_000
+        assert sorted(each.name for each in tmp_path.glob("cometbft.log*")) == [log.name, before.name]
+    finally:
+        owner.made.close()
+
+
+def test_a_log_that_cannot_be_written_holds_up_nothing(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    (tmp_path / "cometbft.log").mkdir()
+    owner = Owner(
+        tmp_path, f"import time; print('x' * 2**20, flush=True); open({str(done)!r}, 'w').close(); time.sleep(600)"
+    )
+    try:
+        owner.until_started(1)
+        until = time.monotonic() + PATIENT_S
+        while not done.exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        owner.made.close()
+
+
 def test_one_that_is_to_be_started_again_is(owner: Owner) -> None:
     first = owner.until_started(1)
     owner.made.again()
@@ -255,13 +309,13 @@ def test_one_that_is_to_be_started_again_is(owner: Owner) -> None:
 
 
 def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
-    log = tmp_path / "cometbft.log"
-    log.mkdir()
+    in_the_way = tmp_path / "tmp"
+    in_the_way.write_text("where it has its room")
     owner = Owner(tmp_path, "import time; time.sleep(600)")
     try:
         with owner.changed:
             assert not owner.changed.wait_for(lambda: owner.made.starts > 0, 0.05)
-        log.rmdir()
+        in_the_way.unlink()
         owner.until_started(1)
     finally:
         owner.made.close()

@@ -12,7 +12,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -23,10 +24,21 @@ from caremesh.api.app import Seen, make_app
 from caremesh.api.observing import Metrics
 from caremesh.api.routes import ANYONE, Answer, Call, Caller, Route
 from caremesh.api.signatures import Head
+from caremesh.consensus.cometbft.abci_pb2 import (
+    BLOCK_ID_FLAG_COMMIT,
+    CommitInfo,
+    RequestFinalizeBlock,
+    Validator,
+    VoteInfo,
+)
+from caremesh.consensus.cometbft.config import Addresses, Pace
+from caremesh.consensus.cometbft.rpc import Ordering
+from caremesh.consensus.cometbft.watched import Watched
 from caremesh.consensus.replica import Replica
 from caremesh.errors import StorageFailed
 from caremesh.ledger.blocks import Block
 from caremesh.ledger.store import NOT_WRITTEN
+from caremesh.node import metric_rows, ordering_numbers
 from caremesh.node.inbox import Inbox, InboxLimits
 from caremesh.node.node import Node
 from caremesh.node.numbers import of_node, of_parts
@@ -44,6 +56,16 @@ OF_PROCESSES = {
     "CareMeshTooMuchAsked",
 }
 """Shown to fire at processes."""
+OF_ORDERING = {
+    "CareMeshCometbftDown",
+    "CareMeshNoBlocks",
+    "CareMeshRounds",
+    "CareMeshFewPeers",
+    "CareMeshMempoolFillsUp",
+    "CareMeshNotSigning",
+    "CareMeshEquivocation",
+}
+"""Shown to fire where CometBFT orders blocks: test_alerts_of_ordering.py."""
 
 pytestmark = pytest.mark.slow
 
@@ -116,9 +138,8 @@ def test_every_metric_that_rules_dashboard_and_page_name_is_told_and_every_one_t
     until(lambda: node.status().height)
     metrics = Metrics()
     metrics.observe(Seen(route="custody.release", status=403, code="api.05"))
-    told = names(page(node) + of_parts(_processes(near.folder), answers=True).decode() + metrics.page().decode()) | {
-        "up"
-    }
+    pages = page(node) + of_parts(_processes(near.folder), answers=True).decode() + metrics.page().decode()
+    told = names(pages) | of_ordering(node) | {"up"}
     said = ask(expressions=expressions())
     assert said.errors == []
     named = {name for each in said.names.values() for name in each}
@@ -128,6 +149,24 @@ def test_every_metric_that_rules_dashboard_and_page_name_is_told_and_every_one_t
     assert written == base
     shown = {re.sub(r"_(bucket|count|sum)$", "", name) for name in named}
     assert shown >= base
+
+
+def of_ordering(node: Node) -> set[str]:
+    """What is told where CometBFT orders blocks; that it is told by nodes, test_alerts_of_ordering.py shows."""
+    watched = Watched()
+    watched.refused["ledger.07"] += 1
+    votes = [VoteInfo(validator=Validator(address=bytes(20)), block_id_flag=BLOCK_ID_FLAG_COMMIT)]
+    watched.committed(RequestFinalizeBlock(decided_last_commit=CommitInfo(votes=votes)))
+    local = SimpleNamespace(pace=Pace(), waiting=10, addresses=Addresses(""))
+    copy = SimpleNamespace(
+        application=SimpleNamespace(watched=watched),
+        local=local,
+        reader=node.reader,
+        process=SimpleNamespace(starts=1),
+    )
+    return names(
+        metric_rows.page(ordering_numbers.rows(cast("Any", copy), node.home.did, Ordering(1, 0, (1,), 0, 0))).decode()
+    )
 
 
 def _processes(folder: Path) -> Path:
@@ -305,4 +344,4 @@ def test_an_alert_fires_when_there_is_reason_to_and_not_before(
 
 
 def test_no_alert_is_left_out() -> None:
-    assert {rule["alert"] for rule in rules()} == OF_PROCESSES.union(*(alerts for _, alerts in FAULTS))
+    assert {rule["alert"] for rule in rules()} == (OF_PROCESSES | OF_ORDERING).union(*(alerts for _, alerts in FAULTS))

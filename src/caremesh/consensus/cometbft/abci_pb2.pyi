@@ -13,6 +13,13 @@ class MisbehaviorType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DUPLICATE_VOTE: _ClassVar[MisbehaviorType]
     LIGHT_CLIENT_ATTACK: _ClassVar[MisbehaviorType]
 
+class BlockIDFlag(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BLOCK_ID_FLAG_UNKNOWN: _ClassVar[BlockIDFlag]
+    BLOCK_ID_FLAG_ABSENT: _ClassVar[BlockIDFlag]
+    BLOCK_ID_FLAG_COMMIT: _ClassVar[BlockIDFlag]
+    BLOCK_ID_FLAG_NIL: _ClassVar[BlockIDFlag]
+
 class CheckTxType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     NEW: _ClassVar[CheckTxType]
@@ -20,6 +27,10 @@ class CheckTxType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 UNKNOWN_MISBEHAVIOR: MisbehaviorType
 DUPLICATE_VOTE: MisbehaviorType
 LIGHT_CLIENT_ATTACK: MisbehaviorType
+BLOCK_ID_FLAG_UNKNOWN: BlockIDFlag
+BLOCK_ID_FLAG_ABSENT: BlockIDFlag
+BLOCK_ID_FLAG_COMMIT: BlockIDFlag
+BLOCK_ID_FLAG_NIL: BlockIDFlag
 NEW: CheckTxType
 RECHECK: CheckTxType
 
@@ -140,6 +151,22 @@ class Misbehavior(_message.Message):
     height: int
     time: Time
     def __init__(self, type: _Optional[_Union[MisbehaviorType, str]] = ..., validator: _Optional[_Union[Validator, _Mapping]] = ..., height: _Optional[int] = ..., time: _Optional[_Union[Time, _Mapping]] = ...) -> None: ...
+
+class VoteInfo(_message.Message):
+    __slots__ = ("validator", "block_id_flag")
+    VALIDATOR_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_ID_FLAG_FIELD_NUMBER: _ClassVar[int]
+    validator: Validator
+    block_id_flag: BlockIDFlag
+    def __init__(self, validator: _Optional[_Union[Validator, _Mapping]] = ..., block_id_flag: _Optional[_Union[BlockIDFlag, str]] = ...) -> None: ...
+
+class CommitInfo(_message.Message):
+    __slots__ = ("round", "votes")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    VOTES_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    votes: _containers.RepeatedCompositeFieldContainer[VoteInfo]
+    def __init__(self, round: _Optional[int] = ..., votes: _Optional[_Iterable[_Union[VoteInfo, _Mapping]]] = ...) -> None: ...
 
 class ExecTxResult(_message.Message):
     __slots__ = ("code", "data")
@@ -292,20 +319,22 @@ class RequestVerifyVoteExtension(_message.Message):
     def __init__(self) -> None: ...
 
 class RequestFinalizeBlock(_message.Message):
-    __slots__ = ("txs", "misbehavior", "hash", "height", "time", "next_validators_hash")
+    __slots__ = ("txs", "decided_last_commit", "misbehavior", "hash", "height", "time", "next_validators_hash")
     TXS_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_LAST_COMMIT_FIELD_NUMBER: _ClassVar[int]
     MISBEHAVIOR_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     NEXT_VALIDATORS_HASH_FIELD_NUMBER: _ClassVar[int]
     txs: _containers.RepeatedScalarFieldContainer[bytes]
+    decided_last_commit: CommitInfo
     misbehavior: _containers.RepeatedCompositeFieldContainer[Misbehavior]
     hash: bytes
     height: int
     time: Time
     next_validators_hash: bytes
-    def __init__(self, txs: _Optional[_Iterable[bytes]] = ..., misbehavior: _Optional[_Iterable[_Union[Misbehavior, _Mapping]]] = ..., hash: _Optional[bytes] = ..., height: _Optional[int] = ..., time: _Optional[_Union[Time, _Mapping]] = ..., next_validators_hash: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, txs: _Optional[_Iterable[bytes]] = ..., decided_last_commit: _Optional[_Union[CommitInfo, _Mapping]] = ..., misbehavior: _Optional[_Iterable[_Union[Misbehavior, _Mapping]]] = ..., hash: _Optional[bytes] = ..., height: _Optional[int] = ..., time: _Optional[_Union[Time, _Mapping]] = ..., next_validators_hash: _Optional[bytes] = ...) -> None: ...
 
 class ResponseException(_message.Message):
     __slots__ = ("error",)

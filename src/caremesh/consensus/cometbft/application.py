@@ -42,6 +42,7 @@ from caremesh.consensus.cometbft.proposals import Proposals
 from caremesh.consensus.cometbft.records import block_record
 from caremesh.consensus.cometbft.snapshots import Snapshots
 from caremesh.consensus.cometbft.validators import misbehaviour_in, updates
+from caremesh.consensus.cometbft.watched import Watched
 from caremesh.crypto.signatures import ED25519_PREFIX
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, Refused, WrongLedger
 from caremesh.ledger.application import Application, Result
@@ -96,6 +97,8 @@ class LedgerApplication:
         self._clock: Final = clock
         self._snapshots: Final = snapshots or Snapshots(machine)
         self._finished: Final = finished
+        self.watched: Final = Watched()
+        """What it has seen, for whoever looks after the node."""
         self._turn: Final = threading.Lock()
         """One request at a time of those that execute, commit, or say what is committed."""
         self._done: tuple[Executed, RequestFinalizeBlock] | None = None
@@ -171,6 +174,7 @@ class LedgerApplication:
         try:
             self.machine.check(self.checked.decode(request.tx), max(self._clock(), self.machine.head.time))
         except CareMeshError as error:
+            self.watched.refused[error.code] += 1
             return ResponseCheckTx(code=_REFUSED, data=error.code.encode(), log=error.error.sentence)
         return ResponseCheckTx()
 
@@ -215,6 +219,7 @@ class LedgerApplication:
             block = block_record(self.machine, done, txs, after, self._validators, misbehaviour_in(request))
             self.machine.commit(done, block=codec.encode(block), header=request.hash)
             self.checked.forget(block.txs)
+            self.watched.committed(request)
             self._finished(block, done)
             # No snapshot here is older (``snapshot_files``); what proof may need CometBFT keeps besides (ADR 0117).
             return ResponseCommit(retain_height=max(0, done.height - done.params.retain_blocks + 1))

@@ -25,6 +25,8 @@ MAX_BLOCK_BYTES: Final = 2 * 2**20
 """Blocks of many megabytes lock CometBFT's mempool; the ledger's own limit is lower."""
 MAX_WAITING: Final = 60_000
 MAX_BATCH: Final = 500
+_MAX_INBOUND: Final = 40
+"""CometBFT's own default."""
 _MAX_BODY_BYTES: Final = 8 * 2**20
 _EVIDENCE_HEIGHTS: Final = 100_000
 _EVIDENCE_NS: Final = 14 * 86_400 * 10**9
@@ -39,6 +41,10 @@ class Addresses(Struct, frozen=True):
     rpc: int | None = None
     one_host: bool = False
     """Whether several members' nodes may come from one address, as on a machine that runs them all."""
+    only: bool = False
+    """Whether to connect to ``known`` alone, and to let nobody else in: for a validator behind sentries."""
+    behind: tuple[str, ...] = ()
+    """Ids of nodes that are always let in and never told to others: those behind this one."""
 
 
 class Pace(Struct, frozen=True):
@@ -60,15 +66,16 @@ def write(
     node: SigningKey,
     pace: Pace | None = None,
     joining: str = "",
+    waiting: int = MAX_WAITING,
 ) -> None:
     """Write config, genesis and keys. What CometBFT has signed so far is left as it is.
 
-    ``joining``: see ``joining.section``. Raises StorageFailed.
+    ``joining``: see ``joining.section``; ``waiting``: see ``config_toml``. Raises StorageFailed.
     """
     config, data = home / "config", home / "data"
     for folder in (config, data):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    text = config_toml(application, rpc, addresses, pace or Pace()) + joining
+    text = config_toml(application, rpc, addresses, pace or Pace(), waiting) + joining
     write_durably(config / "config.toml", [text.encode()])
     write_durably(config / "genesis.json", [genesis_json])
     write_validator(home, validator)
@@ -116,8 +123,11 @@ def genesis_json(begins: Beginning) -> bytes:
     )
 
 
-def config_toml(application: Path, rpc: Path | int, addresses: Addresses, pace: Pace) -> str:
-    """The config file; what is not in it is CometBFT's default."""
+def config_toml(
+    application: Path, rpc: Path | int, addresses: Addresses, pace: Pace, waiting: int = MAX_WAITING
+) -> str:
+    """The config file; what is not in it is CometBFT's default. ``waiting``: transactions that the mempool takes."""
+    always = [*(each.partition("@")[0] for each in addresses.known if addresses.only), *addresses.behind]
     listen = f"tcp://127.0.0.1:{rpc}" if isinstance(rpc, int) else f"unix://{rpc}"
     return f"""\
 proxy_app = "unix://{application}"
@@ -138,12 +148,15 @@ persistent_peers = "{",".join(addresses.known)}"
 pex = false
 addr_book_strict = false
 allow_duplicate_ip = {"true" if addresses.one_host else "false"}
+max_num_inbound_peers = {0 if addresses.only else _MAX_INBOUND}
+unconditional_peer_ids = "{",".join(always)}"
+private_peer_ids = "{",".join(addresses.behind)}"
 
 [mempool]
 type = "flood"
 recheck = false
-size = {MAX_WAITING}
-cache_size = {2 * MAX_WAITING}
+size = {waiting}
+cache_size = {2 * waiting}
 max_tx_bytes = {2**20}
 
 [consensus]

@@ -66,7 +66,8 @@ GAVE_UP = ErrorCode(
 
 
 class Local(Struct, frozen=True):
-    """What one member's CometBFT needs besides the ledger itself. ``program``: see ``tools/cometbft.py``."""
+    """What one member's CometBFT needs besides the ledger itself. ``program``: see ``tools/cometbft.py``; ``waiting``:
+    transactions that its mempool takes."""
 
     program: Path
     validator: SigningKey
@@ -74,6 +75,7 @@ class Local(Struct, frozen=True):
     addresses: config.Addresses
     pace: config.Pace = config.Pace()
     snapshots: Snapshotting = Snapshotting()
+    waiting: int = config.MAX_WAITING
 
 
 class CometBft:
@@ -117,6 +119,7 @@ class CometBft:
         self.machine = kept.open_machine(
             folder / STATE, app, chain=chain, genesis=genesis, genesis_time=genesis_time, map_bytes=map_bytes
         )
+        self.local: Final = local
         self._first: Final = begins.height
         self._before: Final = list(validators)
         self.validators = list(begins.validators)
@@ -145,6 +148,7 @@ class CometBft:
                 node=local.node,
                 pace=local.pace,
                 joining=self._join.section(),
+                waiting=local.waiting,
             )
             self.application = LedgerApplication(
                 self.machine,

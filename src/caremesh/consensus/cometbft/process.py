@@ -23,6 +23,8 @@ LATE_S: Final = 5.0
 _PIECE_BYTES: Final = 2**16
 GAVE_UP: Final = b"CONSENSUS FAILURE"
 """What CometBFT writes when it takes part no more, although it goes on running."""
+MAX_LOG_BYTES: Final = 8 * 2**20
+"""Of CometBFT's log; the one before it is kept as ``.1``, and no more."""
 _SETTLED_S: Final = 30.0
 """After so long a start counts as one that went well."""
 
@@ -111,31 +113,43 @@ class Supervised:
         self._room.mkdir(mode=0o700)
         self._rpc.unlink(missing_ok=True)  # CometBFT does not listen where another has left its socket
         command = [sys.executable, "-I", "-S", keeper.__file__, *self._command]
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603 - the program that the node was configured with
-                command,
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, "TMPDIR": str(self._room)},
-            )
+        process = subprocess.Popen(  # noqa: S603 - the program that the node was configured with
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(self._room)},
+        )
         self._keeper, self._told = process, False
         self.starts += 1
         line = process.stdout.readline() if process.stdout is not None else b""
         self.pid = int(line) if line.strip().isdigit() else None
+        if self.pid is None:  # why there is no program
+            with suppress(OSError):
+                self._write(line)
         return process
 
     def _follow(self, process: subprocess.Popen[bytes]) -> None:
         """Until it ends, put what it says into the log: a pipe that nobody reads stops who writes to it."""
         before = b""
         while process.stdout is not None and (said := os.read(process.stdout.fileno(), _PIECE_BYTES)):
-            with suppress(OSError), self._log.open("ab") as log:
-                log.write(said)
+            with suppress(OSError):
+                self._write(said)
             if GAVE_UP in before + said and not self._told:
                 self._gave_up()
             before = (before + said)[1 - len(GAVE_UP) :]
         process.wait()
+
+    def _write(self, said: bytes) -> None:
+        """Into the log, of which there is a bounded amount."""
+        with self._log.open("ab") as log:
+            full = log.tell() + len(said) > MAX_LOG_BYTES
+            if not full:
+                log.write(said)
+        if full:
+            self._log.replace(self._log.with_name(f"{self._log.name}.1"))
+            self._log.write_bytes(said)
 
     def _end(self) -> None:
         if self._keeper is not None and self._keeper.stdin is not None:

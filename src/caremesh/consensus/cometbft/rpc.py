@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from caremesh.errors import ErrorCode, Unavailable
-from caremesh.types import Height
+from caremesh.types import Count, Height
 
 NO_ANSWER = ErrorCode(
     "consensus.25", "CometBFT does not answer, or not as it should.", "Ask again; when it stays so, look at its log."
@@ -24,6 +24,8 @@ NO_ANSWER = ErrorCode(
 PAGE: Final = 100
 """Validators of one answer: as many as CometBFT gives."""
 _TIMEOUT_S: Final = 30.0
+SOON_S: Final = 2.0
+"""Who looks after the node does not wait longer than that."""
 
 
 class Signed(NamedTuple):
@@ -33,12 +35,29 @@ class Signed(NamedTuple):
     validators: list[bytes]
 
 
+class Ordering(NamedTuple):
+    """Where a CometBFT stands. ``height``: of the block that it is deciding, in its ``round``, 0 for the first;
+    ``peers``: the height that each that it is connected with is deciding, by its word; ``waiting``: transactions in the
+    mempool, and ``waiting_bytes`` of them."""
+
+    height: Height
+    round: Count
+    peers: tuple[Height, ...]
+    waiting: Count
+    waiting_bytes: Count
+
+
 class Rpc:
     """A client of CometBFT's RPC. Any thread may call any method."""
 
-    def __init__(self, where: Path | int) -> None:
+    def __init__(self, where: Path | int, timeout_s: float = _TIMEOUT_S) -> None:
         """``where``: a unix socket, or a port on loopback."""
         self._where: Final = where
+        self._timeout_s: Final = timeout_s
+
+    def soon(self) -> Rpc:
+        """The same, for who does not wait for long."""
+        return Rpc(self._where, SOON_S)
 
     def hand_over(self, raws: Sequence[bytes]) -> None:
         """Offer transactions to the mempool, which takes them, has them already, or has no room. Raises Unavailable
@@ -75,6 +94,21 @@ class Rpc:
         except (KeyError, TypeError) as error:
             raise Unavailable(NO_ANSWER, "/net_info") from error
 
+    def ordering(self) -> Ordering:
+        """Where it stands. Raises Unavailable consensus.25."""
+        try:
+            mempool = _parsed(self._get("/num_unconfirmed_txs"))["result"]
+            said = _parsed(self._get("/dump_consensus_state"))["result"]
+            return Ordering(
+                height=int(said["round_state"]["height"]),
+                round=int(said["round_state"]["round"]),
+                peers=tuple(int(_their_height(each)) for each in said["peers"]),
+                waiting=int(mempool["total"]),
+                waiting_bytes=int(mempool["total_bytes"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unavailable(NO_ANSWER, "/dump_consensus_state") from error
+
     def fetch(self, path: str, query: Mapping[str, str]) -> bytes:
         """What it answers, a refusal too: see ``joining.Fetch``. Raises Unavailable consensus.25."""
         return self._ask("GET", f"{path}?{urlencode(query)}", b"", (200, 500))
@@ -86,7 +120,7 @@ class Rpc:
         return content
 
     def _ask(self, method: str, target: str, body: bytes, good: Sequence[int] = (200,)) -> bytes:
-        connection = _Connection(self._where)
+        connection = _Connection(self._where, self._timeout_s)
         try:
             connection.request(method, target, body, {"content-type": "application/json"})
             answer = connection.getresponse()
@@ -103,8 +137,8 @@ class Rpc:
 class _Connection(HTTPConnection):
     """To a unix socket, or to a port on loopback."""
 
-    def __init__(self, where: Path | int) -> None:
-        super().__init__("127.0.0.1", where if isinstance(where, int) else 80, timeout=_TIMEOUT_S)
+    def __init__(self, where: Path | int, timeout_s: float) -> None:
+        super().__init__("127.0.0.1", where if isinstance(where, int) else 80, timeout=timeout_s)
         self._path: Final = None if isinstance(where, int) else str(where)
 
     def connect(self) -> None:
@@ -114,7 +148,7 @@ class _Connection(HTTPConnection):
             return
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            opened.settimeout(_TIMEOUT_S)
+            opened.settimeout(self.timeout)
             opened.connect(self._path)
         except OSError:
             opened.close()
@@ -127,6 +161,10 @@ def _parsed(content: bytes) -> Any:
         return json.loads(content)
     except ValueError as error:
         raise Unavailable(NO_ANSWER, "json") from error
+
+
+def _their_height(peer: Any) -> Any:
+    return peer["peer_state"]["round_state"]["height"]
 
 
 def _total(page: bytes) -> int:
