@@ -81,9 +81,10 @@ format: dev-ready  ## let ruff put the code in shape
 promises: dev-ready  ## the tests of every promise -> build/promises.json
 	$(BIN)/python -m tools.promises --jobs $(JOBS)
 
-sim: dev-ready  ## long simulations; SEEDS=200
+sim: dev-ready  ## long simulations; SEEDS=200 MINUTES=60
 	$(BIN)/python -m pytest -q -n $(JOBS) tests/simulation --seeds $(or $(SEEDS),200) $(ARGS)
 	$(BIN)/python -m pytest -q -m long tests/unit tests/e2e $(ARGS)
+	$(BIN)/python -m bench._steady $(or $(MINUTES),60)
 
 bench: dev-ready  ## measurements -> build/bench/results.json; ONLY=ledger PAGE=1
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PAGE),--page)

@@ -87,7 +87,7 @@ class LedgerClient:
         """What became of a transaction in a kept block; None when the node knows of none, which is its word alone.
 
         Verified, it is height and code, under the newest header; the sentence of a refusal and events, which no header
-        holds, are left out. Raises as ``query``, and Tampered light.16, history.01.
+        holds, are left out. Raises as ``query``, and Tampered light.18, history.01.
         """
         said = await self._told(f"{PREFIX}/transactions/{tx.encode()}", Committed)
         if said is None or not verify:

@@ -25,7 +25,7 @@ from caremesh.ledger.light import Answer, check_answer
 from caremesh.ledger.transactions import tx_id
 from caremesh.types import Count, Digest, Height
 
-NOT_IT = ErrorCode("light.16", "This does not prove what became of the transaction.", "Ask another node.")
+NOT_IT = ErrorCode("light.18", "This does not prove what became of the transaction.", "Ask another node.")
 OTHER_BLOCK = ErrorCode("light.17", "This is not the block that its header names.", "Ask another node.")
 _NONE: Final = bytes(32)
 
@@ -66,7 +66,7 @@ def check_inclusion(found: Inclusion, tx: bytes, own: BlockHeader, header: Block
     """Return when all of it is proven. ``tx``: the id; ``own``: the verified header of the block that holds it;
     ``header``: the one that proves the log.
 
-    Raises Tampered light.08, light.16, proof.01, history.01.
+    Raises Tampered light.08, light.18, proof.01, history.01.
     """
     if found.log.key != history.STATE_KEY or found.height != own.height:
         raise Tampered(NOT_IT)
