@@ -38,7 +38,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 AFTER_STEP = 5
 """The patient has shared; what was shared is read, audited and taken back after it."""
 STEPS = 17
-ASLEEP = "regulator"
+AHEAD = 30
+"""Blocks, of two seconds: as long as it takes to decide on a machine that has much else to do."""
+ASLEEP = "payer"
 """Is down while the others go over."""
 
 
@@ -70,15 +72,14 @@ class Conversion:
         offers = [str(node.home / "offer") for node in network.nodes.values()]
         for (name, node), offer in zip(network.nodes.items(), offers, strict=True):
             ran("offer", "--home", str(node.home), "--peers", network.places.peers(name), "--out", offer)
-        desk = operator.desk
-        self.last = desk.where().height + 4
+        network.nodes[ASLEEP].stop()
+        self.last = operator.desk.where().height + AHEAD
         file = operator.home / "decision"
         said = ["--home", str(operator.home), "--height", str(self.last), "--out", str(file), *offers]
         assert ran("convert", *said)["missing"] == []
         home = network.nodes["hospital"].keys
         message = SetEndpoints(member=home.did, endpoints=["https://elsewhere.example:1"])
         self.pending = signed_tx(CHAIN, self.world.clock(), [home.requester], message)
-        network.nodes[ASLEEP].stop()
         assert ran("submit", "--home", str(operator.home), str(file))["height"] is not None
         for name, node in network.nodes.items():
             if name != ASLEEP:

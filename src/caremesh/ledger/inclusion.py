@@ -25,7 +25,7 @@ from caremesh.ledger.light import Answer, check_answer
 from caremesh.ledger.transactions import tx_id
 from caremesh.types import Count, Digest, Height
 
-NOT_IT = ErrorCode("light.18", "This does not prove what became of the transaction.", "Ask another node.")
+NOT_IT = ErrorCode("light.16", "This does not prove what became of the transaction.", "Ask another node.")
 OTHER_BLOCK = ErrorCode("light.17", "This is not the block that its header names.", "Ask another node.")
 _NONE: Final = bytes(32)
 

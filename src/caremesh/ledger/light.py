@@ -63,7 +63,7 @@ OTHER_HEIGHT = ErrorCode("light.08", "The answer is for another block than the h
 OTHER_SET = ErrorCode("light.09", "These are not the validators that the header names.", "Ask another node.")
 NO_CROSSING = ErrorCode("light.15", "This does not show that another chain follows.", "Ask another node for it.")
 ENDED = ErrorCode(
-    "light.16", "The header comes after the last block of its chain.", "Ask for a header of the chain that followed."
+    "light.18", "The header comes after the last block of its chain.", "Ask for a header of the chain that followed."
 )
 
 

@@ -31,4 +31,4 @@ def test_headers_of_both_chains(given: dict[str, Any]) -> None:
 
 def test_every_outcome_is_there() -> None:
     codes = {given["code"] for given in (*CONTENT["crossings"], *CONTENT["headers"])}
-    assert codes == {"", "light.01", "light.06", "light.08", "light.09", "light.15", "light.16", "proof.01"}
+    assert codes == {"", "light.01", "light.06", "light.08", "light.09", "light.15", "light.18", "proof.01"}

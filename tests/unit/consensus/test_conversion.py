@@ -13,16 +13,18 @@ from caremesh.consensus import kept
 from caremesh.consensus.cometbft.beginning import Beginning, after, check_begins
 from caremesh.contracts.network.messages import CancelConvert, EndBrake
 from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable, WrongLedger
+from caremesh.ledger.application import Context
 from caremesh.ledger.blocks import (
     Block,
     Header,
     Validator,
     validators_hash,
 )
-from caremesh.ledger.light import Crossing, LightBlock
+from caremesh.ledger.light import Crossing, LightBlock, LightClient
 from caremesh.ledger.store import Head
-from caremesh.ledger.succession import KEY, SUCCESSION, chain_of, following
-from tests.support import comet_headers
+from caremesh.ledger.succession import KEY, SUCCESSION, Succession, chain_of, following
+from caremesh.ledger.transactions import Message
+from tests.support import comet_headers, kv
 from tests.support.comet_engine import now
 from tests.support.comet_network import engine_key, in_order, signed, validator
 from tests.support.converting import SIGNERS, Converting, comet_block, resigned
@@ -52,6 +54,7 @@ def test_the_last_block_names_who_follows_and_is_the_last(case: Converting, tmp_
     crossing = case.convert()
     last = case.engine.machine.head
     assert last.height == 3
+    assert case.engine.stopped, "at once: nobody waits for a block that does not come"
     assert len(crossing.validators) == 4
     assert header_at(case, 2).next_validators == header_at(case, 2).validators == validators_hash(SIGNERS)
     assert header_at(case, 3).next_validators == comet_headers.name_of(crossing.validators)
@@ -108,6 +111,11 @@ def test_a_light_client_goes_over_and_believes_no_more_of_the_old_chain(case: Co
     client = case.client()
     assert client.cross(crossing, now()) == crossing.block.signed.own()
     assert (client.chain, client.height) == (NEXT, 3)
+    with pytest.raises(Refused, match=r"light\.05"):
+        client.check(comet_block(crossing, 3, NEXT), now())
+    ended = case.client().until(3)
+    ended.cross(crossing, now())
+    assert ended.check(comet_block(crossing, 4, NEXT), now()).height == 4, "the new chain has no end"
     later = comet_block(crossing, 40, NEXT)
     assert client.copy().advance(later, case.engine.light_block, now()).height == 40, "by those whom it names"
     with pytest.raises(WrongLedger, match=r"light\.06"):
@@ -136,7 +144,7 @@ def test_old_headers_stay_true_and_none_comes_after_the_last(case: Converting) -
     assert old.verify(case.engine.light_block(2), now()).height == 2
     assert old.verify(case.engine.light_block(3), now()).height == 3
     forged = replace(header_at(case, 3), height=4, next_validators=validators_hash(SIGNERS))
-    with pytest.raises(Tampered, match=r"light\.16"):
+    with pytest.raises(Tampered, match=r"light\.18"):
         case.client().until(3).check(LightBlock(resigned(forged), SIGNERS), now())
     assert case.client().check(LightBlock(resigned(forged), SIGNERS), now()), "who does not know, cannot tell"
     assert crossing.block == case.engine.light_block(3)
@@ -168,6 +176,28 @@ def test_what_does_not_prove_it_is_no_crossing(case: Converting) -> None:
             client.cross(bad, now())
         assert raised.value.code == code
         assert (client.chain, client.height) == (CHAIN, 0), "nothing has changed"
+
+
+class AsGiven(kv.Kv):
+    """Writes whatever it is told to, as it is."""
+
+    def handle(self, ctx: Context, message: Message) -> None:
+        assert isinstance(message, kv.Put)
+        ctx.state.put(message.key, message.value)
+
+
+@pytest.mark.promise("P4")
+def test_who_follows_stands_under_one_key(tmp_path: Path) -> None:
+    engine = kv.engine(tmp_path, app=AsGiven([kv.MEMBER]))
+    try:
+        said = codec.encode(Succession("other.1", 1))
+        engine.submit(kv.transaction(kv.Put(key=b"elsewhere/", value=said)))
+        forged = Crossing(engine.light_block(1), engine.query(b"elsewhere/"), engine.validators)
+        client = LightClient(kv.CHAIN, engine.validators, trusted_at=kv.START_S)
+        with pytest.raises(Tampered, match=r"light\.15"):
+            client.cross(forged, engine.light_block(1).signed.own().time)
+    finally:
+        engine.close()
 
 
 def test_it_can_be_put_off_and_called_off_but_not_done_twice(case: Converting) -> None:

@@ -171,7 +171,7 @@ OTHERS = {"member second"}
 def test_nothing_is_wrong_where_nothing_is(home: Home) -> None:
     findings = home.findings()
     assert {name for name, each in findings.items() if not each.ok} == OTHERS
-    assert len(findings) == 13
+    assert len(findings) == 14
 
 
 # --- the faults -------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ export const otherHeight = (at: string) => new Tampered("light.08", "The answer 
 export const otherSet = (at: string) => new Tampered("light.09", "These are not the validators that the header names.", at);
 
 const noCrossing = (at: string) => new Tampered("light.15", "This does not show that another chain follows.", at);
-const ended = (at: string) => new Tampered("light.16", "The header comes after the last block of its chain.", at);
+const ended = (at: string) => new Tampered("light.18", "The header comes after the last block of its chain.", at);
 
 /** Follows one chain from a header or a validator set that its user trusts. */
 export class LightClient {
