@@ -11,7 +11,7 @@ import shutil
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import combinations
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +20,9 @@ import pytest
 
 from caremesh.codec import CID
 from caremesh.errors import CareMeshError, StorageFailed, Unavailable
+from caremesh.gateway.opening import Opened
 from caremesh.node.backup import back_up, restore
+from caremesh.sealing import evidence as proof
 from tests.conftest import Evidence
 from tests.support.apart import WITHIN_S, Apart, apart, eventually, known
 from tests.support.full_disk import disk_of
@@ -159,6 +161,50 @@ def test_one_custodian_of_three_may_be_silent_or_lie_and_is_named(
     evidence.fault("a slow and lossy network")
     world.hosts.heal()
     world.person.revoke(share)
+
+
+SLOW_S, SILENT_S = 5.0, 600.0
+"""Ten times longer than the practice waits before it asks another; longer than anybody waits."""
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.promise("P6", "P10")
+@pytest.mark.parametrize("kind", ["slow", "silent", "lying"])
+@pytest.mark.parametrize("name", CUSTODIANS)
+def test_every_custodian_in_turn_is_slow_silent_or_lying_while_reads_and_writes_go_on(
+    world: Apart, evidence: Evidence, name: str, kind: str
+) -> None:
+    """One of three: *n - t*. What is written meanwhile is read meanwhile, and afterwards too."""
+    world.well()
+    share, did = world.share(), world.did(name)
+    with ExitStack() as faults:
+        if kind == "lying":
+            slow = next(each for each in CUSTODIANS if each != name)  # so that every custodian is asked
+            faults.enter_context(world.late(world.did(slow), SLOW_S))
+            faults.enter_context(world.lying(did))
+        else:
+            faults.enter_context(world.late(did, SLOW_S if kind == "slow" else SILENT_S))
+        written = world.import_next()
+        opened = eventually(lambda: reads(world, written))
+        if kind == "silent":
+            assert did not in opened.released_by
+        if kind == "lying":
+            liar = eventually(lambda: next((each for each in world.open("practice", world.receipt()).faults), None))
+            assert liar.custodian == did
+            assert liar.claim is not None
+            [shown] = world.node("practice").desk.evidence([liar.claim])
+            found = proof.verify(proof.read(shown), world.light_client(), world.clocks())
+            assert found.custodian == did, "anybody who has the file can tell"
+    evidence.fault(f"a {kind} custodian")
+    assert eventually(lambda: reads(world, written)).faults == []
+    world.person.revoke(share)
+
+
+def reads(world: Apart, wanted: list[str]) -> Opened | None:
+    """What the practice opens, once it has these records."""
+    opened = world.open("practice", world.receipt())
+    return opened if set(wanted) <= {record.id for record in opened.records} else None
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 """``python -m caremesh.testing.bent node --home DIR …``: ``caremesh node`` but for three things that a story needs.
 
 Its clock is ahead by the seconds in the file that ``TESTING_CLOCK`` names, so that days can pass; its custodian lies
-while there is a file ``run/lie`` in its home; and it goes out from the address that ``TESTING_SOURCE`` names, where
-hosts are addresses (``hosts.py``). Every process, door and connection is that of a real node.
+while there is a file ``run/lie`` in its home, and answers as many seconds late as ``run/late`` says; and it goes out
+from the address that ``TESTING_SOURCE`` names, where hosts are addresses (``hosts.py``). Every process, door and
+connection is that of a real node.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +31,7 @@ from caremesh.types import Seconds
 MODULE: Final = "caremesh.testing.bent"
 CLOCK: Final = "TESTING_CLOCK"
 LIE: Final = "lie"
+LATE: Final = "late"
 
 
 class FileClock:
@@ -65,15 +68,29 @@ class _MaybeLying:
         self._honest = node.member.custodian
         self._liar = LyingCustodian(self._honest, node.home.node_key)
         self._mark = node.folder / doors.RUN / LIE
+        self._late = node.folder / doors.RUN / LATE
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._honest, name)
 
     def release(self, data: bytes) -> list[bytes]:
+        self._wait()
         return self._liar.release(data) if self._mark.exists() else self._honest.release(data)
 
     def release_each(self, data: Sequence[bytes]) -> list[list[bytes] | CareMeshError]:
+        self._wait()
         return self._liar.release_each(data) if self._mark.exists() else self._honest.release_each(data)
+
+    def deposit_seals(self, data: Sequence[bytes]) -> list[bytes]:
+        self._wait()
+        return self._honest.deposit_seals(data)
+
+    def _wait(self) -> None:
+        """For as long as the file says, or until it is gone."""
+        with suppress(FileNotFoundError):
+            until = time.monotonic() + float(self._late.read_text("utf-8"))
+            while time.monotonic() < until and self._late.exists():
+                time.sleep(0.1)
 
 
 def main(words: Sequence[str]) -> int:

@@ -35,7 +35,7 @@ from caremesh.node.member import MemberHome
 from caremesh.sealing.channel import SharedStream
 from caremesh.sealing.invitation import Invitation
 from caremesh.source.importer import ImportReport
-from caremesh.testing.bent import CLOCK, LIE, MODULE, FileClock
+from caremesh.testing.bent import CLOCK, LATE, LIE, MODULE, FileClock
 from caremesh.testing.nodes import CHAIN, FLAGS, Network
 from caremesh.testing.world import ORDERED, Seen
 from caremesh.types import DAY_S, Code, Count, Did, Digest, Height, Seconds
@@ -162,8 +162,21 @@ class FarWorld(WalletNetwork):
     @contextmanager
     def lying(self, custodian: Did) -> Iterator[None]:
         """See ``World``."""
-        mark = self.network.nodes[self._name(custodian)].home / doors.RUN / LIE
-        mark.touch()
+        with self._marked(custodian, LIE, ""):
+            yield
+
+    @contextmanager
+    def late(self, custodian: Did, seconds: float) -> Iterator[None]:
+        """A custodian that answers so late; what it has not answered in the end, it answers then."""
+        with self._marked(custodian, LATE, str(seconds)):
+            yield
+
+    @contextmanager
+    def _marked(self, custodian: Did, what: str, says: str) -> Iterator[None]:
+        mark = self.network.nodes[self._name(custodian)].home / doors.RUN / what
+        beside = mark.with_name(f"{what}.new")
+        beside.write_text(says, "utf-8")
+        beside.replace(mark)
         try:
             yield
         finally:

@@ -152,7 +152,7 @@ def test_no_quorum_a_mempool_that_fills_and_a_cometbft_that_hangs_are_told(evide
         os.kill(pid, signal.SIGSTOP)
         try:
             evidence.fault("a CometBFT that hangs")
-            hangs = told(running, 0)
+            hangs = until(lambda: told(running, 0), lambda text: value(text, "cometbft_running") == 0)
         finally:
             os.kill(pid, signal.SIGCONT)
         assert fires(before, hangs) - {"CareMeshRounds"} == {"CareMeshNoBlocks", "CareMeshCometbftDown"}
