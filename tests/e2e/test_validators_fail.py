@@ -257,25 +257,3 @@ def test_a_validator_whose_clock_is_an_hour_ahead_moves_no_blocks_time(world: Ap
     everywhere(world, *done)
     eventually(lambda: world.said_by("payer", receipt) == "released")
     world.person.revoke(share)
-
-
-@pytest.mark.promise("P3", "P10")
-@pytest.mark.long
-def test_two_idle_hours_and_then_a_release(world: Apart, evidence: Evidence) -> None:
-    """Time passes in steps, each longer than a copy may be old; nobody asks for anything, and blocks come."""
-    world.well()
-    share, old = world.share(), world.receipt()
-    assert world.opened(old)
-    for _ in range(6):
-        world.clocks.advance(2 * HOUR_S // 6)
-        for name in world.names:
-            goes_on(world, name)
-    evidence.fault("two hours in which nothing happens")
-    world.wait_ready()
-    assert world.opened(world.receipt())
-    late = world.receipt()
-    world.person.revoke(share)
-    world.clocks.advance(2 * HOUR_S)
-    for name in CUSTODIANS:
-        eventually(lambda name=name: world.said_by(name, late) == REVOKED)  # type: ignore[misc]
-    everywhere(world)
