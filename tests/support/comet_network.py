@@ -59,14 +59,16 @@ class Network:
         folder: Path,
         count: int,
         first: Sequence[Validator],
+        program: Callable[[int], Path] = lambda _: cometbft(),
         *,
         waiting: int = MAX_WAITING,
         pace: Pace = PACE,
         **params: Any,
     ) -> None:
-        """``first``: the validators of the genesis. ``waiting``, ``pace``: see ``Local``. ``params``: other parts of
-        the genesis, such as ``params``.
+        """``first``: the validators of the genesis. ``program``: each node's CometBFT. ``waiting``, ``pace``: see
+        ``Local``. ``params``: other parts of the genesis, such as ``params``.
         """
+        self._program: Final = program
         self._waiting: Final = waiting
         self._pace: Final = pace
         self.world: Final = World()
@@ -170,7 +172,9 @@ class Network:
         return CometBft(
             self.folders[number],
             Contracts(),
-            Local(cometbft(), engine_key(name), node_key(number), addresses, self._pace, waiting=self._waiting),
+            Local(
+                self._program(number), engine_key(name), node_key(number), addresses, self._pace, waiting=self._waiting
+            ),
             chain=CHAIN,
             genesis=self.genesis,
             genesis_time=self.begun,

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from caremesh.client import errors as client
+from caremesh.client.wire import NOT_UNDERSTOOD
 from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.state import Receipt
@@ -29,6 +30,8 @@ COMETBFT = "cometbft"
 BOTH = (SUPERVISOR, "ledger", COMETBFT)
 """Where CometBFT orders: the application, by itself or with all around it, and CometBFT."""
 PAUSE_S = 1.2
+_OF_KILLS = (client.BEHIND.code, STALE.code, NOT_UNDERSTOOD.code)
+"""What is refused, too, when processes are killed: no block is fresh, or an answer ends before it is whole."""
 _REVOKED = 0.4
 """How often a share is taken back when that is tried: the others are used for longer."""
 
@@ -94,7 +97,7 @@ class Work:
                 self.failed[error.code] += 1
             return False
         except CareMeshError as error:
-            if error.code in (client.BEHIND.code, STALE.code):  # no fresh block for as long as a copy may be old
+            if error.code in _OF_KILLS:
                 with self._turn:
                     self.failed[error.code] += 1
             else:

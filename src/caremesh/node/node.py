@@ -202,8 +202,13 @@ class Node:
         }
 
     def is_well(self) -> bool:
-        """Whether this process can go on; when not, it has to begin anew."""
-        return not self.copy.stopped
+        """Whether this process can go on; when not, it has to begin anew, and the log says why."""
+        if not self.copy.stopped:
+            return True
+        failure: BaseException | None = getattr(self.copy, "failure", None)
+        if failure is not None:
+            self.log.error("the ledger has stopped", **about(failure))
+        return False
 
     def suspect(self, cid: CID) -> None:
         """Someone asked for a block that could not be given: when it is here and damaged, its name is kept and told.

@@ -202,9 +202,16 @@ class Owner:
         self.rpc = folder / "rpc.sock"
         self.rpc.write_text("left behind")
         self.drains = 0
+        self.gave_up = 0
         self.changed = threading.Condition()
         self.made = Supervised(
-            script, folder, self.rpc, drained=self._drained, started=self._started, monotonic=time.monotonic
+            script,
+            folder,
+            self.rpc,
+            drained=self._drained,
+            started=self._started,
+            monotonic=time.monotonic,
+            gave_up=self._gave_up,
         )
         self.made.start()
 
@@ -213,6 +220,11 @@ class Owner:
 
     def _started(self) -> None:
         with self.changed:
+            self.changed.notify_all()
+
+    def _gave_up(self) -> None:
+        with self.changed:
+            self.gave_up += 1
             self.changed.notify_all()
 
     def until_started(self, times: int) -> int:
@@ -319,6 +331,42 @@ def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
         owner.until_started(1)
     finally:
         owner.made.close()
+
+
+GIVES_UP = """
+import signal, sys, time
+def say(text):
+    sys.stdout.write(text)
+    sys.stdout.flush()
+signal.signal(signal.SIGTERM, lambda *_: (say("CONSENSUS FAILURE at the end"), sys.exit()))
+{said}
+time.sleep(600)
+"""
+
+
+def test_that_it_takes_part_no_more_is_heard_once_in_whatever_pieces_it_is_said(tmp_path: Path) -> None:
+    pieces = 'say("x" * 70_000 + "CONSENSUS FAI"); time.sleep(0.3); say("LURE!!! err"); time.sleep(0.3); say("stack")'
+    owner = Owner(tmp_path, GIVES_UP.format(said=pieces))
+    try:
+        with owner.changed:
+            assert owner.changed.wait_for(lambda: owner.gave_up, PATIENT_S)
+    finally:
+        owner.made.close()
+    assert owner.gave_up == 1
+    assert (tmp_path / "cometbft.log").read_text().endswith("at the end")
+
+
+def test_what_it_says_of_an_end_that_it_was_told_is_nothing(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, GIVES_UP.format(said='say("up")'))
+    try:
+        end = time.monotonic() + PATIENT_S
+        while not (tmp_path / "cometbft.log").exists() or (tmp_path / "cometbft.log").read_text() != "up":
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    finally:
+        owner.made.close()
+    assert (tmp_path / "cometbft.log").read_text().endswith("at the end")
+    assert owner.gave_up == 0
 
 
 def test_closing_before_the_start_and_twice_is_nothing(tmp_path: Path) -> None:

@@ -296,6 +296,11 @@ class CometBft:
         """Whether another process has to begin anew: it takes no block any more, and not for want of its rules."""
         return self._failed is not None and not isinstance(self._failed, UnknownRules)
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What went wrong."""
+        return self._failed
+
     def reader(self, height: Height | None = None) -> StateAt:
         """See ``Engine.reader``."""
         return self.machine.reader(height)
