@@ -84,6 +84,7 @@ promises: dev-ready  ## the tests of every promise -> build/promises.json
 sim: dev-ready  ## long simulations; SEEDS=200 MINUTES=60
 	$(BIN)/python -m pytest -q -n $(JOBS) tests/simulation --seeds $(or $(SEEDS),200) $(ARGS)
 	$(BIN)/python -m pytest -q -m long tests/unit tests/e2e $(ARGS)
+	for engine in embedded cometbft; do $(BIN)/python -m tools.kills $$engine build/kills-$$engine.json || exit 1; done
 	$(BIN)/python -m bench._steady $(or $(MINUTES),60)
 
 bench: dev-ready  ## measurements -> build/bench/results.json; ONLY=ledger PAGE=1

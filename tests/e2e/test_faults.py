@@ -30,7 +30,6 @@ from tests.support.killing import Work, kill_at_random
 
 pytestmark = pytest.mark.timeout(900)
 KILLS = 20
-KILLS_AT_LENGTH = 500
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +60,6 @@ def killing(world: Apart, seed: int, times: int, evidence: Evidence) -> None:
 @pytest.mark.promise("P5", "P10")
 def test_twenty_processes_are_killed_and_nothing_acknowledged_is_lost(world: Apart, evidence: Evidence) -> None:
     killing(world, 0, KILLS, evidence)
-
-
-@pytest.mark.slow
-@pytest.mark.long
-@pytest.mark.timeout(3_600)
-@pytest.mark.promise("P5", "P10")
-def test_five_hundred_processes_are_killed_and_nothing_acknowledged_is_lost(world: Apart, evidence: Evidence) -> None:
-    killing(world, 1, KILLS_AT_LENGTH, evidence)
 
 
 FOLLOWERS = ("hospital", "practice", "laboratory", "payer")

@@ -96,7 +96,7 @@ SPLITS = [frozenset(side) for side in combinations(VALIDATORS, 1)] + [
     frozenset(side) for side in combinations(VALIDATORS, 2) if VALIDATORS[0] in side
 ]
 """Of each two-way split of four the part on which the fifth member is not: all seven."""
-QUICK = [(frozenset({"payer"}), 0.05), (frozenset({"hospital", "payer"}), 0.0)]
+QUICK = [(frozenset({"payer"}), 0.05)]
 
 
 def split_in_two(world: Apart, far: frozenset[str], delay_s: float) -> None:
