@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from caremesh import codec
 from caremesh.client.node import Node, Patience, Target
 from caremesh.client.signing import Identity
+from caremesh.client.wallet import WalletClient
 from caremesh.contracts.members.messages import SetEndpoints
 from caremesh.contracts.network.queries import params_key
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import BadInput, Refused, Tampered, Unavailable
+from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
 from caremesh.ledger.light import LightBlock
 from caremesh.types import Height
 from caremesh.wallet import network as ways
@@ -136,6 +137,29 @@ def test_before_its_first_transaction_a_wallet_reads_what_the_network_begins_wit
     with Network(file, mesh.relay, mesh.clock, addresses=addresses) as network:
         assert network.subject_ledger().reader().height == 0
         assert network.light_block() == first
+
+
+def test_who_has_headers_of_another_chain_is_asked_for_what_leads_there(
+    served: RelayedMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh, asked = served.mesh, []
+    first = mesh.engine.light_block()
+    other = replace(first.signed.own(), chain=f"{first.signed.own().chain}.7")
+    later = replace(first, signed=replace(first.signed, header=codec.encode(other)))
+    monkeypatch.setattr(mesh.engine, "light_block", lambda _=None: later)
+
+    async def none(_: WalletClient) -> None:
+        asked.append("crossing")
+
+    monkeypatch.setattr(WalletClient, "crossing", none)
+    addresses = {mesh.relay: served.doors["hospital"].url}
+    with (
+        Network(network_file(mesh), mesh.relay, mesh.clock, addresses=addresses, patience=ONCE) as network,
+        pytest.raises(CareMeshError) as caught,
+    ):
+        network.subject_ledger().reader()
+    assert asked == ["crossing"]
+    assert caught.value.code == "light.06"
 
 
 # --- what is learned on the way ---------------------------------------------------------------------------
