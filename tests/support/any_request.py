@@ -16,7 +16,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from caremesh import codec
-from caremesh.api import blocks, custody, health, ipfs, ledger, observing, wallet
+from caremesh.api import blocks, custody, directory, health, ipfs, ledger, observing, wallet
 from caremesh.api.app import Seen, make_app
 from caremesh.api.capabilities import Capabilities
 from caremesh.api.heights import Heights
@@ -84,7 +84,7 @@ class AnyNode:
         self.metrics = observing.Metrics()
         routes = ledger.routes(engine, home.did) + custody.routes(self.member.custodian)
         routes += custody.erasure_routes(self.member.forgetting.confirm_erased)
-        routes += blocks.routes(ports) + ipfs.routes(ports)
+        routes += blocks.routes(ports) + ipfs.routes(ports) + directory.routes(self.member.directory)
         routes += wallet.routes(WalletService(self.member, mesh, self, codec.encode(mesh.founding)))
         routes += observing.routes(self.metrics.page)
         self.routes = routes + health.routes({}, routes, "0")

@@ -55,8 +55,9 @@ class MembersTraffic:
             "register": 6, "rotate": 3, "deactivate": 1, "set_guardians": 5, "recover": 9, "cancel_recovery": 1,
             "finish_recovery": 7, "admit": 1, "suspend": 1, "reinstate": 3, "set_keys": 1, "set_endpoints": 1,
             "set_role": 1, "leave": 1, "appoint": 9, "dismiss": 1, "suspend_person": 2, "set_params": 1, "brake": 1,
-            "end_brake": 1, "set_validators": 2, "rotate_validator": 2, "upgrade": 1, "cancel_upgrade": 1, "adopt": 1,
-            "retire": 1, "set_person_key": 2, "set_authorities": 1, "approve": 2, "withdraw": 1,
+            "end_brake": 2, "set_validators": 2, "rotate_validator": 2, "upgrade": 1, "cancel_upgrade": 1, "adopt": 1,
+            "retire": 1, "set_person_key": 2, "set_authorities": 1, "approve": 2, "withdraw": 1, "convert": 1,
+            "cancel_convert": 1,
         }  # fmt: skip
 
     # --- who ----------------------------------------------------------------------------------------------
@@ -257,12 +258,16 @@ class MembersTraffic:
         return Attempt(network.EndBrake(), self.quorum())
 
     def set_validators(self) -> Attempt:
+        return Attempt(network.SetValidators(validators=self.validators()), self.quorum())
+
+    def validators(self) -> list[network.Validator]:
+        """One to three, with new keys, in order."""
         count = self.rng.randrange(1, 4)
         entries = [
             network.Validator(member=did, key=self.all.new_key().public, power=1)
             for did in self.rng.sample(self.all.members, count)
         ]
-        return Attempt(network.SetValidators(validators=sorted(entries, key=lambda entry: entry.key)), self.quorum())
+        return sorted(entries, key=lambda entry: entry.key)
 
     def rotate_validator(self) -> Attempt:
         """Mostly one that there is; its member and the new key sign."""
@@ -295,6 +300,15 @@ class MembersTraffic:
 
     def cancel_upgrade(self) -> Attempt:
         return Attempt(network.CancelUpgrade(), self.quorum())
+
+    def convert(self) -> Attempt:
+        """For a height that the traffic never comes to: with it the chain would end."""
+        return Attempt(
+            network.Convert(height=self.height + 10**9, validators=self.validators(), peers=[]), self.quorum()
+        )
+
+    def cancel_convert(self) -> Attempt:
+        return Attempt(network.CancelConvert(), self.quorum())
 
     def adopt(self) -> Attempt:
         condition = self.rng.choice(["true", "!context.asserted", "!context.restricted", "nonsense", "("])

@@ -20,8 +20,8 @@ TRACEPARENT: Final = "traceparent"
 PLACES: Final = (
     "/blocks/links", "/blocks", "/custody/v1/destructions", "/custody/v1/erasures", "/custody/v1/fragments",
     "/custody/v1/log", "/custody/v1/own-logs", "/custody/v1/own-seals", "/custody/v1/release-batches",
-    "/custody/v1/releases", "/custody/v1/reseals", "/custody/v1/seals", "/healthz", "/inner/v1/leaf",
-    "/inner/v1/metrics", "/ipfs", "/ledger/v1/blocks", "/ledger/v1/cometbft",
+    "/custody/v1/releases", "/custody/v1/reseals", "/custody/v1/seals", "/directory/v1/queries", "/healthz",
+    "/inner/v1/leaf", "/inner/v1/metrics", "/ipfs", "/ledger/v1/blocks", "/ledger/v1/cometbft",
     "/ledger/v1/crossing", "/ledger/v1/events", "/ledger/v1/light-blocks", "/ledger/v1/state",
     "/ledger/v1/status", "/ledger/v1/transactions",
     "/metrics", "/openapi.json", "/readyz", "/wallet/v1/inbox/kept", "/wallet/v1/inboxes", "/wallet/v1/inbox",

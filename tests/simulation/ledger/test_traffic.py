@@ -21,8 +21,8 @@ SHARD = 50_000
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ten_thousand_transactions_over_all_contracts(tmp_path: Path, evidence: Any) -> None:
-    traffic = compare(tmp_path, 1, 10_000, 100)
-    evidence.seed(1)
+    traffic = compare(tmp_path, 4, 10_000, 100)
+    evidence.seed(4)
     evidence.fault("restart of a replica", traffic.restarts)
     evidence.fault("transaction refused", sum(count for code, count in traffic.codes.items() if code))
     tags = {kind.__struct_config__.tag for kind in get_args(Contracts.messages)}

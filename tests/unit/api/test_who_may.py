@@ -124,7 +124,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("who")
     with LocalMesh(folder / "mesh", SettableClock()) as mesh:
         suspend_last(mesh)
-        with served(mesh, "laboratory", folder) as running:
+        with served(mesh, "laboratory", folder, Limits(burst_address=10**6, burst=10**6)) as running:
             made = Door(running)
             yield made
             for client in made.clients.values():

@@ -375,9 +375,9 @@ class CometBft:
     def _stop(self, error: BaseException) -> None:
         """The application failed: nothing more is answered, nobody waits any longer, CometBFT ends."""
         with self._changed:
-            self._failed = self._failed or error
+            self._failed = first = self._failed or error
             self._changed.notify_all()
-        threading.Thread(target=self._end, args=[error], name="ending", daemon=True).start()
+        threading.Thread(target=self._end, args=[first], name="ending", daemon=True).start()
 
     def _end(self, error: BaseException) -> None:
         self._sender.close(error)

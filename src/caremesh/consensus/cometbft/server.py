@@ -102,10 +102,10 @@ class Server:
             connection.close()
 
     def _give_up(self, connection: socket.socket, error: BaseException) -> None:
+        self._failed(error)  # before CometBFT hears of it, and says on its side that it takes part no more
         why = error.code if isinstance(error, CareMeshError) else _FAULT
         with suppress(OSError):
             connection.sendall(framed(Response(exception=ResponseException(error=why))))
-        self._failed(error)
 
 
 def _read(connection: socket.socket, flags: int = 0) -> bytes:
