@@ -121,6 +121,7 @@ class CometBft:
         )
         self.local: Final = local
         self._first: Final = begins.height
+        self._crossed: Final = crossed
         self._before: Final = list(validators)
         self.validators = list(begins.validators)
         """Those of CometBFT's genesis."""
@@ -252,7 +253,9 @@ class CometBft:
         at = self._proving() if height is None else height
         if not 1 <= at <= self.machine.head.height:
             raise BadInput(NOT_KEPT, f"height {at}")
-        if at <= self._first:
+        if self._crossed is not None and at == self._first:
+            return self._crossed.block  # also where it joined by a snapshot, or keeps that block no more
+        if at < self._first:
             return LightBlock(self.block(at).signed, self._before)
         signed = self.rpc.signed(at)
         return light_block(signed.commit, signed.validators)
@@ -341,7 +344,11 @@ class CometBft:
         block = self.block(height)
         if height == 1:
             return bool(block.txs)
-        return block.signed.own().app_hash != self.block(height - 1).signed.own().app_hash
+        try:
+            before = self.block(height - 1)
+        except BadInput:  # the first after a snapshot
+            return True
+        return block.signed.own().app_hash != before.signed.own().app_hash
 
     def _still_running(self) -> None:
         if isinstance(self._failed, UnknownRules):
