@@ -83,9 +83,12 @@ def join(
 ) -> None:
     """Take up the network of a file."""
     from caremesh.node import joining
-    from caremesh.node.catching_up import admitted
+    from caremesh.node.catching_up import admitted, crossed
 
-    tell(joining.join(home, read(file), admitted), "Joined.", as_json=as_json)
+    made = joining.join(home, read(file), admitted, crossed)
+    chain = made.light_client().chain
+    over = "" if chain == made.chain else f" Its members order blocks together by now, on {chain}; that is proven."
+    tell(made, f"Joined.{over}", as_json=as_json, chain=chain)
 
 
 @app.command("status")
@@ -213,7 +216,7 @@ def tell(made: Founding, said: str, *, as_json: bool, **extra: str) -> None:
 
     members = made.document.members
     if as_json:
-        told = {"network": made.chain, "engine": made.engine, "fingerprint": joining.fingerprint(made)}
+        told = {"network": made.chain, "engine": made.orders, "fingerprint": joining.fingerprint(made)}
         print_json(told | extra | {"members": [{"name": each.name, "did": each.member} for each in members]})
         return
     orders = {each.member for each in made.document.validators}

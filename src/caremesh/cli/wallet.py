@@ -131,6 +131,9 @@ def opened_ways(home: Path, wallet: Path | None, *, quiet: bool) -> Iterator[Loc
                 path = kept_network.keep_fork(wallet_path(home, wallet), ways.proven.fork)
                 typer.echo(f"What shows the fork is in {path}: caremesh evidence verify {path}", err=True)
             raise
+        learned = kept.learned(ways)
+        if learned != kept:
+            kept_network.keep(wallet_path(home, wallet), learned)
         _name_liars(ways)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.blobs.durable import write_durably
@@ -20,6 +21,7 @@ from caremesh.client.wallet import fetch_network_file
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import BadInput, Refused, Tampered
 from caremesh.ledger.forks import SUFFIX, Fork
+from caremesh.ledger.light import Crossing
 from caremesh.sealing.invitation import network_digest
 from caremesh.types import Did, Digest, Seconds
 from caremesh.wallet.errors import NO_SUCH_NODE, NOT_THE_NETWORK
@@ -33,10 +35,17 @@ class KeptNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     file: bytes
     relay: Did
     addresses: dict[Did, str] = {}
+    crossing: Crossing | UnsetType = UNSET
+    """What leads to the network's second chain, from when this wallet has seen it: nobody has to be asked again."""
 
     def open(self, clock: Callable[[], Seconds]) -> Network:
-        """The ways to it. Raises Tampered wallet.63."""
-        return Network(self.file, self.relay, clock, addresses=self.addresses)
+        """The ways to it. Raises Tampered wallet.63, light.NN of a crossing that proves nothing."""
+        crossed = None if self.crossing is UNSET else self.crossing
+        return Network(self.file, self.relay, clock, addresses=self.addresses, crossed=crossed)
+
+    def learned(self, ways: Network) -> KeptNetwork:
+        """The same, with what was learned on the ways to it and is to be kept."""
+        return self if ways.proven.crossed is None else replace(self, crossing=ways.proven.crossed)
 
     def has(self, digest: Digest) -> bool:
         """Whether it is the network with this hash."""

@@ -89,10 +89,16 @@ class ProvenLedger:
         clock: Callable[[], Seconds],
         max_age_s: Seconds = MAX_AGE_S,
         crossing: Callable[[Did], Crossing | None] = lambda _: None,
+        crossed: Crossing | None = None,
     ) -> None:
         """``nodes``: the first is asked first, the second is its witness. ``crossing``: what a node shows for its
-        headers being of another chain (see ``LightClient.cross``).
+        headers being of another chain (see ``LightClient.cross``); ``crossed``: what one has shown before.
+        Raises light.NN where that proves nothing.
         """
+        self.crossed: Crossing | None = crossed
+        """What has led from the first chain to the one whose headers are believed now."""
+        if crossed is not None:
+            light.cross(crossed, crossed.block.signed.content().time)
         self._crossing: Final = crossing
         self._light: Final = light
         self._nodes: Final = nodes
@@ -138,6 +144,7 @@ class ProvenLedger:
             self._root.copy().cross(crossing, now)
             self._light.cross(crossing, now)
             self._root.cross(crossing, now)
+            self.crossed = crossing
         header = self._light.advance(block, node.light_block, now)
         self.block = block
         return header
