@@ -219,7 +219,8 @@ def join(
 
     ``admitted``: what the running network's ledger proves of a member that is no founder; None when it knows none.
     ``crossed``: what leads to who orders its blocks now, where one who did handed over to others; None when not known.
-    Raises what these do; Tampered node.17, light.NN; Refused node.13, node.14, and node.15 when the home is of another network.
+    Raises what these do; Tampered node.17, light.NN; Refused node.13, node.14, and node.15 when the home is of another
+    network.
     """
     home = load_home(folder)
     try:

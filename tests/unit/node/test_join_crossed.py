@@ -1,9 +1,8 @@
-"""Who joins a network that went over to another chain takes what proves that from whoever shows it, and nothing else."""
+"""Who joins a network that went over takes what proves that from whoever shows it, and believes nothing else."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,8 +90,8 @@ class Other:
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
-    yield Case(tmp_path)
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
 
 
 def bent(crossing: Crossing) -> list[Crossing]:
