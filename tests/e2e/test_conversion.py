@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from caremesh.ledger.blocks import Header
 from caremesh.ledger.comet import CometHeader
 from caremesh.ledger.light import LightBlock
 from caremesh.ledger.succession import following
-from caremesh.node import founding
+from caremesh.node import catching_up, founding
 from caremesh.node.mesh import OPERATOR
 from caremesh.node.network_status import look
 from caremesh.node.relay import signed_tx
@@ -137,7 +138,9 @@ class Conversion:
         for each in (node.home / "cometbft" / "data").iterdir():
             if each.is_dir():
                 shutil.rmtree(each)
-        said = ran("join", "--home", str(node.home), str(network.nodes[OPERATOR].home / founding.FILE))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(catching_up, "time", SimpleNamespace(time=self.world.clock))  # that of the story
+            said = ran("join", "--home", str(node.home), str(network.nodes[OPERATOR].home / founding.FILE))
         assert (said["chain"], said["engine"]) == (following(CHAIN, self.last), "cometbft")
         assert (node.home / founding.CROSSING).read_bytes() == proof
         node.start()
