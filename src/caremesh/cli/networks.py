@@ -119,12 +119,14 @@ def status(home: NodeHome, as_json: AsJson = False) -> None:
     columns = ["member", "roles", "status", "votes", "signed the last block", "connected"]
     print_table(f"The network {found.chain} ({found.engine})", columns, rows)
     if any(each.power and each.signed is False for each in found.members):
-        console().print(
-            "A block needs more than two thirds of the votes: one that came a moment later shows as no, once."
-        )
+        console().print("A block needs more than two thirds of the votes: who came a moment late shows as no, once.")
         console().print("Who shows so time and again takes no part: `caremesh doctor` in that home says why.")
     age = f", {max(0, int(time.time()) - found.time)} s old" if found.time else ""
     console().print(f"Height {found.height:,}{age}; rules {found.rules}; fingerprint {found.fingerprint}.")
+    if found.upgrade is not None:
+        console().print(f"From block {found.upgrade:,} on, version {found.rules + 1} of the rules counts.")
+    if found.conversion is not None:
+        console().print(f"After block {found.conversion:,}, those who were named order blocks together.")
 
 
 @app.command("offer")

@@ -47,7 +47,11 @@ class Standing(Struct, frozen=True):
 
 
 class NetworkStatus(Struct, frozen=True):
-    """Where this node's copy stands, and all members. ``time``: of its last block, seconds UTC, 0 before the first."""
+    """Where this node's copy stands, and all members. ``time``: of its last block, seconds UTC, 0 before the first.
+
+    ``upgrade``: from which block on the next version of the rules counts; ``conversion``: the last block that one key
+    orders. None where that was not decided, or is over.
+    """
 
     chain: str
     engine: EngineName
@@ -55,6 +59,8 @@ class NetworkStatus(Struct, frozen=True):
     height: Height
     time: Seconds
     rules: Count
+    upgrade: Height | None
+    conversion: Height | None
     members: list[Standing]
 
 
@@ -70,6 +76,7 @@ def look(home: Path) -> NetworkStatus:
         with store.read() as read:
             head = read.head() or Head(known.chain, 0, 0, b"", b"")
         powers = _powers(known, reader)
+        rules, conversion = network.rules(reader), network.conversion(reader)
         signed, connected = _asked(known, home, head.height)
         return NetworkStatus(
             chain=known.chain,
@@ -77,7 +84,9 @@ def look(home: Path) -> NetworkStatus:
             fingerprint=joining.fingerprint(known),
             height=head.height,
             time=head.time,
-            rules=network.rules(reader).version,
+            rules=rules.version,
+            upgrade=None if rules.following is None else rules.height,
+            conversion=None if conversion is None or known.orders != "embedded" else conversion.height,
             members=[
                 Standing(
                     did=each.did,
@@ -98,12 +107,13 @@ def look(home: Path) -> NetworkStatus:
 
 def _powers(known: Founding, reader: StateAt) -> dict[Did, dict[Multikey, Count]]:
     """Keys that sign blocks, with their power, by member."""
+    if known.orders == "embedded":  # whoever was named to order blocks later does not do so yet
+        keys = [signer.key for signer in known.validators]
+        orders = [each for each in members.members(reader) if each.keys.node in keys]
+        return {each.did: {each.keys.node: OPERATOR_POWER} for each in orders}
     found: dict[Did, dict[Multikey, Count]] = {}
     for validator in network.validators(reader):
         found.setdefault(validator.member, {})[validator.key] = validator.power
-    for each in members.members(reader) if known.orders == "embedded" else []:
-        if each.keys.node in [signer.key for signer in known.validators]:
-            found[each.did] = {each.keys.node: OPERATOR_POWER}
     return found
 
 
