@@ -57,12 +57,6 @@ _MAX_SOCKET_PATH: Final = 100
 PATH_TOO_LONG = ErrorCode(
     "consensus.26", "The address of the application's socket is too long for the system.", "Use a shorter path."
 )
-GAVE_UP = ErrorCode(
-    "consensus.43",
-    "CometBFT has met something after which it takes part no more.",
-    "Look at the end of its log. After a full disk it goes on by itself; where the others have decided something else "
-    "than what was answered here, take the ledger over again from them.",
-)
 
 
 class Local(Struct, frozen=True):
@@ -172,7 +166,7 @@ class CometBft:
             drained=self._server.drain,
             started=self._sender.again,
             monotonic=monotonic,
-            gave_up=lambda: self._stop(Unavailable(GAVE_UP)),
+            gave_up=lambda error: self._stop(Unavailable(error)),
         )
 
     def start(self) -> None:
