@@ -105,14 +105,18 @@ class Network:
         addresses: Mapping[Did, str] | None = None,
         patience: Patience | None = None,
         crossed: Crossing | None = None,
+        kept: LightBlock | None = None,
     ) -> None:
         """``relay``: the member whose node is asked first. ``addresses``: where nodes are, other than the ledger says.
 
-        ``crossed``: what leads to the network's second chain, where that is known. Raises Tampered wallet.63, light.NN.
+        ``crossed``, ``kept``: see ``ProvenLedger``. Raises Tampered wallet.63, light.NN; WrongLedger light.06; Refused
+        wallet.80.
         """
         file, founders = read_network(network_file)
         light = LightClient(founders.chain, file.validators, trusted_at=founders.time, trust_period_s=FOREVER_S)
-        self.proven: Final = ProvenLedger(light, self._proofs, clock, crossing=self._crossing, crossed=crossed)
+        self.proven: Final = ProvenLedger(
+            light, self._proofs, clock, crossing=self._crossing, crossed=crossed, kept=kept
+        )
         self.chain: Final = founders.chain
         self.relay: Final = relay
         self.clock: Final = clock
