@@ -24,7 +24,7 @@ from caremesh.codec import CID
 from caremesh.consensus import kept
 from caremesh.consensus.cometbft.engine import CometBft
 from caremesh.consensus.embedded import Embedded
-from caremesh.consensus.interface import Committed
+from caremesh.consensus.interface import Committed, Cursor
 from caremesh.crypto.signatures import did_of
 from caremesh.errors import CareMeshError, Refused, Tampered
 from caremesh.ledger import history
@@ -75,7 +75,7 @@ class Direct:
         told = await self._routes[f"ledger.{name}"].handler(Call(ANYONE, given, {}, dict(headers or {}), b""))
         assert told.stream is not None
         async for chunk in told.stream:
-            yield chunk
+            yield self._bends[name](chunk) if name in self._bends else chunk
 
     async def call(self, _method: str, path: str, *, query: Mapping[str, Any] | None = None, **_: Any) -> Answer:
         name, given = self._named(path)
@@ -430,6 +430,59 @@ def test_leaves_that_another_answer_held_back_are_missed(scene: Scene, monkeypat
 
     error = caught(_events(scene.client(entries=skip), len(rows) - 1, rows[0][0]))
     assert isinstance(error, Tampered), error
+
+
+async def _one_answer(client: LedgerClient, cursor: str) -> Any:
+    return await client._entered(Cursor.read(cursor), await client.newest())
+
+
+@pytest.mark.promise("P4")
+def test_an_answer_that_says_that_all_is_told_has_told_all(scene: Scene) -> None:
+    first = next(iter(scene.engine.subscribe()))[0]
+    nothing = _entries(lambda said: replace(said, told=[], beside=[], through=said.log.height))
+    assert caught(_one_answer(scene.client(entries=nothing), first)).code == "light.16"
+
+
+@pytest.mark.promise("P4")
+def test_an_answer_never_goes_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = list(scene.engine.subscribe())[-1][0]
+    monkeypatch.setattr(kept, "MAX_ENTRIES", 1)
+    height = scene.txs[-1].height
+
+    def earlier(body: bytes) -> bytes:
+        said = scene.engine.entries(scene.txs[0].height, codec.decode_as(body, Entries).log.height)
+        return codec.encode(replace(said, through=height))
+
+    assert caught(_one_answer(scene.client(entries=earlier), last)).code == "light.16"
+
+
+def test_a_node_that_stands_still_is_noticed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "BEAT_S", 0.05)
+    scene.engine.wait(scene.txs[-1].height + 1, PATIENT_S)
+    block = codec.encode(scene.engine.light_block(scene.txs[-1].height + 1))
+    client = scene.client(header=lambda _: block)
+
+    async def inside() -> None:
+        async for _ in client.events():
+            client._max_age_s = -(10**6)
+
+    assert caught(asyncio.wait_for(inside(), PATIENT_S)).code == "client.06"
+
+
+def test_who_is_told_without_a_pause_hears_of_it(scene: Scene) -> None:
+    """No line of the stream without an event: block follows on block."""
+    last = list(scene.engine.subscribe())[-1][0]
+    client = scene.client(events=lambda chunk: chunk if b"data: " in chunk else b"")
+
+    async def inside() -> bytes:
+        waiting = asyncio.create_task(_events(client, 1, last))
+        number = 0
+        while not waiting.done():
+            await asyncio.to_thread(scene.engine.submit, signed(Put(key=b"%d." % number, value=b"1")))
+            number += 1
+        return (await waiting)[0][1].attributes["key"]  # type: ignore[no-any-return]
+
+    assert run(asyncio.wait_for(inside(), PATIENT_S)) == b"0."
 
 
 def test_a_cursor_is_used_as_it_was_given(scene: Scene) -> None:
