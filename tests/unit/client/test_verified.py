@@ -447,7 +447,8 @@ def test_an_answer_that_says_that_all_is_told_has_told_all(scene: Scene) -> None
 def test_an_answer_never_goes_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     last = list(scene.engine.subscribe())[-1][0]
     monkeypatch.setattr(kept, "MAX_ENTRIES", 1)
-    height = scene.txs[-1].height
+    height = Cursor.read(last).height
+    scene.engine.wait(height + 2, PATIENT_S)
 
     def earlier(body: bytes) -> bytes:
         said = scene.engine.entries(scene.txs[0].height, codec.decode_as(body, Entries).log.height)
@@ -458,9 +459,7 @@ def test_an_answer_never_goes_back(scene: Scene, monkeypatch: pytest.MonkeyPatch
 
 def test_a_node_that_stands_still_is_noticed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "BEAT_S", 0.05)
-    scene.engine.wait(scene.txs[-1].height + 1, PATIENT_S)
-    block = codec.encode(scene.engine.light_block(scene.txs[-1].height + 1))
-    client = scene.client(header=lambda _: block)
+    client = scene.client(events=lambda chunk: b"id: 1.0.0\n\n" if chunk.startswith(b"id") else chunk)
 
     async def inside() -> None:
         async for _ in client.events():

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from caremesh import codec
 from caremesh.consensus import kept
 from caremesh.consensus.gate import ReadersGate
 from caremesh.consensus.interface import Status
 from caremesh.errors import BadInput, StorageFailed
 from caremesh.ledger import history
 from caremesh.ledger.application import Params
-from caremesh.ledger.inclusion import check_entries
+from caremesh.ledger.blocks import Block, Header, HeaderSignature, Misbehaviour, SignedHeader, txs_root
+from caremesh.ledger.inclusion import check_entries, check_inclusion
 from caremesh.ledger.machine import Machine
+from tests.support.blocks import machine
 from tests.support.kv import CHAIN, GENESIS, MEMBER, START_S, Kv, Put, engine, transaction
 
 
@@ -150,9 +153,29 @@ def test_entries_are_those_of_whole_blocks_under_a_height(tmp_path: Path, monkey
     assert asked(1, 1)[0] == 1
     assert asked(2, 1) == (1, made.entries(1, 1).end, made.entries(1, 1).end)
     assert made.entries(1, 0).told == [], "under the first state there is none"
+    for _ in range(5):
+        made.make_block()
+    assert asked(start)[:2] == (start + 2, 6), "as many blocks, if they hold nothing"
     with pytest.raises(BadInput, match=r"ledger\.11"):
         made.entries(1, 99)
     made.close()
+
+
+@pytest.mark.promise("P4")
+def test_what_became_of_a_transaction_is_proven_in_a_block_that_tells_more(tmp_path: Path) -> None:
+    """Misbehaviour is a leaf of its own, before those of the transactions."""
+    ledger, tx = machine(tmp_path), put(1)
+    found = Misbehaviour(kind="two-votes", validator=bytes(20), height=1, time=START_S)
+    done = ledger.execute(1, START_S, [tx], [found])
+    header = Header(CHAIN, 1, START_S, bytes(32), txs_root([tx]), done.app_hash, bytes(32), bytes(32))
+    signed = SignedHeader(codec.encode(header), [HeaderSignature(MEMBER.public, bytes(64))])
+    ledger.commit(done, block=codec.encode(Block(signed, [tx], [found])), header=header.hash())
+    [tx_id] = done.results.txs
+    proof = kept.inclusion_of(ledger, tx_id, None)
+    assert proof is not None
+    assert (proof.position, proof.index, proof.events) == (0, 1, done.results.events[1:])
+    check_inclusion(proof, tx_id, header, header)
+    ledger.store.close()
 
 
 def test_entries_that_have_gone_are_said_to_have_gone(tmp_path: Path) -> None:
