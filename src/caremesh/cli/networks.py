@@ -19,6 +19,8 @@ JOIN = """Take up the network that a network file describes.
 
 The file must name this home as its admission file does. Compare the fingerprint with who founded it by voice.
 
+Other members' nodes are asked, where they run, whether the network went over to another chain; that has to be proven.
+
 Example: [bold]caremesh join --home ./node lakes.network[/bold]
 """
 app = typer.Typer(no_args_is_help=True, help="Found a network of organisations, join it, see how it goes.")
