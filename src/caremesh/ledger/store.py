@@ -38,6 +38,7 @@ _HEAD: Final = b"head"
 _GENESIS: Final = b"genesis"
 _SIGNERS: Final = b"signers"
 _MAX_READERS: Final = 1024
+_AFTER_ALL: Final = b"\xff" * 33
 
 NOT_WRITTEN = ErrorCode(
     "ledger.30",
@@ -147,13 +148,13 @@ class Read:
 
     def slot(self, number: int, bits: int = SLOT_BITS) -> list[Entry]:
         """The entries whose first bits are this number, in order of digests; ``bits``: at most 32."""
-        end = number + 1 << 32 - bits
+        end = (number + 1 << 32 - bits).to_bytes(5, "big")[1:] if number + 1 < 1 << bits else _AFTER_ALL
         found: list[Entry] = []
         if self._slots is None:
             self._slots = self._txn.cursor(db=self._databases["state"])
         if self._slots.set_range((number << 32 - bits).to_bytes(4, "big")):
             for digest, record in self._slots.iternext():
-                if int.from_bytes(digest[:4], "big") >= end:
+                if bytes(digest) >= end:
                     break
                 found.append((bytes(digest), leaf_in(record)))
         return found

@@ -9,9 +9,10 @@ remaining 240 bits; a binary tree of depth 16 stands over the buckets.
     upper = H(2 ‖ left ‖ right)
 
 In memory the first 20 levels are one flat array (its last four those of the buckets' tries), so a change reads
-only the keys that share 20 bits, one with a million keys, and hashes 20 nodes. Where more than a few share 20
-bits, because there are many keys or because somebody ground them, their trie is kept in memory, within a budget:
-a change then costs as many hashes as the trie is deep, not as it is large.
+only the keys that share 20 bits, its slot, and hashes 20 nodes. A map that is made for more keys has up to 24 such
+levels, so that a slot holds one to four; the root is the same. Where more than a few share a slot, because there are
+many keys or because somebody ground them, their trie is kept in memory, within a budget: a change then costs as many
+hashes as the trie is deep, not as it is large.
 """
 
 from __future__ import annotations
@@ -342,7 +343,7 @@ class AuthenticatedMap:
         """
         bits, kind_of, kept_of = self.flat.bits, self.flat.kind, self._tries.get
         by_slot: dict[int, list[Change]] = {}
-        for change in changes:
+        for change in sorted(changes):  # in the order of the database, and of the array
             by_slot.setdefault(slot_of(change[0], bits), []).append(change)
         slots: dict[int, Part] = {}
         tries: dict[int, tuple[Node | None, int]] = {}
