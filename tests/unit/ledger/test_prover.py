@@ -133,12 +133,15 @@ def test_a_neighbour_that_went_missing_is_named(tmp_path: Path, monkeypatch: pyt
     ledger.store.close()
 
 
-def test_slots_that_are_named_by_more_bits_prove_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bits", [17, 23])
+def test_slots_that_are_named_by_other_bits_prove_the_same(
+    bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A machine chooses at its start how deep its map is, by how many keys there are; nobody else can tell."""
     machine(tmp_path / "few").store.close()
     shutil.copytree(tmp_path / "few", tmp_path / "many")
     asked: list[int] = []
-    monkeypatch.setattr(machine_module, "bits_for", lambda keys: asked.append(keys) or 23)
+    monkeypatch.setattr(machine_module, "bits_for", lambda keys: asked.append(keys) or bits)
     many = machine(tmp_path / "many")
     monkeypatch.undo()
     few = machine(tmp_path / "few")
