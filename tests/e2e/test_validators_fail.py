@@ -258,3 +258,41 @@ def test_a_validator_whose_clock_is_an_hour_ahead_moves_no_blocks_time(world: Ap
     everywhere(world, *done)
     eventually(lambda: world.said_by("payer", receipt) == "released")
     world.person.revoke(share)
+
+
+@pytest.mark.promise("P3", "P5", "P7", "P10")
+@pytest.mark.long
+@pytest.mark.parametrize("behind", ["an hour", "before the network began"])
+def test_a_validator_whose_clock_was_behind_takes_part_again_when_it_is_right(
+    world: Apart, evidence: Evidence, behind: str
+) -> None:
+    world.well()
+    age_s = world.clocks() - world.network.founding.time
+    if behind == "an hour" and age_s < 2 * HOUR_S:
+        world.clocks.advance(2 * HOUR_S)
+        world.wait_ready()
+    by_s = HOUR_S if behind == "an hour" else age_s + LIMIT_S
+    share, payer = world.share(), world.node("payer")
+    others = [name for name in world.names if name != "payer"]
+    starts = payer.parts()["ledger"]["starts"]
+    world.clocks.of["payer"].advance(-by_s)
+    evidence.fault(f"a validator's clock that is behind: {behind}")
+    try:
+        eventually(lambda: payer.parts()["ledger"]["starts"] > starts)
+        stands = eventually(lambda: height(world, "payer"))
+        receipt = world.receipt()
+        asked = world.asked_for(receipt)
+        assert world.opened(receipt)
+        done = [CID(world.ledger(name).submit(world.transaction()).tx) for name in others]
+        for name in others:
+            goes_on(world, name)
+        assert not payer.ready()
+        assert height(world, "payer") == stands
+        assert world.said_by("payer", receipt, asked) != "released"
+    finally:
+        world.clocks.of["payer"].advance(by_s)
+    everywhere(world, *done)
+    goes_on(world, "payer")
+    assert not world.ledger("payer").submit(world.transaction()).code
+    eventually(lambda: world.said_by("payer", receipt) == "released")
+    world.person.revoke(share)

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Semaphore
 
 import pytest
 
@@ -189,6 +190,28 @@ def test_what_waited_in_a_mempool_that_is_gone_is_offered_to_the_next(
         until_true(lambda: engine.process.starts == 2)
     finally:
         engine.close()
+
+
+@pytest.mark.promise("P10")
+@pytest.mark.slow
+def test_a_clock_that_was_before_the_genesis_and_is_set_right_holds_nothing_up(folder: Path) -> None:
+    """CometBFT would sleep until then, for as long as it was when it began."""
+    begun, behind_s, looks = now(), [3_600], Semaphore(0)
+
+    def clock() -> int:
+        looks.release()
+        return now() - behind_s[0]
+
+    engine = comet(folder, begun=begun, clock=clock)
+    try:
+        engine.start()
+        assert looks.acquire(timeout=PATIENT_S)
+        assert looks.acquire(timeout=PATIENT_S)
+        assert engine.process.starts == 0
+        behind_s[0] = 0
+        assert engine.wait(1, PATIENT_S) >= 1
+    finally:
+        engine.close(0)
 
 
 @pytest.mark.promise("P8")

@@ -172,6 +172,7 @@ class CometBft:
             started=self._sender.again,
             monotonic=monotonic,
             gave_up=lambda: self._stop(Unavailable(GAVE_UP)),
+            due=lambda: clock() >= begins.time,
         )
 
     def start(self) -> None:

@@ -42,9 +42,13 @@ class Supervised:
         started: Callable[[], None],
         monotonic: Callable[[], float],
         gave_up: Callable[[], None] = lambda: None,
+        due: Callable[[], bool] = lambda: True,
     ) -> None:
         """``rpc``: the unix socket that it may listen on. ``drained``: waits until nothing that the last process asked
         is being worked at. ``started``: is told of every start; ``gave_up``: when it says that it takes part no more.
+
+        ``due``: whether it may start. Before the time of its genesis it would sleep until then, and go on sleeping when
+        a clock that was behind has been set right.
         """
         self._command: Final = [str(program), "start", "--home", str(home)]
         self._room: Final = home / "tmp"
@@ -54,6 +58,7 @@ class Supervised:
         self._started: Final = started
         self._monotonic: Final = monotonic
         self._gave_up: Final = gave_up
+        self._due: Final = due
         self._changed: Final = threading.Condition()
         self._keeper: subprocess.Popen[bytes] | None = None
         self._closed = False
@@ -89,7 +94,7 @@ class Supervised:
             with self._changed:
                 if self._closed:
                     return
-                process = self._start()
+                process = self._start() if self._due() else None
             if process is not None:
                 self._started()
                 try:
