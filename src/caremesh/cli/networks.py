@@ -117,6 +117,8 @@ def status(home: NodeHome, as_json: AsJson = False) -> None:
     print_table(f"The network {found.chain} ({found.engine})", columns, rows)
     age = f", {max(0, int(time.time()) - found.time)} s old" if found.time else ""
     console().print(f"Height {found.height:,}{age}; rules {found.rules}; fingerprint {found.fingerprint}.")
+    if found.besides:
+        console().print(f"Connected besides, and named by no file of the network: {found.besides}.")
 
 
 @app.command("offer")
