@@ -16,13 +16,13 @@ from caremesh.api.routes import MEMBERS, MIB, Answer, Call, Route, json_answer
 from caremesh.api.threads import Run, in_threads
 from caremesh.client import events, wire
 from caremesh.client.wire import NodeStatus
-from caremesh.consensus.interface import Committed, Status
+from caremesh.consensus.interface import Committed, Cursor, Status
 from caremesh.errors import BadInput, Refused
 from caremesh.ledger import light
 from caremesh.ledger.admission import EXPIRED
 from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Block
-from caremesh.ledger.inclusion import Inclusion
+from caremesh.ledger.inclusion import Entries, Inclusion
 from caremesh.ledger.light import Crossing
 from caremesh.ledger.replays import REPLAYED
 from caremesh.ledger.transactions import tx_id
@@ -37,8 +37,6 @@ MAX_WAIT_S: Final = 60
 BEAT_S: Final = 15.0
 """Between two signs of life of a stream in which nothing happens."""
 _EVENTS_AT_ONCE: Final = 500
-_LAST: Final = 2**31
-"""A position after every event of a height."""
 Cometbft: TypeAlias = Callable[[str, Mapping[str, str]], bytes]
 """(path, parameters) → what CometBFT's RPC answers; see ``consensus.cometbft.joining.Fetch``."""
 _BYTES: Final = r"^[A-Za-z0-9_-]*$"
@@ -59,6 +57,10 @@ class Ledger(Waits, Protocol):
         ...
 
     def inclusion(self, tx_id: bytes, height: Height | None = None) -> Inclusion | None:
+        """See ``Engine``."""
+        ...
+
+    def entries(self, start: Height, height: Height | None = None) -> Entries:
         """See ``Engine``."""
         ...
 
@@ -124,6 +126,13 @@ class AskedBlocks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     start: Annotated[int, Meta(ge=1, lt=2**53)]
     wait_s: Annotated[int, Meta(ge=0, le=MAX_WAIT_S)] = 0
     limit: Annotated[int, Meta(ge=1, le=MAX_BLOCKS)] = MAX_BLOCKS
+
+
+class AskedEntries(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``start``: the first block (0: the oldest kept); ``height``: whose state proves them, the newest by default."""
+
+    start: Height = 0
+    height: Height | None = None
 
 
 class AskedEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -218,6 +227,17 @@ def routes(
             pinned=True,
             asked=AskedBlocks,
             answer="List of byte strings, each a Block (`ledger/blocks.py`)",
+        ),
+        Route(
+            name="ledger.entries",
+            method="GET",
+            path=f"{PREFIX}/entries",
+            summary="What blocks from a height on entered into the history: ids, codes and events, with a proof",
+            handler=made.entries,
+            callers=MEMBERS,
+            pinned=True,
+            asked=AskedEntries,
+            answer="Entries (`ledger/inclusion.py`)",
         ),
         Route(
             name="ledger.cometbft",
@@ -319,6 +339,10 @@ class _Handlers:
             raise BadInput(errors.NOT_THERE, "cometbft")
         return Answer(await self._run(lambda: ask(f"/{asked.call}", query)), wire.JSON)
 
+    async def entries(self, call: Call) -> Answer:
+        asked = call.asked(AskedEntries)
+        return Answer(codec.encode(await self._run(lambda: self._ledger.entries(asked.start, asked.height))))
+
     async def events(self, call: Call) -> Answer:
         cursor = call.headers.get("last-event-id") or call.asked(AskedEvents).cursor
         first = await self._run(partial(self._events, cursor))  # so that a wrong cursor is a problem, not a stream
@@ -357,8 +381,9 @@ class _Handlers:
             rows = await self._run(partial(self._events, cursor))
             if rows:
                 continue
-            if int(cursor.partition(".")[0] or 0) <= seen:
-                cursor = f"{seen}.{_LAST}"  # nothing up to here: who resumes need not look at it again
+            place = Cursor.read(cursor) if cursor else Cursor(0, 0, 0)
+            if place.height <= seen:
+                cursor = str(place._replace(height=seen + 1))  # nothing up to here: who resumes need not look again
             yield b"id: %b\n\n" % cursor.encode()
             await self._heights.reached(seen + 1, BEAT_S)
             rows = await self._run(partial(self._events, cursor))

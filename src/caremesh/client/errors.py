@@ -9,11 +9,6 @@ NOT_THE_NODE = ErrorCode(
 TOO_MUCH = ErrorCode("client.04", "The node's answer is longer than this kind of answer can be.", "Ask another node.")
 NO_ADDRESS = ErrorCode("client.05", "The ledger has no address of this member.", "Ask its operator.")
 BEHIND = ErrorCode("client.06", "The newest block of this node is too old.", "Ask another node, or later.")
-NO_PROOF = ErrorCode(
-    "client.08",
-    "No signed header holds events, so none can be verified: they follow from executing blocks.",
-    "Execute the blocks, or say verify=False to believe the node.",
-)
 NOTHING_TRUSTED = ErrorCode(
     "client.07", "There is no header to start from, so nothing can be verified.", "Give the client a light client."
 )

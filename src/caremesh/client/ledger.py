@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, TypeVar
 
@@ -18,11 +18,11 @@ from caremesh.client import errors, events, wire
 from caremesh.client.node import Node
 from caremesh.client.wire import NodeStatus
 from caremesh.codec import CID
-from caremesh.consensus.interface import Committed
+from caremesh.consensus.interface import Committed, Cursor
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered
 from caremesh.ledger.application import Event, Result
 from caremesh.ledger.blocks import Block, BlockHeader
-from caremesh.ledger.inclusion import NOT_IT, Inclusion, check_block, check_inclusion
+from caremesh.ledger.inclusion import NOT_IT, Entries, Inclusion, check_block, check_entries, check_inclusion
 from caremesh.ledger.light import OTHER_HEIGHT, Answer, Crossing, LightBlock, LightClient, check_answer
 from caremesh.types import Height, Seconds
 
@@ -86,8 +86,8 @@ class LedgerClient:
     async def outcome(self, tx: CID, *, verify: bool = True) -> Committed | None:
         """What became of a transaction in a kept block; None when the node knows of none, which is its word alone.
 
-        Verified, it is height and code, under the newest header; the sentence of a refusal and events, which no header
-        holds, are left out. Raises as ``query``, and Tampered light.18, history.01.
+        Verified, it is height, code and events, under the newest header; the sentence of a refusal, which no header
+        holds, is left out. Raises as ``query``, and Tampered light.16, light.18, history.01.
         """
         said = await self._told(f"{PREFIX}/transactions/{tx.encode()}", Committed)
         if said is None or not verify:
@@ -100,9 +100,9 @@ class LedgerClient:
         if found is None:
             raise Tampered(NOT_IT)
         check_inclusion(found, bytes(tx), await self._own(found.height), header)
-        if (said.tx, said.height, said.code) != (bytes(tx), found.height, found.code):
+        if (said.tx, said.height, said.code, said.events) != (bytes(tx), found.height, found.code, found.events):
             raise Tampered(NOT_IT)
-        return Committed(said.tx, found.height, Result(code=found.code), [])
+        return Committed(said.tx, found.height, Result(code=found.code), found.events)
 
     async def light_block(self, height: Height | None = None) -> LightBlock:
         """A signed header, unverified. Raises BadInput ledger.11."""
@@ -210,23 +210,56 @@ class LedgerClient:
     async def events(self, cursor: str = "", *, verify: bool = True) -> AsyncIterator[tuple[str, Event]]:
         """(cursor, event) of each event after a cursor, for good: it resumes where it was when the way breaks.
 
-        No header holds events: they are the node's word, for which one has to ask with ``verify=False``.
-        Raises Refused client.08, BadInput consensus.05, ledger.11.
+        Verified, each stands in the history under the node's newest header, and none is left out after the first; what
+        is the oldest that is still kept, where no cursor says from where on, is the node's word.
+        Raises as ``query``, and Tampered light.16, history.01; BadInput consensus.05, ledger.11.
         """
-        if verify:
-            raise Refused(errors.NO_PROOF)
+        place = Cursor.read(cursor) if cursor else None
         while True:
-            headers = {"last-event-id": cursor} if cursor else None
             try:
-                async with aclosing(self._node.chunks(f"{PREFIX}/events", headers=headers)) as chunks:
-                    async for at, event in events.read(chunks):
-                        cursor = at
+                async with aclosing(self._proven(place) if verify else self._said(place)) as rows:
+                    async for at, event in rows:
+                        place = at
                         if event is not None:
-                            yield at, event
+                            yield str(at), event
             except CareMeshError as error:
                 if error.code not in (errors.UNREACHABLE.code, "api.22"):
                     raise
             await asyncio.sleep(_PAUSE_S)
+
+    async def _said(self, place: Cursor | None) -> AsyncGenerator[tuple[Cursor, Event | None], None]:
+        """The node's stream of events, unverified; without an event when it has a new block, and now and then."""
+        headers = {"last-event-id": str(place)} if place else None
+        async with aclosing(self._node.chunks(f"{PREFIX}/events", headers=headers)) as chunks:
+            async for cursor, event in events.read(chunks):
+                yield Cursor.read(cursor), event
+
+    async def _proven(self, place: Cursor | None) -> AsyncGenerator[tuple[Cursor, Event | None], None]:
+        """What the history has told since a place; again whenever the node's stream says that there are blocks."""
+        rung: Height = 0
+        header = await self.newest()
+        async with aclosing(self._said(Cursor(header.height + 1, 0, 0))) as bells:
+            async for bell, said in bells:
+                if said is not None and bell.height == rung:
+                    continue
+                rung, header = bell.height, await self.newest()
+                while place is None or place.height <= header.proves:
+                    rows, place = await self._entered(place, header)
+                    for row in rows:
+                        yield row
+                    yield place, None
+
+    async def _entered(self, place: Cursor | None, header: BlockHeader) -> tuple[list[tuple[Cursor, Event]], Cursor]:
+        """Some of what the history under a header has told since a place, and where that ends."""
+        start = 0 if place is None else place.height
+        answer = await self._node.call("GET", f"{PREFIX}/entries", query=_given(start=start, height=header.proves))
+        found = codec.decode_as(answer.body, Entries)
+        size, since = check_entries(found, header), place or Cursor(0, found.start, 0)
+        goes_on = start <= found.through < header.proves
+        is_all = found.through == header.proves and found.end == size
+        if not (found.start <= since.leaf <= found.end and (goes_on or is_all)):
+            raise Tampered(NOT_IT, f"entries {found.start} to {found.end}")
+        return list(since.following(found.start, found.told)), Cursor(found.through + 1, found.end, 0)
 
     async def answer(self, key: bytes, height: Height | None) -> Answer:
         path = f"{PREFIX}/state/{wire.text_of(key)}"

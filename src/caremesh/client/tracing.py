@@ -22,7 +22,7 @@ PLACES: Final = (
     "/custody/v1/log", "/custody/v1/own-logs", "/custody/v1/own-seals", "/custody/v1/release-batches",
     "/custody/v1/releases", "/custody/v1/reseals", "/custody/v1/seals", "/directory/v1/queries", "/healthz",
     "/inner/v1/leaf", "/inner/v1/metrics", "/ipfs", "/ledger/v1/blocks", "/ledger/v1/cometbft",
-    "/ledger/v1/crossing", "/ledger/v1/events", "/ledger/v1/light-blocks", "/ledger/v1/state",
+    "/ledger/v1/crossing", "/ledger/v1/entries", "/ledger/v1/events", "/ledger/v1/light-blocks", "/ledger/v1/state",
     "/ledger/v1/status", "/ledger/v1/transactions",
     "/metrics", "/openapi.json", "/readyz", "/wallet/v1/inbox/kept", "/wallet/v1/inboxes", "/wallet/v1/inbox",
     "/wallet/v1/indexes", "/wallet/v1/letters", "/wallet/v1/network", "/wallet/v1/notices", "/wallet/v1/proofs",

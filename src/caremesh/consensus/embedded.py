@@ -38,7 +38,7 @@ from caremesh.ledger.blocks import (
     txs_root,
     validators_hash,
 )
-from caremesh.ledger.inclusion import Inclusion
+from caremesh.ledger.inclusion import Entries, Inclusion
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.machine import Executed
 from caremesh.ledger.past import StateAt
@@ -197,6 +197,10 @@ class Embedded:
         """See ``Engine.inclusion``."""
         return kept.inclusion_of(self.machine, tx_id, height)
 
+    def entries(self, start: Height, height: Height | None = None) -> Entries:
+        """See ``Engine.entries``."""
+        return kept.entries_from(self.machine, start, height)
+
     def block(self, height: Height) -> Block:
         """One kept block. Raises BadInput ledger.11."""
         return kept.block_at(self.machine, height)
@@ -317,11 +321,8 @@ class Embedded:
         return self._failed
 
     def _answer_all(self, batch: list[_Waiting], done: Executed) -> None:
-        events: dict[bytes, list[Event]] = {}
-        for event in done.results.events:
-            events.setdefault(event.tx, []).append(event)
-        for row, tx_id, result in zip(batch, done.results.txs, done.results.results, strict=True):
-            self._answer(row, Committed(tx_id, done.height, result, events.get(tx_id, [])))
+        for row, (tx_id, result, events) in zip(batch, done.results.outcomes(), strict=True):
+            self._answer(row, Committed(tx_id, done.height, result, events))
         with self._changed:
             self._changed.notify_all()
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from caremesh.errors import ErrorCode
-from caremesh.ledger.application import Event, Result
+from caremesh.errors import BadInput, ErrorCode
+from caremesh.ledger.application import Event, Result, Told
 from caremesh.ledger.blocks import Block, Header
-from caremesh.ledger.inclusion import Inclusion
+from caremesh.ledger.inclusion import Entries, Inclusion
 from caremesh.ledger.light import Answer, LightBlock
 from caremesh.ledger.state import Reader
-from caremesh.types import Digest, Height, Seconds
+from caremesh.types import Count, Digest, Height, Seconds
 
 STOPPED = ErrorCode("consensus.01", "The ledger has stopped.", "Start the node again; look at its log for the reason.")
 OUT_OF_ORDER = ErrorCode("consensus.02", "This block does not follow the last one.", "Ask for the blocks in between.")
@@ -48,6 +48,33 @@ class Committed(Struct, frozen=True):
     def code(self) -> str:
         """Empty when it took effect, else the stable code of the refusal."""
         return self.result.code
+
+
+class Cursor(NamedTuple):
+    """A place in the stream of events, written as its three numbers with points between: ``told`` events of the
+    ``leaf`` of the history were read, and all before it; in the block of ``height``, or in one after it."""
+
+    height: Height
+    leaf: Count
+    told: Count
+
+    @classmethod
+    def read(cls, cursor: str) -> Cursor:
+        """Raises BadInput consensus.05."""
+        parts = cursor.split(".")
+        if len(parts) != len(cls._fields) or not all(part.isascii() and part.isdigit() for part in parts):
+            raise BadInput(BAD_CURSOR)
+        return cls(*map(int, parts))
+
+    def following(self, start: Count, told: Sequence[Told]) -> Iterator[tuple[Cursor, Event]]:
+        """The events after this place out of leaves that begin at ``start``, each with the place after it."""
+        for leaf, each in enumerate(told, start):
+            for count, event in enumerate(each.events, 1):
+                if (leaf, count) > (self.leaf, self.told):
+                    yield Cursor(event.height, leaf, count), event
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self))
 
 
 class Status(Struct, frozen=True):
@@ -89,6 +116,14 @@ class Engine(Protocol):
         """The proof of what became of a transaction in a kept block, under the state of a height (the head by default).
 
         None when no block holds it. Raises BadInput ledger.11.
+        """
+        ...
+
+    def entries(self, start: Height, height: Height | None = None) -> Entries:
+        """What blocks from ``start`` on (0: the oldest that is kept) entered into the history, under the state of a
+        height (the head by default). As many blocks as fit an answer; none of them when ``start`` is above ``height``.
+
+        Raises BadInput ledger.11.
         """
         ...
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from caremesh import codec
 from caremesh.blobs.durable import take_room
 from caremesh.blobs.pages import check_pages
 from caremesh.consensus.gate import ReadersGate
-from caremesh.consensus.interface import BAD_CURSOR, Committed, Status
+from caremesh.consensus.interface import Committed, Cursor, Status
 from caremesh.errors import BadInput, CareMeshError, StorageFailed
 from caremesh.ledger import history
-from caremesh.ledger.application import Application, Event
+from caremesh.ledger.application import Application, Event, Told
 from caremesh.ledger.blocks import Block, Validator, in_comets_order
 from caremesh.ledger.comet import set_hash
-from caremesh.ledger.inclusion import Inclusion, block_path
+from caremesh.ledger.inclusion import Entries, Inclusion, block_path
 from caremesh.ledger.light import Answer, Crossing, LightBlock
 from caremesh.ledger.machine import NOT_KEPT, Executed, Machine
 from caremesh.ledger.records import DAMAGED
 from caremesh.ledger.store import DATABASES, MAP_BYTES, NOT_WRITTEN, Store
 from caremesh.ledger.succession import KEY
 from caremesh.types import Digest, Height, Seconds
+
+MAX_ENTRIES: Final = 2_000
+"""After so many, or so many blocks, an answer takes no further block; one block has room for about as many."""
 
 
 def open_machine(
@@ -102,13 +105,16 @@ def oldest_height(machine: Machine) -> Height:
 
 
 def events_after(machine: Machine, cursor: str) -> Iterator[tuple[str, Event]]:
-    """Events after the cursor ``height.position``, in order, each once."""
-    height, skip = _position(cursor) if cursor else (max(1, oldest_height(machine)), 0)
+    """Events after the cursor, in order, each once."""
+    place = Cursor.read(cursor) if cursor else Cursor(max(1, oldest_height(machine)), 0, 0)
+    height = place.height
     while height <= machine.head.height:
-        events = machine.results(height).events
-        for index, event in islice(enumerate(events), skip, None):
-            yield f"{height}.{index}", event
-        height, skip = height + 1, 0
+        done = machine.results(height)
+        if done.leaf is None:
+            raise BadInput(NOT_KEPT, f"height {height}")
+        for at, event in place.following(done.leaf, done.told()):
+            yield str(at), event
+        height += 1
 
 
 def outcome_of(machine: Machine, tx_id: bytes) -> Committed | None:
@@ -130,30 +136,50 @@ def inclusion_of(machine: Machine, tx_id: bytes, height: Height | None) -> Inclu
     at, position = place
     done, block = machine.results(at), block_at(machine, at)
     value, proof, proven = machine.prove(history.STATE_KEY, height)
-    size = 0 if value is None else codec.decode_as(value, history.Frontier).size
-    if done.first is None or done.first + position >= size:
+    size, told = _size(value), done.told()
+    skipped = len(told) - len(done.txs) + position
+    if done.leaf is None or done.leaf + skipped >= size:
         raise BadInput(NOT_KEPT, f"height {at}")
     return Inclusion(
         height=at,
-        code=done.results[position].code,
+        code=told[skipped].code,
+        events=told[skipped].events,
         signed=block.txs[position],
         position=position,
         count=len(block.txs),
         block_path=block_path(block.txs, position, of_comet=not block.signed.signatures),
-        index=done.first + position,
-        path=machine.prove_transaction(done.first + position, size),
+        index=done.leaf + skipped,
+        path=machine.prove_transaction(done.leaf + skipped, size),
         log=Answer(history.STATE_KEY, proven, proof),
     )
+
+
+def entries_from(machine: Machine, start: Height, height: Height | None) -> Entries:
+    """What blocks from ``start`` on (0: the oldest that is kept) entered into the history, under the state of a height
+    (the head's by default): as many blocks as fit an answer.
+
+    Raises BadInput ledger.11 where that state or one of the blocks is not kept.
+    """
+    value, proof, proven = machine.prove(history.STATE_KEY, height)
+    size, through = _size(value), (start or max(1, oldest_height(machine))) - 1
+    first, told = size, list[Told]()
+    last = min(proven, through + MAX_ENTRIES)
+    while through < last and len(told) < MAX_ENTRIES:
+        done = machine.results(through + 1)
+        if done.leaf is None:
+            raise BadInput(NOT_KEPT, f"height {through + 1}")
+        first = first if told else done.leaf
+        told += done.told()
+        through += 1
+    beside = machine.prove_leaves(first, first + len(told), size) if told else []
+    return Entries(through, first, told, beside, Answer(history.STATE_KEY, proven, proof))
+
+
+def _size(value: bytes | None) -> int:
+    return 0 if value is None else codec.decode_as(value, history.Frontier).size
 
 
 def status_of(machine: Machine, *, running: bool) -> Status:
     """Where a machine stands."""
     head = machine.head
     return Status(head.chain, head.height, head.time, head.app_hash, oldest_height(machine), running)
-
-
-def _position(cursor: str) -> tuple[Height, int]:
-    height, _, position = cursor.partition(".")
-    if not (height.isascii() and height.isdigit() and position.isascii() and position.isdigit()):
-        raise BadInput(BAD_CURSOR)
-    return int(height), int(position) + 1

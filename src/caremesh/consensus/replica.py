@@ -17,7 +17,7 @@ from caremesh.consensus.verification import Verifier
 from caremesh.errors import Refused, StorageFailed, Tampered, Unavailable
 from caremesh.ledger.application import Application, Event
 from caremesh.ledger.blocks import Block, Header, Validator, header_hash, txs_root
-from caremesh.ledger.inclusion import Inclusion
+from caremesh.ledger.inclusion import Entries, Inclusion
 from caremesh.ledger.light import FOREVER_S, Answer, LightBlock, LightClient
 from caremesh.ledger.past import StateAt
 from caremesh.types import Height, Seconds
@@ -114,6 +114,10 @@ class Replica:
     def inclusion(self, tx_id: bytes, height: Height | None = None) -> Inclusion | None:
         """See ``Engine.inclusion``."""
         return kept.inclusion_of(self.machine, tx_id, height)
+
+    def entries(self, start: Height, height: Height | None = None) -> Entries:
+        """See ``Engine.entries``."""
+        return kept.entries_from(self.machine, start, height)
 
     def blocks(self, start: Height) -> Iterator[Block]:
         """See ``Engine.blocks``."""

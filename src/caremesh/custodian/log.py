@@ -58,16 +58,6 @@ class ReleaseLog:
         except OSError as error:
             raise StorageFailed(STORAGE_FAILED, folder.name) from error
 
-    def append(self, stream: StreamId, receipt: ReceiptId, descriptors: list[CID], at: Seconds) -> list[LogEntry]:
-        """Log the releases of one request, durably and all or none.
-
-        Raises StorageFailed storage.01; Tampered custodian.21 where an entry stands already: the head was lost.
-        """
-        [answer] = self.append_each([ToLog(stream, receipt, descriptors)], at)
-        if isinstance(answer, CareMeshError):
-            raise answer
-        return answer
-
     def append_each(self, asked: Sequence[ToLog], at: Seconds) -> list[list[LogEntry] | CareMeshError]:
         """Log the releases of several requests in one durable step: what each came to, in order, by itself all or none.
 

@@ -7,10 +7,11 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from caremesh.errors import Unavailable
+from caremesh.ledger import history
 from caremesh.ledger.blocks import Misbehaviour, Validator
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import Message, Signer
-from caremesh.types import Count, Did, Height, Seconds
+from caremesh.types import Count, Did, Digest, Height, Seconds
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +57,21 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Empty when it took effect, else the stable code of the refusal."""
     sentence: str = ""
     place: str = ""
+
+
+class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A leaf of the history: a transaction, the code of its result and its events.
+
+    Where no transaction is the cause of the events, ``tx`` and ``code`` are empty.
+    """
+
+    tx: bytes
+    code: str
+    events: list[Event]
+
+    def leaf(self) -> Digest:
+        """Its hash."""
+        return history.tx_leaf(self.tx, self.code, self.events)
 
 
 class Context:

@@ -11,7 +11,7 @@ from caremesh.crypto.hashes import sha256
 from caremesh.errors import CareMeshError, Refused
 from caremesh.ledger import history, replays
 from caremesh.ledger.admission import Admission, Quotas, refusal
-from caremesh.ledger.application import Application, Context, Event, Result
+from caremesh.ledger.application import Application, Context, Event, Result, Told
 from caremesh.ledger.blocks import Misbehaviour
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.transactions import CheckedTx, TransactionCodec
@@ -19,13 +19,29 @@ from caremesh.types import Count, Height, Seconds
 
 
 class Results(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a block did, as stored. ``txs``: ids in order, each with its result; ``first``: the place of the first of
-    them in the history, None in what was stored before places were."""
+    """What a block did, as stored. ``txs``: ids in order, each with its result; ``leaf``: the place of the first of
+    ``told`` in the history, None in what was stored before leaves held events."""
 
     txs: list[bytes]
     results: list[Result]
     events: list[Event]
-    first: Count | None = None
+    leaf: Count | None = None
+
+    def outcomes(self) -> list[tuple[bytes, Result, list[Event]]]:
+        """(id, result, events) of each transaction. What was refused told nothing, also where it is one sent again."""
+        events: dict[bytes, list[Event]] = {}
+        for event in self.events:
+            events.setdefault(event.tx, []).append(event)
+        return [
+            (tx, result, [] if result.code else events.get(tx, []))
+            for tx, result in zip(self.txs, self.results, strict=True)
+        ]
+
+    def told(self) -> list[Told]:
+        """The block's leaves of the history, in order."""
+        notes = [event for event in self.events if not event.tx]
+        found = [Told(b"", "", notes)] if notes else []
+        return found + [Told(tx, result.code, events) for tx, result, events in self.outcomes()]
 
 
 class Execution:
@@ -91,13 +107,15 @@ class Execution:
         self._note(tx_id, self._carry_out(checked, tx_id))
 
     def finish(self) -> tuple[replays.Staged, list[history.Subtree]]:
-        """What the block leaves in the kernel's own keys: nothing when it holds no transaction."""
-        if not self.results.txs:
-            return replays.Staged([], {}), []
-        self._quotas.write(self.view)
-        ids = self._known.stage(self.view, self._seen, self._height, self._time)
-        rows = zip(self.results.txs, self.results.results, strict=True)
-        log, made = history.append(history.frontier(self.view), [history.tx_leaf(tx, row.code) for tx, row in rows])
+        """What the block leaves in the kernel's own keys: nothing when it holds no transaction and tells nothing."""
+        ids = replays.Staged([], {})
+        if self.results.txs:
+            self._quotas.write(self.view)
+            ids = self._known.stage(self.view, self._seen, self._height, self._time)
+        leaves = [told.leaf() for told in self.results.told()]
+        if not leaves:
+            return ids, []
+        log, made = history.append(history.frontier(self.view), leaves)
         self.view.put(history.STATE_KEY, codec.encode(log))
         return ids, made
 

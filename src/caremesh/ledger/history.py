@@ -4,7 +4,9 @@ Its frontier (the roots of its perfect subtrees, largest first) and its root are
 state, so size and root of the log are proven under every app hash, and a replica made from a snapshot can go on
 appending. The store keeps the hash of every perfect subtree, so a path costs as many reads as the tree is high.
 
-A leaf is the DAG-CBOR of [id of the transaction, code of its result].
+A leaf is the DAG-CBOR of [id of the transaction, code of its result, SHA-256 of the DAG-CBOR list of its events].
+What a block tells without a transaction (that a validator misbehaved) is a leaf before those of its transactions, whose
+id and code are empty. So nobody can leave out, add or change an event, and an event can go while its leaf stays.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ class Frontier(msgspec.Struct, frozen=True):
 
 
 NO_LEAVES: Final = Frontier(0, [], sha256(b""))
+_NOTHING_TOLD: Final = sha256(codec.encode([]))
 
 
 def leaf_hash(data: bytes) -> Digest:
@@ -45,9 +48,10 @@ def leaf_hash(data: bytes) -> Digest:
     return sha256(b"\0" + data)
 
 
-def tx_leaf(tx_id: bytes, code: str) -> Digest:
-    """The leaf of a transaction and what became of it."""
-    return leaf_hash(codec.encode([tx_id, code]))
+def tx_leaf(tx_id: bytes, code: str, events: Sequence[msgspec.Struct]) -> Digest:
+    """The leaf of a transaction, of what became of it and of what it told followers."""
+    told = sha256(codec.encode(events)) if events else _NOTHING_TOLD
+    return leaf_hash(codec.encode([tx_id, code, told]))
 
 
 def frontier(reader: Reader) -> Frontier:
@@ -98,7 +102,7 @@ def path(subtree: Callable[[int, int], Digest], index: int, size: int) -> list[D
     start, end = 0, size
     found: list[Digest] = []
     while end - start > 1:
-        middle = start + (1 << (end - start - 1).bit_length() - 1)
+        middle = _middle(start, end)
         if index < middle:
             found.append(_range_root(subtree, middle, end))
             end = middle
@@ -128,6 +132,59 @@ def check_path(root: Digest, size: int, index: int, leaf: Digest, audit_path: Se
         last >>= 1
     if last or node != root:
         raise Tampered(NOT_INCLUDED, f"leaf {index}")
+
+
+def outside(subtree: Callable[[int, int], Digest], start: int, end: int, size: int) -> list[Digest]:
+    """What proves leaves ``start`` … ``end`` - 1 in the tree of the first ``size``: the roots beside them.
+
+    From left to right; ``subtree`` as for ``path``. Raises BadInput history.02.
+    """
+    if not 0 <= start < end <= size:
+        raise BadInput(NO_SUCH_LEAF, f"leaves {start} to {end} of {size}")
+    found: list[Digest] = []
+
+    def walk(low: int, high: int) -> None:
+        if high <= start or end <= low:
+            found.append(_range_root(subtree, low, high))
+        elif not start <= low < high <= end:
+            middle = _middle(low, high)
+            walk(low, middle)
+            walk(middle, high)
+
+    walk(0, size)
+    return found
+
+
+def check_leaves(root: Digest, size: int, start: int, leaves: Sequence[Digest], beside: Sequence[Digest]) -> None:
+    """Return when ``leaves`` stand at ``start`` and after it. ``beside``: see ``outside``.
+
+    Raises Tampered history.01.
+    """
+    end, rest = start + len(leaves), iter(beside)
+
+    def walk(low: int, high: int) -> Digest:
+        if high <= start or end <= low:
+            return next(rest)
+        if high - low == 1:
+            return leaves[low - start]
+        middle = _middle(low, high)
+        left = walk(low, middle)
+        return join(left, walk(middle, high))
+
+    place = f"leaves {start} to {end}"
+    if not 0 <= start < end <= size:
+        raise Tampered(NOT_INCLUDED, place)
+    try:
+        found = walk(0, size)
+    except StopIteration as error:
+        raise Tampered(NOT_INCLUDED, place) from error
+    if found != root or next(rest, None) is not None:
+        raise Tampered(NOT_INCLUDED, place)
+
+
+def _middle(start: int, end: int) -> int:
+    """Where RFC 6962 splits leaves start … end - 1."""
+    return start + (1 << (end - start - 1).bit_length() - 1)
 
 
 def _range_root(subtree: Callable[[int, int], Digest], start: int, end: int) -> Digest:

@@ -222,6 +222,11 @@ class Machine:
             length = history.frontier(read).size if size is None else size
             return history.path(read.subtree, index, length)
 
+    def prove_leaves(self, start: int, end: int, size: int) -> list[Digest]:
+        """What proves leaves ``start`` … ``end`` - 1 in the tree of ``size``: see ``history.outside``."""
+        with self.store.read() as read:
+            return history.outside(read.subtree, start, end, size)
+
     def reader(self, height: Height | None = None) -> StateAt:
         """The state at a height (the head by default), whatever blocks come. Raises BadInput ledger.11."""
         return StateAt(self.store, height)
@@ -241,8 +246,8 @@ class Machine:
         if place is None:
             return None
         height, position = place
-        done = self.results(height)
-        return height, done.results[position], [event for event in done.events if event.tx == tx_id]
+        _, result, events = self.results(height).outcomes()[position]
+        return height, result, events
 
     def _execute(
         self,

@@ -26,7 +26,7 @@ from caremesh.custodian.checks import check_fresh
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, Unavailable
 from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Block
-from caremesh.ledger.inclusion import Inclusion
+from caremesh.ledger.inclusion import Entries, Inclusion
 from caremesh.ledger.light import Answer, Crossing, LightBlock
 from caremesh.ledger.state import Reader
 from caremesh.node import crossing, founding, joining, ordering, restored, traces
@@ -150,6 +150,10 @@ class Node:
     def inclusion(self, tx_id: bytes, height: Height | None = None) -> Inclusion | None:
         """See ``Engine.inclusion``."""
         return self.copy.inclusion(tx_id, height)
+
+    def entries(self, start: Height, height: Height | None = None) -> Entries:
+        """See ``Engine.entries``."""
+        return self.copy.entries(start, height)
 
     def status(self) -> Status:
         """See ``Engine.status``."""

@@ -227,7 +227,10 @@ def test_many_transactions_are_on_their_way_at_once(http: OverHttp, send: Sendin
     assert [future.result(10).code for future in futures] == [""] * 5
 
 
-def test_events_come_once_each_and_in_order_however_often_the_way_breaks(http: OverHttp, send: Sending) -> None:
+@pytest.mark.parametrize("verify", [True, False], ids=["verified", "as they are told"])
+def test_events_come_once_each_and_in_order_however_often_the_way_breaks(
+    http: OverHttp, send: Sending, verify: bool
+) -> None:
     """Every read ends after two events; the next begins where it was."""
     first = next(iter(http.mesh.engine.subscribe()))[0]
     for _ in range(5):
@@ -240,7 +243,7 @@ def test_events_come_once_each_and_in_order_however_often_the_way_breaks(http: O
             cursor = first
             while len(seen) < len(expected) + 1:
                 taken = 0
-                stream = LedgerClient(node).events(cursor, verify=False)
+                stream = LedgerClient(node, http.mesh.light_client()).events(cursor, verify=verify)
                 async for cursor, event in stream:
                     seen.append((cursor, event))
                     taken += 1
@@ -256,7 +259,7 @@ def test_events_come_once_each_and_in_order_however_often_the_way_breaks(http: O
     assert len(seen) == len(expected) + 1
 
 
-@pytest.mark.parametrize("cursor", ["x", "1", "1.x", "-1.2"])
+@pytest.mark.parametrize("cursor", ["x", "1.2", "1.2.x", "-1.2.3"])
 def test_a_wrong_cursor_is_a_problem_and_not_a_stream(http: OverHttp, cursor: str) -> None:
     async def inside() -> None:
         async with http.doors["regulator"].as_member("hospital") as node:
@@ -306,7 +309,7 @@ class Quiet:
 
     def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
         self.asked.append(cursor)
-        return iter([row for row in self.new if self._place(row[0]) > self._place(cursor or "0.0")])
+        return iter([row for row in self.new if self._place(row[0]) > self._place(cursor or "0.0.0")])
 
     @staticmethod
     def _place(cursor: str) -> list[int]:
@@ -332,13 +335,13 @@ def test_a_stream_in_which_nothing_happens_says_so_and_does_not_look_back(monkey
     async def inside() -> None:
         stream = stream_of(quiet)
         found = [await anext(stream) for _ in range(4)]
-        assert found == [b": caremesh\n\n"] + [f"id: 7.{2**31}\n\n".encode()] * 3
-        assert set(quiet.asked[2:]) == {f"7.{2**31}"}, "what was seen once is not looked at again"
-        quiet.new.append(("9.0", Event(type="a", height=9, tx=bytes(36), attributes={})))
+        assert found == [b": caremesh\n\n"] + [b"id: 8.0.0\n\n"] * 3
+        assert set(quiet.asked[2:]) == {"8.0.0"}, "what was seen once is not looked at again"
+        quiet.new.append(("9.4.1", Event(type="a", height=9, tx=bytes(36), attributes={})))
         quiet.height = 9
-        while not (chunk := await anext(stream)).startswith(b"id: 9.0\n"):
-            assert chunk.startswith(b"id: 7.")
-        assert await anext(stream) == f"id: 9.{2**31}\n\n".encode()
+        while not (chunk := await anext(stream)).startswith(b"id: 9.4.1\n"):
+            assert chunk == b"id: 8.0.0\n\n"
+        assert await anext(stream) == b"id: 10.4.1\n\n"
 
     asyncio.run(asyncio.wait_for(inside(), 60))
 
@@ -347,8 +350,8 @@ def test_a_cursor_ahead_of_the_ledger_is_not_moved_back(monkeypatch: pytest.Monk
     monkeypatch.setattr(ledger, "BEAT_S", 0.02)
 
     async def inside() -> None:
-        stream = stream_of(Quiet(), "12.3")
-        assert [await anext(stream) for _ in range(2)] == [b": caremesh\n\n", b"id: 12.3\n\n"]
+        stream = stream_of(Quiet(), "12.9.3")
+        assert [await anext(stream) for _ in range(2)] == [b": caremesh\n\n", b"id: 12.9.3\n\n"]
 
     asyncio.run(asyncio.wait_for(inside(), 60))
 

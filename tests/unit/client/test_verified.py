@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any, cast
 
 import pytest
@@ -20,14 +21,16 @@ from caremesh.client import wire
 from caremesh.client.ledger import LedgerClient
 from caremesh.client.node import Answer, Node
 from caremesh.codec import CID
+from caremesh.consensus import kept
 from caremesh.consensus.cometbft.engine import CometBft
 from caremesh.consensus.embedded import Embedded
-from caremesh.consensus.interface import Committed
+from caremesh.consensus.interface import Committed, Cursor
 from caremesh.crypto.signatures import did_of
 from caremesh.errors import CareMeshError, Refused, Tampered
 from caremesh.ledger import history
+from caremesh.ledger.application import Event
 from caremesh.ledger.blocks import Block, Misbehaviour
-from caremesh.ledger.inclusion import Inclusion
+from caremesh.ledger.inclusion import Entries, Inclusion
 from caremesh.ledger.light import LightClient
 from tests.support.comet_engine import PATIENT_S, comet, embedded, now, short_folder, signed
 from tests.support.kv import CHAIN, MEMBER, Put, Refuse
@@ -36,6 +39,7 @@ Bend = Callable[[Any], Any]
 Running = Embedded | CometBft
 DIGEST = b"\7" * 32
 MAX_AGE_S = 600
+ANYONE = Caller("anyone", "")
 
 
 class Scene:
@@ -66,10 +70,17 @@ class Direct:
         self._routes = {route.name: route for route in ledger.routes(cast("Any", engine), did_of(CHAIN, MEMBER.public))}
         self._bends = bends
 
+    async def chunks(self, path: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[bytes]:
+        name, given = self._named(path)
+        told = await self._routes[f"ledger.{name}"].handler(Call(ANYONE, given, {}, dict(headers or {}), b""))
+        assert told.stream is not None
+        async for chunk in told.stream:
+            yield self._bends[name](chunk) if name in self._bends else chunk
+
     async def call(self, _method: str, path: str, *, query: Mapping[str, Any] | None = None, **_: Any) -> Answer:
         name, given = self._named(path)
         asked = {key: str(value) for key, value in (query or {}).items()}
-        told = await self._routes[f"ledger.{name}"].handler(Call(Caller("anyone", ""), given, asked, {}, b""))
+        told = await self._routes[f"ledger.{name}"].handler(Call(ANYONE, given, asked, {}, b""))
         body = self._bends[name](told.body) if name in self._bends else told.body
         return Answer(200, {key.lower(): value for key, value in told.headers.items()}, body)
 
@@ -122,7 +133,7 @@ def test_what_became_of_a_transaction_is_proven(scene: Scene) -> None:
     client = scene.client()
     for tx in reversed(scene.txs):  # the newest header is verified before older ones are asked for
         found = run(client.outcome(CID(tx.tx)))
-        assert (found.tx, found.height, found.code, found.events) == (tx.tx, tx.height, tx.code, [])
+        assert (found.tx, found.height, found.code, found.events) == (tx.tx, tx.height, tx.code, tx.events)
         assert found.result.sentence == "", "no header holds it"
         assert run(client.outcome(CID(tx.tx), verify=False)) == tx
     assert run(client.outcome(codec.cid_of_cbor(b"\xa0"), verify=False)) is None
@@ -157,6 +168,13 @@ LIES: dict[str, Callable[[Scene], dict[str, Bend]]] = {
     },
     "another transaction": lambda scene: {"inclusion": _other_tx(scene)},
     "of another id": lambda _: {"transaction": of(Committed, lambda said: replace(said, tx=bytes(36)))},
+    "told something": lambda _: {
+        "transaction": of(Committed, lambda said: replace(said, events=[_false_event(said.tx)])),
+    },
+    "told something, and the proof says so": lambda _: {
+        "transaction": of(Committed, lambda said: replace(said, events=[_false_event(said.tx)])),
+        "inclusion": of(Inclusion, lambda said: replace(said, events=[_false_event(scene_id(said))])),
+    },
     "another signature": lambda _: {"inclusion": of(Inclusion, lambda said: replace(said, signed=_resigned(said)))},
     "no transaction": lambda _: {"inclusion": of(Inclusion, lambda said: replace(said, signed=b"\x80"))},
     "another place in the log": lambda _: {
@@ -176,6 +194,10 @@ LIES: dict[str, Callable[[Scene], dict[str, Bend]]] = {
 }
 
 
+def _false_event(tx: bytes) -> Event:
+    return Event(type="kv/put", height=1, tx=tx, attributes={"key": b"false"})
+
+
 def _resigned(said: Inclusion) -> bytes:
     """The same transaction as nobody sent it."""
     tx, signatures = cast("list[Any]", codec.decode(said.signed))
@@ -185,7 +207,7 @@ def _resigned(said: Inclusion) -> bytes:
 def _own_log(said: Inclusion) -> Inclusion:
     """A log of the node's own, in which the transaction took effect."""
     tx = scene_id(said)
-    log, _ = history.append(history.NO_LEAVES, [history.tx_leaf(tx, "")])
+    log, _ = history.append(history.NO_LEAVES, [history.tx_leaf(tx, "", [])])
     proof = replace(said.log.proof, value=codec.encode(log))
     return replace(said, code="", index=0, path=[], log=replace(said.log, proof=proof))
 
@@ -325,11 +347,146 @@ def test_another_root_than_the_proven_one_is_found(scene: Scene) -> None:
     assert isinstance(caught(lying.status()), Tampered)
 
 
-def test_events_are_the_nodes_word_and_have_to_be_asked_for_as_that(scene: Scene) -> None:
-    async def first(**asked: Any) -> Any:
-        return await anext(scene.client().events(**asked))
+async def _events(client: LedgerClient, count: int, cursor: str = "", **asked: Any) -> list[tuple[str, Event]]:
+    found: list[tuple[str, Event]] = []
+    async with asyncio.timeout(PATIENT_S), aclosing(client.events(cursor, **asked)) as stream:
+        async for row in stream:
+            found.append(row)
+            if len(found) == count:
+                break
+    return found
 
-    assert caught(first()).code == "client.08"
+
+@pytest.mark.promise("P4")
+def test_events_are_those_that_the_history_holds(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = list(scene.engine.subscribe())
+    assert len(expected) >= 4
+    assert run(_events(scene.client(), len(expected))) == expected
+    assert run(_events(scene.client(), len(expected), verify=False)) == expected
+    for at, (cursor, _) in enumerate(expected[:-1]):
+        assert run(_events(scene.client(), len(expected) - at - 1, cursor)) == expected[at + 1 :]
+    monkeypatch.setattr(kept, "MAX_ENTRIES", 1)
+    assert run(_events(scene.client(), len(expected))) == expected, "in as many answers as it takes"
+
+
+@pytest.mark.promise("P4")
+def test_an_event_is_told_once_a_header_proves_it(scene: Scene) -> None:
+    last = list(scene.engine.subscribe())[-1][0]
+
+    async def inside() -> Event:
+        waiting = asyncio.create_task(_events(scene.client(), 1, last))
+        await asyncio.sleep(0.2)
+        made = await asyncio.to_thread(scene.engine.submit, signed(Put(key=b"late", value=b"1")))
+        [(_, event)] = await waiting
+        assert [event] == made.events
+        return event
+
+    assert run(inside()).attributes["key"] == b"late"
+
+
+def _entries(change: Callable[[Entries], Entries]) -> Bend:
+    return of(Entries, change)
+
+
+def _without_an_event(said: Entries) -> Entries:
+    [at, *_] = [at for at, told in enumerate(said.told) if told.events]
+    return replace(said, told=[replace(told, events=[]) if at == n else told for n, told in enumerate(said.told)])
+
+
+NO_EVENTS: dict[str, Bend] = {
+    "an event less": _entries(_without_an_event),
+    "the first leaf less": _entries(lambda said: replace(said, start=said.start + 1, told=said.told[1:])),
+    "the last leaf less": _entries(lambda said: replace(said, told=said.told[:-1])),
+    "nothing told": _entries(lambda said: replace(said, told=[], beside=[])),
+    "nothing told, and all is said to be over": _entries(
+        lambda said: replace(said, start=said.start, told=[], beside=[], through=said.log.height)
+    ),
+    "nothing told, at its end": _entries(lambda said: replace(said, start=said.end, told=[], beside=[])),
+    "the last block told for later ones": _entries(lambda said: replace(said, through=2**40)),
+    "no block looked at": _entries(lambda said: replace(said, through=0, told=[], beside=[])),
+    "an event that was not": _entries(
+        lambda said: replace(said, told=[replace(told, events=[_false_event(told.tx)]) for told in said.told])
+    ),
+}
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize("lie", NO_EVENTS.values(), ids=NO_EVENTS)
+def test_a_lie_about_what_was_told_is_found(scene: Scene, lie: Bend) -> None:
+    rows = list(scene.engine.subscribe())
+    error = caught(_events(scene.client(entries=lie), len(rows) - 1, rows[0][0]))
+    assert isinstance(error, Tampered), error
+
+
+@pytest.mark.promise("P4")
+def test_leaves_that_another_answer_held_back_are_missed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answer is cut short, and says so; the second goes on behind what it left out."""
+    rows = list(scene.engine.subscribe())
+    monkeypatch.setattr(kept, "MAX_ENTRIES", 1)
+
+    def skip(body: bytes) -> bytes:
+        said = codec.decode_as(body, Entries)
+        return codec.encode(replace(said, through=said.through + 1)) if said.through + 1 < said.log.height else body
+
+    error = caught(_events(scene.client(entries=skip), len(rows) - 1, rows[0][0]))
+    assert isinstance(error, Tampered), error
+
+
+async def _one_answer(client: LedgerClient, cursor: str) -> Any:
+    return await client._entered(Cursor.read(cursor), await client.newest())
+
+
+@pytest.mark.promise("P4")
+def test_an_answer_that_says_that_all_is_told_has_told_all(scene: Scene) -> None:
+    first = next(iter(scene.engine.subscribe()))[0]
+    nothing = _entries(lambda said: replace(said, told=[], beside=[], through=said.log.height))
+    assert caught(_one_answer(scene.client(entries=nothing), first)).code == "light.16"
+
+
+@pytest.mark.promise("P4")
+def test_an_answer_never_goes_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = list(scene.engine.subscribe())[-1][0]
+    monkeypatch.setattr(kept, "MAX_ENTRIES", 1)
+    height = Cursor.read(last).height
+    scene.engine.wait(height + 2, PATIENT_S)
+
+    def earlier(body: bytes) -> bytes:
+        said = scene.engine.entries(scene.txs[0].height, codec.decode_as(body, Entries).log.height)
+        return codec.encode(replace(said, through=height))
+
+    assert caught(_one_answer(scene.client(entries=earlier), last)).code == "light.16"
+
+
+def test_a_node_that_stands_still_is_noticed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "BEAT_S", 0.05)
+    client = scene.client(events=lambda chunk: b"id: 1.0.0\n\n" if chunk.startswith(b"id") else chunk)
+
+    async def inside() -> None:
+        async for _ in client.events():
+            client._max_age_s = -(10**6)
+
+    assert caught(asyncio.wait_for(inside(), PATIENT_S)).code == "client.06"
+
+
+def test_who_is_told_without_a_pause_hears_of_it(scene: Scene) -> None:
+    """No line of the stream without an event: block follows on block."""
+    last = list(scene.engine.subscribe())[-1][0]
+    client = scene.client(events=lambda chunk: chunk if b"data: " in chunk else b"")
+
+    async def inside() -> bytes:
+        waiting = asyncio.create_task(_events(client, 1, last))
+        number = 0
+        while not waiting.done():
+            await asyncio.to_thread(scene.engine.submit, signed(Put(key=b"%d." % number, value=b"1")))
+            number += 1
+        return (await waiting)[0][1].attributes["key"]  # type: ignore[no-any-return]
+
+    assert run(asyncio.wait_for(inside(), PATIENT_S)) == b"0."
+
+
+def test_a_cursor_is_used_as_it_was_given(scene: Scene) -> None:
+    for verify in (True, False):
+        assert caught(_events(scene.client(), 1, "1.2", verify=verify)).code == "consensus.05"
 
 
 @pytest.mark.promise("P4")

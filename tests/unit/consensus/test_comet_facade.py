@@ -6,13 +6,14 @@ import json
 import socket
 import stat
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from caremesh.consensus.cometbft import facade
+from caremesh.consensus.cometbft import facade, rpc
 from caremesh.consensus.cometbft.facade import Facade
 from caremesh.consensus.cometbft.rpc import NO_ANSWER, Rpc
 from caremesh.errors import Unavailable
@@ -161,3 +162,13 @@ def test_a_socket_that_a_process_left_behind_is_replaced(path: Path, other: Othe
 def test_a_member_is_asked_for_what_it_refuses_as_well() -> None:
     with short_folder() as folder, pytest.raises(Unavailable, match=r"consensus\.25"):
         Rpc(folder / "nobody.sock").fetch("/commit", {"height": "1"})
+
+
+def test_who_looks_after_a_node_does_not_wait_for_a_cometbft_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "SOON_S", 0.1)
+    with short_folder() as folder, socket.socket(socket.AF_UNIX) as silent, ThreadPoolExecutor(1) as pool:
+        silent.bind(str(folder / "s"))
+        silent.listen()
+        asked = pool.submit(Rpc(folder / "s").soon().ordering)
+        with pytest.raises(Unavailable, match=r"consensus\.25"):
+            asked.result(20)  # less than who asks otherwise would wait

@@ -332,7 +332,7 @@ def test_what_is_older_than_the_ledger_keeps_is_gone(own: Callable[..., Running]
     with pytest.raises(BadInput, match=r"ledger\.11"):
         next(engine.blocks(1))
     with pytest.raises(BadInput, match=r"ledger\.11"):
-        next(engine.subscribe("1.0"))
+        next(engine.subscribe("1.0.1"))
 
 
 def test_a_fault_of_a_contract_stops_the_engine_and_keeps_nothing(own: Callable[..., Running]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from caremesh import codec
-from caremesh.custodian.log import ReleaseLog
+from caremesh.custodian.log import ReleaseLog, ToLog
 from caremesh.errors import CareMeshError
 from caremesh.sealing.release_log import START, Anchor, LogEntry, LogHead, link_of
 from tests.conftest import Evidence
@@ -27,6 +27,14 @@ def log(tmp_path: Path) -> Iterator[ReleaseLog]:
     made.close()
 
 
+def append(log: ReleaseLog, stream: bytes, receipt: bytes, descriptors: list[codec.CID], at: int) -> list[LogEntry]:
+    """The releases of one request."""
+    [answer] = log.append_each([ToLog(stream, receipt, descriptors)], at)
+    if isinstance(answer, CareMeshError):
+        raise answer
+    return answer
+
+
 def put(log: ReleaseLog, key: bytes, value: bytes | None) -> None:
     """As if something else had written to the file."""
     with log._env.begin(write=True) as txn:
@@ -38,9 +46,9 @@ def put(log: ReleaseLog, key: bytes, value: bytes | None) -> None:
 
 def test_entries_stand_in_the_order_in_which_they_were_released(log: ReleaseLog) -> None:
     assert log.entries(ONE) == ([], LogHead(0, START))
-    first = log.append(ONE, RECEIPT, CIDS[:2], 100)
-    second = log.append(ONE, bytes(32), CIDS[2:3], 101)
-    log.append(TWO, RECEIPT, CIDS[3:], 102)
+    first = append(log, ONE, RECEIPT, CIDS[:2], 100)
+    second = append(log, ONE, bytes(32), CIDS[2:3], 101)
+    append(log, TWO, RECEIPT, CIDS[3:], 102)
     assert first == [
         LogEntry(ONE, 0, START, RECEIPT, CIDS[0], 100),
         LogEntry(ONE, 1, link_of(first[0]), RECEIPT, CIDS[1], 100),
@@ -53,7 +61,7 @@ def test_entries_stand_in_the_order_in_which_they_were_released(log: ReleaseLog)
 def test_it_outlives_its_keeper_and_is_nobody_elses(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     first = ReleaseLog(folder)
-    entries = first.append(ONE, RECEIPT, CIDS, 100)
+    entries = append(first, ONE, RECEIPT, CIDS, 100)
     anchor = first.anchor()
     first.close()
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -67,7 +75,7 @@ def test_it_outlives_its_keeper_and_is_nobody_elses(tmp_path: Path) -> None:
 
 
 def test_a_log_that_does_not_hold_together(log: ReleaseLog) -> None:
-    log.append(ONE, RECEIPT, CIDS, 100)
+    append(log, ONE, RECEIPT, CIDS, 100)
     key = b"entry/" + ONE + (1).to_bytes(8)
     put(log, key, None)
     assert refusal(lambda: log.entries(ONE)) == ("custodian.21", "entry 1")
@@ -77,7 +85,7 @@ def test_a_log_that_does_not_hold_together(log: ReleaseLog) -> None:
 
 @pytest.mark.promise("P6")
 def test_what_is_not_what_it_should_be_is_named(log: ReleaseLog) -> None:
-    log.append(ONE, RECEIPT, CIDS, 100)
+    append(log, ONE, RECEIPT, CIDS, 100)
     root = log.anchor().root
     put(log, b"anchor/0", b"?")
     assert refusal(lambda: log.anchored(root)) == ("custodian.21", "anchor")
@@ -85,7 +93,7 @@ def test_what_is_not_what_it_should_be_is_named(log: ReleaseLog) -> None:
     put(log, b"entry/" + ONE + (2).to_bytes(8), b"?")
     assert refusal(lambda: log.entries(ONE)) == ("custodian.21", "entry 2")
     put(log, b"head/" + ONE, b"?")
-    for read in (lambda: log.entries(ONE), log.heads, lambda: log.append(ONE, RECEIPT, CIDS, 101)):
+    for read in (lambda: log.entries(ONE), log.heads, lambda: append(log, ONE, RECEIPT, CIDS, 101)):
         assert refusal(read) == ("custodian.21", "head")
 
 
@@ -99,10 +107,10 @@ def test_a_file_that_cannot_be_read_is_the_logs_damage(tmp_path: Path) -> None:
 
 def test_an_entry_is_never_written_over(log: ReleaseLog) -> None:
     """Without its head a log would begin anew, over what it holds."""
-    entries = log.append(ONE, RECEIPT, CIDS[:2], 100)
+    entries = append(log, ONE, RECEIPT, CIDS[:2], 100)
     head = codec.encode(LogHead(2, link_of(entries[1])))
     put(log, b"head/" + ONE, codec.encode(LogHead(1, link_of(entries[0]))))
-    assert refusal(lambda: log.append(ONE, bytes(32), CIDS[2:], 101)) == ("custodian.21", "entry 1")
+    assert refusal(lambda: append(log, ONE, bytes(32), CIDS[2:], 101)) == ("custodian.21", "entry 1")
     put(log, b"head/" + ONE, head)
     assert log.entries(ONE)[0] == entries
 
@@ -111,15 +119,15 @@ def test_only_heads_are_heads(log: ReleaseLog) -> None:
     assert log.heads() == {}
     put(log, b"i", b"?")
     assert log.heads() == {}
-    log.append(ONE, RECEIPT, CIDS[:1], 100)
+    append(log, ONE, RECEIPT, CIDS[:1], 100)
     assert list(log.heads()) == [ONE]
 
 
 def test_the_last_two_anchors_are_found_again(log: ReleaseLog) -> None:
     roots = []
     for number in range(3):
-        log.append(TWO, RECEIPT, CIDS[:1], number)
-        log.append(ONE, RECEIPT, CIDS[:2], number)
+        append(log, TWO, RECEIPT, CIDS[:1], number)
+        append(log, ONE, RECEIPT, CIDS[:2], number)
         anchor = log.anchor()
         assert log.anchor().root == anchor.root, "nothing new"
         assert anchor.heads() == log.heads()
@@ -144,9 +152,9 @@ def test_what_the_disk_refuses_is_said(tmp_path: Path, log: ReleaseLog) -> None:
     place = tmp_path / "file"
     place.write_bytes(b"")
     assert refusal(lambda: ReleaseLog(place)) == ("storage.01", "file")
-    log.append(ONE, RECEIPT, CIDS, 100)
+    append(log, ONE, RECEIPT, CIDS, 100)
     log._env.set_mapsize(2**15)
-    assert refusal(lambda: [log.append(ONE, RECEIPT, CIDS, 1) for _ in range(200)]) == ("storage.01", "release log")
+    assert refusal(lambda: [append(log, ONE, RECEIPT, CIDS, 1) for _ in range(200)]) == ("storage.01", "release log")
     assert refusal(lambda: log._put({b"anchor/0": bytes(2**16)})) == ("storage.01", "release log")
 
 
@@ -169,8 +177,8 @@ def reading(folder: Path) -> list[object]:
 def test_a_changed_byte_of_a_release_log_is_noticed_or_does_no_harm(tmp_path: Path, evidence: Evidence) -> None:
     made = ReleaseLog(tmp_path / "log")
     for number in range(8):
-        made.append(ONE, RECEIPT, CIDS, 100 + number)
-        made.append(TWO, RECEIPT, CIDS[:1], 100 + number)
+        append(made, ONE, RECEIPT, CIDS, 100 + number)
+        append(made, TWO, RECEIPT, CIDS[:1], 100 + number)
     made.close()
     image = (tmp_path / "log" / "data.mdb").read_bytes()
     dice = random.Random(5)  # noqa: S311 - a seed must replay

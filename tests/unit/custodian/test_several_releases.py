@@ -105,7 +105,7 @@ def test_a_disk_that_takes_nothing_fails_what_was_granted_and_nothing_leaves(
 def test_the_damaged_log_of_one_stream_stops_no_other(keepers: Keepers) -> None:
     log, one, two = keepers.keeper.log, bytes([1]) * 32, bytes([2]) * 32
     [cid, other] = [codec.cid_of_raw(bytes([number])) for number in range(2)]
-    log.append(one, bytes(32), [cid], 100)
+    [_] = log.append_each([ToLog(one, bytes(32), [cid])], 100)
     with log._env.begin(write=True) as txn:
         txn.delete(b"head/" + one)
     broken, good, again = log.append_each(

@@ -61,6 +61,53 @@ def test_every_size_path_and_peak() -> None:
                 history.check_path(log.root, size, size, leaves[index], path)
 
 
+@pytest.mark.promise("P4")
+def test_leaves_one_after_the_other_are_proven_together() -> None:
+    leaves = [history.leaf_hash(b"%d" % number) for number in range(20)]
+    for size in range(1, len(leaves) + 1):
+        log, made = history.append(EMPTY, leaves[:size])
+        nodes = {(level, index): digest for level, index, digest in made}
+        for start in range(size):
+            for end in range(start + 1, size + 1):
+                beside = history.outside(lambda level, at: nodes[level, at], start, end, size)  # noqa: B023 - used here
+                assert len(beside) <= 2 * size.bit_length()
+                history.check_leaves(log.root, size, start, leaves[start:end], beside)
+                if end == start + 1:
+                    assert sorted(beside) == sorted(history.path(lambda level, at: nodes[level, at], start, size))  # noqa: B023
+
+
+@pytest.mark.promise("P4")
+def test_leaves_that_are_others_fewer_more_or_elsewhere_are_not_proven() -> None:
+    leaves = [history.leaf_hash(b"%d" % number) for number in range(13)]
+    log, made = history.append(EMPTY, leaves)
+    nodes = {(level, index): digest for level, index, digest in made}
+    beside = history.outside(lambda level, at: nodes[level, at], 3, 9, 13)
+    own = leaves[3:9]
+    wrong = {
+        "another": (13, 3, [*own[:2], bytes(32), *own[3:]], beside),
+        "exchanged": (13, 3, [own[1], own[0], *own[2:]], beside),
+        "one fewer": (13, 3, own[:-1], beside),
+        "one more": (13, 3, [*own, leaves[9]], beside),
+        "one later": (13, 4, own, beside),
+        "one earlier": (13, 2, own, beside),
+        "another length": (12, 3, own, beside),
+        "beyond the end": (13, 9, own, beside),
+        "none": (13, 3, [], beside),
+        "nothing beside": (13, 3, own, []),
+        "too little beside": (13, 3, own, beside[:-1]),
+        "too much beside": (13, 3, own, [*beside, bytes(32)]),
+        "before the first": (13, -1, own, beside),
+    }
+    for size, start, these, around in wrong.values():
+        with pytest.raises(Tampered, match=r"history\.01") as caught:
+            history.check_leaves(log.root, size, start, these, around)
+        assert caught.value.place == f"leaves {start} to {start + len(these)}"
+    for start, end in ((3, 3), (4, 3), (-1, 2), (3, 14)):
+        with pytest.raises(BadInput, match=r"history\.02") as missing:
+            history.outside(lambda _level, _index: b"", start, end, 13)
+        assert missing.value.place == f"leaves {start} to {end} of 13"
+
+
 def test_appending_one_by_one_or_at_once_is_the_same() -> None:
     leaves = [history.leaf_hash(b"%d" % number) for number in range(23)]
     at_once, nodes = history.append(EMPTY, leaves)

@@ -311,9 +311,7 @@ def test_the_history_is_proven_by_the_state(ledger: Machine) -> None:
     for number in range(5):
         messages = [transaction(Put(key=b"a", value=b"%d%d" % (number, at))) for at in range(number)]
         done = block(ledger, *messages, transaction(Refuse(key=b"b")))
-        leaves += [
-            history.tx_leaf(tx, result.code) for tx, result in zip(done.results.txs, done.results.results, strict=True)
-        ]
+        leaves += [told.leaf() for told in done.results.told()]
     found, proof, _ = ledger.prove(history.STATE_KEY)
     assert proof.verify(ledger.head.app_hash, history.STATE_KEY) == found
     log = history.frontier(ledger.reader())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from caremesh.errors import BadInput, CareMeshError, WrongLedger
 from caremesh.ledger import history, replays
 from caremesh.ledger.admission import QUOTA, Quota
 from caremesh.ledger.application import Params, Result
+from caremesh.ledger.blocks import Misbehaviour
 from caremesh.ledger.execution import Results
 from caremesh.ledger.machine import Machine
 from tests.support.blocks import block, codes, machine
@@ -91,14 +93,49 @@ def test_the_index_of_a_kept_block_outlives_older_blocks_that_held_the_same(tmp_
     ledger.store.close()
 
 
-def test_a_leaf_of_the_history_is_an_id_and_its_code(ledger: Machine) -> None:
+def digest(value: Any) -> bytes:
+    return sha256(codec.encode(value)).digest()
+
+
+def test_a_leaf_of_the_history_is_an_id_its_code_and_its_events(ledger: Machine) -> None:
     done = block(ledger, put(1), b"no transaction", transaction(DropFirst(owner=b"o")))
-    rows = [[done.results.txs[0], ""], [sha256(b"no transaction").digest(), "codec.01"], [done.results.txs[2], "kv.01"]]
+    tx, _, refused = done.results.txs
+    event = {"type": "kv/put", "height": 1, "tx": tx, "attributes": {"key": b"1", "index": 0}}
+    rows = [
+        [tx, "", digest([event])],
+        [sha256(b"no transaction").digest(), "codec.01", digest([])],
+        [refused, "kv.01", digest([])],
+    ]
     leaves = [sha256(b"\0" + codec.encode(row)).digest() for row in rows]
-    assert [history.tx_leaf(*row) for row in rows] == leaves  # type: ignore[arg-type]
+    assert [told.leaf() for told in done.results.told()] == leaves
     log = history.frontier(ledger.reader())
+    assert done.results.leaf == 0
     assert log == history.Frontier(3, [sha256(b"\1" + leaves[0] + leaves[1]).digest(), leaves[2]], log.root)
     assert log.root == sha256(b"\1" + log.peaks[0] + log.peaks[1]).digest()
+
+
+def test_what_a_block_tells_without_a_transaction_is_a_leaf_before_the_others(ledger: Machine) -> None:
+    found = Misbehaviour(kind="two-votes", validator=bytes(20), height=1, time=START_S)
+    noted = {"type": "kv/noted", "height": 1, "tx": b"", "attributes": {"height": 1}}
+    done = ledger.execute(1, START_S, [put(1)], [found, found])
+    ledger.commit(done, block=b"", header=bytes(32))
+    assert ledger.results(1).leaf == 0
+    assert [(told.tx, told.code) for told in done.results.told()] == [(b"", ""), (done.results.txs[0], "")]
+    assert done.results.told()[0].leaf() == sha256(b"\0" + codec.encode([b"", "", digest([noted, noted])])).digest()
+    assert history.frontier(ledger.reader()).size == 2
+    alone = ledger.execute(2, START_S, [], [found])
+    ledger.commit(alone, block=b"", header=bytes(32))
+    assert history.frontier(ledger.reader()).size == 3, "also in a block without transactions"
+    assert ledger.outcome(done.results.txs[0]) == (1, done.results.results[0], done.results.events[2:])
+
+
+def test_what_was_sent_again_told_nothing(ledger: Machine) -> None:
+    tx = put(1)
+    done = block(ledger, tx, tx)
+    first, again = done.results.told()
+    assert (first.tx, first.code, len(first.events)) == (again.tx, "", 1)
+    assert (again.code, again.events) == ("ledger.09", [])
+    assert [events for _, _, events in done.results.outcomes()] == [first.events, []]
 
 
 def test_the_history_is_in_the_first_state(ledger: Machine) -> None:
@@ -113,7 +150,8 @@ def test_a_path_leads_to_an_earlier_root_too(ledger: Machine) -> None:
     for number in range(6):
         block(ledger, put(number))
         roots.append(history.frontier(ledger.reader()))
-    leaf = history.tx_leaf(ledger.results(2).txs[0], "")
+    [told] = ledger.results(2).told()
+    leaf = told.leaf()
     for log in roots[1:]:
         history.check_path(log.root, log.size, 1, leaf, ledger.prove_transaction(1, log.size))
     assert ledger.prove_transaction(1) == ledger.prove_transaction(1, 6) != ledger.prove_transaction(1, 5)

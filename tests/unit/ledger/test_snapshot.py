@@ -65,7 +65,7 @@ def test_replicas_make_the_same_snapshot_and_go_on_alike(tmp_path: Path, source:
     assert (one.app_hash, one.results, one.subtrees) == (two.app_hash, two.results, two.subtrees)
     made.commit(one, block=b"", header=bytes(32))
     log = history.frontier(made.reader())
-    leaf = history.tx_leaf(one.results.txs[1], "")
+    leaf = one.results.told()[1].leaf()
     history.check_path(log.root, log.size, log.size - 1, leaf, made.prove_transaction(log.size - 1))
     assert VALUES.get(made.reader(5), b"new") is None
     with pytest.raises(BadInput, match=r"ledger\.11"):

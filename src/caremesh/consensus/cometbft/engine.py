@@ -38,7 +38,7 @@ from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, ErrorCode, StorageFailed, Unavailable
 from caremesh.ledger.application import Application, Event, UnknownRules
 from caremesh.ledger.blocks import Block, Header, Validator
-from caremesh.ledger.inclusion import Inclusion
+from caremesh.ledger.inclusion import Entries, Inclusion
 from caremesh.ledger.light import FOREVER_S, Answer, Crossing, LightBlock, LightClient
 from caremesh.ledger.machine import NOT_KEPT, Executed
 from caremesh.ledger.past import StateAt
@@ -277,6 +277,10 @@ class CometBft:
         """See ``Engine.inclusion``."""
         return kept.inclusion_of(self.machine, tx_id, height)
 
+    def entries(self, start: Height, height: Height | None = None) -> Entries:
+        """See ``Engine.entries``."""
+        return kept.entries_from(self.machine, start, height)
+
     def block(self, height: Height) -> Block:
         """One kept block. Raises BadInput ledger.11."""
         return kept.block_at(self.machine, height)
@@ -372,11 +376,8 @@ class CometBft:
             for listener in self._listeners:
                 listener(block)
         finally:
-            events: dict[bytes, list[Event]] = {}
-            for event in done.results.events:
-                events.setdefault(event.tx, []).append(event)
-            for tx_id, result in zip(done.results.txs, done.results.results, strict=True):
-                self._sender.answer(Committed(tx_id, done.height, result, events.get(tx_id, [])))
+            for tx_id, result, events in done.results.outcomes():
+                self._sender.answer(Committed(tx_id, done.height, result, events))
             self._sender.expire(done.time)
             self._wake()
 
