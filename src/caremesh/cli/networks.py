@@ -129,6 +129,8 @@ def status(home: NodeHome, as_json: AsJson = False) -> None:
         console().print(f"From block {found.upgrade:,} on, version {found.rules + 1} of the rules counts.")
     if found.conversion is not None:
         console().print(f"After block {found.conversion:,}, those who were named order blocks together.")
+    if found.besides:
+        console().print(f"Connected besides, and named by no file of the network: {found.besides}.")
 
 
 @app.command("offer")

@@ -6,6 +6,7 @@ connected is for its CometBFT to say, while it runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,7 @@ class Standing(Struct, frozen=True):
     """One member. ``here``: whether it is that of this home. ``power``: its weight in votes on blocks, 0: it has none.
 
     ``signed``: whether it signed the last block that others have signed; ``connected``: whether its CometBFT is
-    connected with this one. None: nobody could be asked.
+    connected with this one. None: nobody could be asked, or no file of the network says which CometBFT is its own.
     """
 
     did: Did
@@ -51,6 +52,8 @@ class NetworkStatus(Struct, frozen=True):
 
     ``upgrade``: from which block on the next version of the rules counts; ``conversion``: the last block that one key
     orders. None where that was not decided, or is over.
+    ``besides``: how many are connected that no file of the network names, such as sentries and members without a vote;
+    None: nobody could be asked.
     """
 
     chain: str
@@ -62,6 +65,7 @@ class NetworkStatus(Struct, frozen=True):
     upgrade: Height | None
     conversion: Height | None
     members: list[Standing]
+    besides: Count | None
 
 
 def look(home: Path) -> NetworkStatus:
@@ -78,6 +82,7 @@ def look(home: Path) -> NetworkStatus:
         powers = _powers(known, reader)
         rules, conversion = network.rules(reader), network.conversion(reader)
         signed, connected = _asked(known, home, head.height)
+        named = {each.member: each.address.partition("@")[0] for each in known.reached}
         return NetworkStatus(
             chain=known.chain,
             engine=known.orders,
@@ -96,13 +101,20 @@ def look(home: Path) -> NetworkStatus:
                     here=each.did == mine,
                     power=sum(powers.get(each.did, {}).values()),
                     signed=None if signed is None or each.did not in powers else bool(signed & powers[each.did].keys()),
-                    connected=None if connected is None else each.did == mine or each.did in connected,
+                    connected=None if connected is None else _is_connected(each.did, mine, named, connected),
                 )
                 for each in members.members(reader)
             ],
+            besides=None if connected is None else len(connected - set(named.values())),
         )
     finally:
         store.close()
+
+
+def _is_connected(did: Did, mine: Did, named: Mapping[Did, str], connected: frozenset[str]) -> bool | None:
+    if did == mine:
+        return True
+    return named[did] in connected if did in named else None
 
 
 def _powers(known: Founding, reader: StateAt) -> dict[Did, dict[Multikey, Count]]:
@@ -117,19 +129,14 @@ def _powers(known: Founding, reader: StateAt) -> dict[Did, dict[Multikey, Count]
     return found
 
 
-def _asked(known: Founding, home: Path, height: Height) -> tuple[frozenset[Multikey] | None, frozenset[Did] | None]:
-    """Keys that signed the last block, members that are connected; None, None where no CometBFT answers."""
+def _asked(known: Founding, home: Path, height: Height) -> tuple[frozenset[Multikey] | None, frozenset[str] | None]:
+    """Keys that signed the last block, ids that are connected; None, None where no CometBFT answers."""
     if known.orders != "cometbft":
         return None, None
     rpc = Rpc(home / doors.RUN / RPC_SOCKET)
     try:
         signed = rpc.signed(height)
         block = light_block(signed.commit, signed.validators)
-        ids = rpc.connected()
+        return frozenset(each.key for each in block.signed.signatures), rpc.connected()
     except CareMeshError:
         return None, None
-    named = {each.address.partition("@")[0]: each.member for each in known.reached}
-    return (
-        frozenset(each.key for each in block.signed.signatures),
-        frozenset(named[each] for each in ids if each in named),
-    )

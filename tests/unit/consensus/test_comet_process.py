@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -195,7 +195,7 @@ def test_the_program_does_not_outlive_a_keeper_that_is_killed(tmp_path: Path) ->
 class Owner:
     """What supervises a program that stands for CometBFT."""
 
-    def __init__(self, folder: Path, program: str) -> None:
+    def __init__(self, folder: Path, program: str, due: Callable[[], bool] = lambda: True) -> None:
         script = folder / "program"
         script.write_text(f"#!{sys.executable}\n{program}\n")
         script.chmod(0o700)
@@ -212,6 +212,7 @@ class Owner:
             started=self._started,
             monotonic=time.monotonic,
             gave_up=self._gave_up,
+            due=due,
         )
         self.made.start()
 
@@ -252,6 +253,17 @@ def test_what_ends_is_started_again_after_all_it_asked_was_answered(owner: Owner
     assert is_gone(second)
     assert owner.made.pid is None
     owner.made.close()
+
+
+def test_it_is_not_started_before_that_is_due(tmp_path: Path) -> None:
+    asked = iter([False, False])
+    owner = Owner(tmp_path, "import time; time.sleep(600)", lambda: next(asked, True))
+    try:
+        owner.until_started(1)
+        assert next(asked, None) is None, "it was asked until it was due"
+        assert owner.drains == 0
+    finally:
+        owner.made.close()
 
 
 def test_a_program_that_has_much_to_say_goes_on_and_is_heard(tmp_path: Path) -> None:

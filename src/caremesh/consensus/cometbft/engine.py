@@ -4,18 +4,18 @@ This process serves ABCI on a unix socket and keeps CometBFT running beside it. 
 checked here, handed to CometBFT's mempool over its RPC, and answered when the block that holds it has been
 committed *here*: nobody is asked whether it was. It waits no longer than until it has expired by block time.
 
-That CometBFT ends is nothing: it is started again here. Anything that goes wrong in the application ends the engine,
-and CometBFT with it; whoever supervises this process starts it again, and CometBFT repeats what is not committed.
+That CometBFT ends is nothing: it is started again here, once there is room for what it writes. Anything else that goes
+wrong in the application ends the engine, and CometBFT with it; whoever supervises this process starts it again, and
+CometBFT repeats what is not committed.
 """
 
 from __future__ import annotations
 
 import os
-import socket
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,11 +31,11 @@ from caremesh.consensus.cometbft.joining import HOME, NOT_JOINED, STATE, Joining
 from caremesh.consensus.cometbft.process import Supervised
 from caremesh.consensus.cometbft.rpc import Rpc
 from caremesh.consensus.cometbft.sending import Sender
-from caremesh.consensus.cometbft.server import Server
+from caremesh.consensus.cometbft.server import Server, listening
 from caremesh.consensus.cometbft.snapshot_files import SnapshotFiles, Snapshotting
 from caremesh.consensus.interface import NOT_YET, STOPPED, Committed, Status
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import BadInput, CareMeshError, ErrorCode, Unavailable
+from caremesh.errors import BadInput, CareMeshError, ErrorCode, StorageFailed, Unavailable
 from caremesh.ledger.application import Application, Event, UnknownRules
 from caremesh.ledger.blocks import Block, Header, Validator
 from caremesh.ledger.inclusion import Entries, Inclusion
@@ -52,10 +52,17 @@ PROOF_S: Final = 10.0
 """How long who asks for the newest header waits for the one that proves what is committed."""
 SOCKET: Final = "abci.sock"
 RPC_SOCKET: Final = "rpc.sock"
+ROOM_BYTES: Final = 16 * 2**20
+"""Of the disk, without which CometBFT is not started: it would give up when it writes."""
 _MAX_SOCKET_PATH: Final = 100
 
 PATH_TOO_LONG = ErrorCode(
     "consensus.26", "The address of the application's socket is too long for the system.", "Use a shorter path."
+)
+NO_ROOM = ErrorCode(
+    "consensus.50",
+    "The disk has no room for transactions.",
+    "Make room; no restart is needed. Other members' nodes take transactions meanwhile.",
 )
 
 
@@ -153,7 +160,7 @@ class CometBft:
                 finished=self._finished,
                 snapshots=self.snapshots,
             )
-            self._server = Server(listening(address), self.application.answer, self._stop)
+            self._server = Server(listening(address), self.application.answer, self._went_wrong)
         except BaseException:
             self.machine.store.close()
             raise
@@ -166,7 +173,8 @@ class CometBft:
             drained=self._server.drain,
             started=self._sender.again,
             monotonic=monotonic,
-            gave_up=lambda error: self._stop(Unavailable(error)),
+            gave_up=lambda error: self._went_wrong(Unavailable(error), here=False),
+            due=lambda: clock() >= begins.time and self._has_room(),
         )
 
     def start(self) -> None:
@@ -197,12 +205,16 @@ class CometBft:
         self._listeners.append(listener)
 
     def submit(self, raw: bytes) -> Committed:
-        """See ``Engine.submit``. Refused ledger.07 when it has expired before a block could hold it."""
+        """See ``Engine.submit``. Refused ledger.07 when it has expired before a block could hold it; Unavailable
+        consensus.50.
+        """
         return self.submit_soon(raw).result()
 
     def submit_soon(self, raw: bytes) -> Future[Committed]:
         """Like ``submit``, without waiting: the future is done when the block is durable here."""
         self._still_running()
+        if not self._has_room():
+            raise Unavailable(NO_ROOM)
         checked = self.application.checked.decode(raw)
         self._check(checked)
         future = self._sender.add(checked)
@@ -374,6 +386,18 @@ class CometBft:
         with self._changed:
             self._changed.notify_all()
 
+    def _has_room(self) -> bool:
+        return shutil.disk_usage(self._home).free >= ROOM_BYTES
+
+    def _went_wrong(self, error: BaseException, *, here: bool = True) -> None:
+        """For want of room CometBFT ends, and is started when there is some; meanwhile the state can be read. Anything
+        else ends the engine. ``here``: whether it was in the application.
+        """
+        full = not self._has_room() and not self._join.under_way
+        if full and here:
+            full = isinstance(error, StorageFailed) and kept.is_whole_after_failure(self.machine)
+        self.process.again() if full else self._stop(error)
+
     def _stop(self, error: BaseException) -> None:
         """The application failed: nothing more is answered, nobody waits any longer, CometBFT ends."""
         with self._changed:
@@ -384,19 +408,3 @@ class CometBft:
     def _end(self, error: BaseException) -> None:
         self._sender.close(error)
         self.process.close()
-
-
-def listening(path: Path) -> socket.socket:
-    """A unix socket for this user only, in place of one that a process left behind. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with suppress(FileNotFoundError):
-        path.unlink()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(path))
-        path.chmod(0o600)
-        listener.listen(16)
-    except OSError:
-        listener.close()
-        raise
-    return listener

@@ -25,8 +25,8 @@ _PIECE_BYTES: Final = 2**16
 GAVE_UP = ErrorCode(
     "consensus.43",
     "CometBFT has met something after which it takes part no more.",
-    "Look at the end of its log. After a full disk it goes on by itself; where the others have decided something else "
-    "than what was answered here, take the ledger over again from them.",
+    "Look at the end of its log. Where the others have decided something else than what was answered here, take the "
+    "ledger over again from them.",
 )
 HALF_BEGUN = ErrorCode(
     "consensus.44",
@@ -59,9 +59,13 @@ class Supervised:
         started: Callable[[], None],
         monotonic: Callable[[], float],
         gave_up: Callable[[ErrorCode], None] = lambda _: None,
+        due: Callable[[], bool] = lambda: True,
     ) -> None:
         """``rpc``: the unix socket that it may listen on. ``drained``: waits until nothing that the last process asked
         is being worked at. ``started``: is told of every start; ``gave_up``: of why it takes part no more.
+
+        ``due``: whether it may start. Before the time of its genesis it would sleep until then, and go on sleeping when
+        a clock that was behind has been set right.
         """
         self._command: Final = [str(program), "start", "--home", str(home)]
         self._room: Final = home / "tmp"
@@ -71,6 +75,7 @@ class Supervised:
         self._started: Final = started
         self._monotonic: Final = monotonic
         self._gave_up: Final = gave_up
+        self._due: Final = due
         self._changed: Final = threading.Condition()
         self._keeper: subprocess.Popen[bytes] | None = None
         self._closed = False
@@ -106,7 +111,7 @@ class Supervised:
             with self._changed:
                 if self._closed:
                     return
-                process = self._start()
+                process = self._start() if self._due() else None
             if process is not None:
                 self._started()
                 try:
