@@ -81,9 +81,9 @@ format: dev-ready  ## let ruff put the code in shape
 promises: dev-ready  ## the tests of every promise -> build/promises.json
 	$(BIN)/python -m tools.promises --jobs $(JOBS)
 
-sim: dev-ready  ## long simulations; SEEDS=200 MINUTES=60
+sim: dev-ready  ## long simulations; SEEDS=200 IDLE=120 MINUTES=60
 	$(BIN)/python -m pytest -q -n $(JOBS) tests/simulation --seeds $(or $(SEEDS),200) $(ARGS)
-	$(BIN)/python -m pytest -q -m long tests/unit tests/e2e $(ARGS)
+	$(BIN)/python -m pytest -q -m long --idle $(or $(IDLE),120) tests/unit tests/e2e $(ARGS)
 	for engine in embedded cometbft; do $(BIN)/python -m tools.kills $$engine build/kills-$$engine.json || exit 1; done
 	$(BIN)/python -m bench._steady $(or $(MINUTES),60)
 

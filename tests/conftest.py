@@ -58,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("caremesh")
     group.addoption("--promises", type=Path, default=None, help="write the evidence for each promise to this file")
     group.addoption("--seeds", type=int, default=3, help="run each test that takes `seed` with this many seeds")
+    group.addoption("--idle", type=float, default=120.0, help="minutes for which validators have nothing to do")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

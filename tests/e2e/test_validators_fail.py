@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from caremesh.codec import CID
+from caremesh.consensus.cometbft.engine import NO_ROOM
 from caremesh.errors import CareMeshError
 from caremesh.ledger.blocks import Block
 from tests.conftest import Evidence
@@ -212,9 +213,12 @@ def test_a_validator_whose_disk_is_full_refuses_and_comes_back_when_there_is_roo
             evidence.say(f"a full disk is {disk.kind}")
             world.wait_ready()
             before = CID(world.ledger(name).submit(world.transaction()).tx)
+            starts = {part: said["starts"] for part, said in node.parts().items()}
             disk.fill()
             evidence.fault("a full disk at a validator")
             eventually(lambda: not node.ready())
+            checks = world.hosts.readiness(name)[1]
+            assert not checks["room"] or not checks["writable"]
             refused = Sending(world, name)
             meanwhile = [CID(world.ledger(other).submit(world.transaction()).tx) for other in others]
             for other in others:
@@ -222,10 +226,19 @@ def test_a_validator_whose_disk_is_full_refuses_and_comes_back_when_there_is_roo
             refused.join(WITHIN_S)
             assert not refused.is_alive()
             assert refused.said, "nothing is acknowledged by whoever cannot keep it"
+            if disk.over:
+                assert refused.said == NO_ROOM.code
+                eventually(lambda: not cometbft_of(node))
+                assert known(world.ledger(name), before)
+                assert height(world, name) == world.ledger(name).status(verify=False).height
+                assert blocks_since(world, name, 1)
+                assert not cometbft_of(node), "it would only give up again"
             disk.free()
             node.wait(node.ready, WITHIN_S)
             everywhere(world, before, *meanwhile)
             goes_on(world, name)
+            if disk.over:
+                assert {part: said["starts"] for part, said in node.parts().items()} == starts, "nobody began anew"
             assert eventually(lambda: not world.ledger(name).submit(world.transaction()).code)
     finally:
         node.start()
@@ -256,5 +269,43 @@ def test_a_validator_whose_clock_is_an_hour_ahead_moves_no_blocks_time(world: Ap
     finally:
         world.clocks.of["payer"].advance(-HOUR_S)
     everywhere(world, *done)
+    eventually(lambda: world.said_by("payer", receipt) == "released")
+    world.person.revoke(share)
+
+
+@pytest.mark.promise("P3", "P5", "P7", "P10")
+@pytest.mark.long
+@pytest.mark.parametrize("behind", ["an hour", "before the network began"])
+def test_a_validator_whose_clock_was_behind_takes_part_again_when_it_is_right(
+    world: Apart, evidence: Evidence, behind: str
+) -> None:
+    world.well()
+    age_s = world.clocks() - world.network.founding.time
+    if behind == "an hour" and age_s < 2 * HOUR_S:
+        world.clocks.advance(2 * HOUR_S)
+        world.wait_ready()
+    by_s = HOUR_S if behind == "an hour" else age_s + LIMIT_S
+    share, payer = world.share(), world.node("payer")
+    others = [name for name in world.names if name != "payer"]
+    starts = payer.parts()["ledger"]["starts"]
+    world.clocks.of["payer"].advance(-by_s)
+    evidence.fault(f"a validator's clock that is behind: {behind}")
+    try:
+        eventually(lambda: payer.parts()["ledger"]["starts"] > starts)
+        stands = eventually(lambda: height(world, "payer"))
+        receipt = world.receipt()
+        asked = world.asked_for(receipt)
+        assert world.opened(receipt)
+        done = [CID(world.ledger(name).submit(world.transaction()).tx) for name in others]
+        for name in others:
+            goes_on(world, name)
+        assert not payer.ready()
+        assert height(world, "payer") == stands
+        assert world.said_by("payer", receipt, asked) != "released"
+    finally:
+        world.clocks.of["payer"].advance(by_s)
+    everywhere(world, *done)
+    goes_on(world, "payer")
+    assert not world.ledger("payer").submit(world.transaction()).code
     eventually(lambda: world.said_by("payer", receipt) == "released")
     world.person.revoke(share)

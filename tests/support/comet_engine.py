@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +43,13 @@ def signed(*messages: Message, key: SigningKey = MEMBER, chain: str = CHAIN, liv
 
 
 def comet(
-    folder: Path, app: Kv | None = None, *, begun: Seconds, version: str = VERSION, joining: Joining | None = None
+    folder: Path,
+    app: Kv | None = None,
+    *,
+    begun: Seconds,
+    version: str = VERSION,
+    joining: Joining | None = None,
+    clock: Callable[[], Seconds] = now,
 ) -> CometBft:
     """An engine over a folder, not started: one validator that nobody else reaches."""
     return CometBft(
@@ -54,7 +60,7 @@ def comet(
         genesis=genesis_of(begun),
         genesis_time=begun,
         validators=[Validator(VALIDATOR.public, 10)],
-        clock=now,
+        clock=clock,
         monotonic=time.monotonic,
         joining=joining,
     )

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from caremesh.consensus.cometbft.abci_pb2 import Response
-from caremesh.consensus.cometbft.engine import SOCKET, listening
+from caremesh.consensus.cometbft.engine import SOCKET
 from caremesh.consensus.cometbft.framing import framed
+from caremesh.consensus.cometbft.server import listening
 from caremesh.ledger.comet import varint
 
 Bend = Callable[[Response], bytes]

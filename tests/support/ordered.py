@@ -76,6 +76,8 @@ class Ordering:
         self.now = start_s
         self.chain = Chain()
         self.decided: list[Decided] = []
+        self.voted: set[int] = set()
+        """Who has the newest of them in its log of votes, whether it has heard that it is decided or not."""
         self.answers: dict[Height, bytes] = {}
         self.apart: frozenset[int] = frozenset()
         self.done: Counter[str] = Counter()
@@ -116,6 +118,7 @@ class Ordering:
         later = time - (self.chain.headers[-1].time if self.chain.headers else time)
         header = self.chain.next(node.machine.head.app_hash, later if self.chain.headers else 1)
         self.decided.append(Decided(header, txs))
+        self.voted = set(voters)
         for at in voters:
             if self.dice.random() < 0.8:  # the others hear of it later
                 self.replicas[at].stored = len(self.decided)
@@ -215,6 +218,8 @@ class Ordering:
         ]
         if not found:
             return False
+        if not self._others_have_what(number):
+            return False
         source, snapshot = self.dice.choice(found)
         self.crash(number)
         replica = self.replicas[number]
@@ -236,6 +241,20 @@ class Ordering:
         replica.stored = replica.height
         self.done["joined by a snapshot"] += 1
         return True
+
+    def _others_have_what(self, number: int) -> bool:
+        """Whether a replica's disk may be lost: those who have voted for a block that it alone has stored are locked on
+        it, and decide it again. When all of them have lost their disks since, more than a third have.
+        """
+        self.voted.discard(number)
+        replica = self.replicas[number]
+        if replica.stored <= max(each.stored for each in self.replicas if each is not replica):
+            return True
+        for at in sorted(self.voted):
+            if self.replicas[at].stored + 1 == replica.stored:
+                self.replicas[at].stored = replica.stored
+                return True
+        return False
 
     def _of(self, number: int) -> Node:
         node = self.replicas[number].node

@@ -187,8 +187,9 @@ class Story:
 
     def _all_come(self) -> None:
         for number in list(range(COUNT)) * 2:
-            while self.net.replicas[number].height < len(self.net.decided):
+            while (height := self.net.replicas[number].height) < len(self.net.decided):
                 self.net.deliver(number)
+                assert self.net.replicas[number].height == height + 1, "nobody has the next block"
 
     def _said(self, node: object, raw: bytes) -> str:
         machine = node.machine  # type: ignore[attr-defined]
@@ -236,3 +237,10 @@ def test_one_history_by_the_model_of_cometbfts_ordering(seed: int, tmp_path: Pat
     for what, count in sorted(done.items()):
         evidence.fault(what, count)
     assert done["blocks"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.promise("P5")
+def test_a_block_that_one_alone_has_stored_is_not_lost_with_its_disk(tmp_path: Path) -> None:
+    """Those who voted for it have it: in this story it is the last one that is decided."""
+    told(tmp_path, 503)

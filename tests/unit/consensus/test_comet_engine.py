@@ -11,17 +11,21 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Semaphore
 
 import pytest
+from msgspec.structs import replace
 
 from caremesh.consensus.cometbft import sending
 from caremesh.consensus.cometbft.abci_pb2 import Request, RequestCommit, RequestFinalizeBlock, Time
 from caremesh.consensus.cometbft.config import Addresses, Pace
-from caremesh.consensus.cometbft.engine import CometBft, Local
+from caremesh.consensus.cometbft.engine import GAVE_UP, CometBft, Local
 from caremesh.consensus.cometbft.rpc import Rpc
-from caremesh.errors import BadInput, Refused, Unavailable
+from caremesh.errors import BadInput, Refused, StorageFailed, Unavailable
 from caremesh.ledger.application import Params
 from caremesh.ledger.blocks import Block, Validator
+from caremesh.ledger.machine import Machine
+from caremesh.ledger.store import NOT_WRITTEN
 from caremesh.ledger.transactions import CheckedTx
 from tests.support.comet_asked import oldest_block
 from tests.support.comet_engine import PATIENT_S, VALIDATOR, comet, genesis_of, now, short_folder, signed
@@ -189,6 +193,97 @@ def test_what_waited_in_a_mempool_that_is_gone_is_offered_to_the_next(
         until_true(lambda: engine.process.starts == 2)
     finally:
         engine.close()
+
+
+@pytest.mark.promise("P10")
+@pytest.mark.slow
+def test_a_clock_that_was_before_the_genesis_and_is_set_right_holds_nothing_up(folder: Path) -> None:
+    """CometBFT would sleep until then, for as long as it was when it began."""
+    begun, behind_s, looks = now(), [3_600], Semaphore(0)
+
+    def clock() -> int:
+        looks.release()
+        return now() - behind_s[0]
+
+    engine = comet(folder, begun=begun, clock=clock)
+    try:
+        engine.start()
+        assert looks.acquire(timeout=PATIENT_S)
+        assert looks.acquire(timeout=PATIENT_S)
+        assert engine.process.starts == 0
+        behind_s[0] = 0
+        assert engine.wait(1, PATIENT_S) >= 1
+    finally:
+        engine.close(0)
+
+
+@pytest.mark.promise("P5", "P10")
+@pytest.mark.slow
+def test_without_room_cometbft_waits_what_is_there_is_read_and_it_goes_on_when_there_is_room(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, commit = Semaphore(0), Machine.commit
+
+    def look() -> bool:
+        looks.release()
+        return Machine.commit is commit
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFailed(NOT_WRITTEN)
+
+    engine = comet(folder, begun=now())
+    monkeypatch.setattr(engine, "_has_room", look)
+    try:
+        engine.start()
+        height = engine.submit(put(b"a")).height
+        with monkeypatch.context() as patched:
+            patched.setattr(Machine, "commit", full)
+            until_true(lambda: engine.process.pid is None)
+            starts = engine.process.starts
+            while looks.acquire(blocking=False):
+                pass
+            with pytest.raises(Unavailable, match=r"consensus\.50"):
+                engine.submit_soon(put(b"b"))
+            assert all(looks.acquire(timeout=PATIENT_S) for _ in range(3))
+            assert engine.process.starts == starts, "it would only give up again"
+            assert engine.status().running
+            assert engine.block(height)
+            assert engine.query(b"a").height == engine.machine.head.height
+            last = engine.machine.head.height
+        assert engine.wait(last + 1, PATIENT_S) > last
+        assert not engine.submit(put(b"c")).code
+    finally:
+        engine.close(0)
+
+
+@pytest.mark.promise("P5")
+@pytest.mark.parametrize(
+    ("error", "here", "room", "stops"),
+    [
+        (Unavailable(GAVE_UP), False, False, False),
+        (Unavailable(GAVE_UP), False, True, True),
+        (StorageFailed(NOT_WRITTEN), True, False, False),
+        (StorageFailed(NOT_WRITTEN), True, True, True),
+        (ZeroDivisionError(), True, False, True),
+    ],
+)
+def test_what_is_no_want_of_room_stops_the_engine(
+    alone: CometBft, monkeypatch: pytest.MonkeyPatch, error: Exception, here: bool, room: bool, stops: bool
+) -> None:
+    monkeypatch.setattr(alone, "_has_room", lambda: room)
+    alone._went_wrong(error, here=here)
+    assert alone.stopped == stops
+
+
+@pytest.mark.promise("P5")
+def test_a_database_that_is_not_as_it_was_after_want_of_room_stops_the_engine(
+    alone: CometBft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(alone)
+    monkeypatch.setattr(alone, "_has_room", lambda: False)
+    monkeypatch.setattr(alone.machine, "_head", replace(alone.machine.head, height=2))
+    alone._went_wrong(StorageFailed(NOT_WRITTEN))
+    assert alone.stopped
 
 
 @pytest.mark.promise("P8")

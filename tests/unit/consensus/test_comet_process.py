@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ import pytest
 from caremesh.consensus.cometbft import config, keeper, process
 from caremesh.consensus.cometbft.beginning import Beginning
 from caremesh.consensus.cometbft.process import Supervised
-from caremesh.errors import BadInput
+from caremesh.errors import BadInput, ErrorCode
 from caremesh.ledger.blocks import Validator
 from tests.support.comet_engine import PATIENT_S, VALIDATOR, comet, now
 from tests.support.comet_member import is_gone
@@ -195,14 +195,14 @@ def test_the_program_does_not_outlive_a_keeper_that_is_killed(tmp_path: Path) ->
 class Owner:
     """What supervises a program that stands for CometBFT."""
 
-    def __init__(self, folder: Path, program: str) -> None:
+    def __init__(self, folder: Path, program: str, due: Callable[[], bool] = lambda: True) -> None:
         script = folder / "program"
         script.write_text(f"#!{sys.executable}\n{program}\n")
         script.chmod(0o700)
         self.rpc = folder / "rpc.sock"
         self.rpc.write_text("left behind")
         self.drains = 0
-        self.gave_up = 0
+        self.gave_up: list[str] = []
         self.changed = threading.Condition()
         self.made = Supervised(
             script,
@@ -212,6 +212,7 @@ class Owner:
             started=self._started,
             monotonic=time.monotonic,
             gave_up=self._gave_up,
+            due=due,
         )
         self.made.start()
 
@@ -222,9 +223,9 @@ class Owner:
         with self.changed:
             self.changed.notify_all()
 
-    def _gave_up(self) -> None:
+    def _gave_up(self, error: ErrorCode) -> None:
         with self.changed:
-            self.gave_up += 1
+            self.gave_up.append(error.code)
             self.changed.notify_all()
 
     def until_started(self, times: int) -> int:
@@ -252,6 +253,17 @@ def test_what_ends_is_started_again_after_all_it_asked_was_answered(owner: Owner
     assert is_gone(second)
     assert owner.made.pid is None
     owner.made.close()
+
+
+def test_it_is_not_started_before_that_is_due(tmp_path: Path) -> None:
+    asked = iter([False, False])
+    owner = Owner(tmp_path, "import time; time.sleep(600)", lambda: next(asked, True))
+    try:
+        owner.until_started(1)
+        assert next(asked, None) is None, "it was asked until it was due"
+        assert owner.drains == 0
+    finally:
+        owner.made.close()
 
 
 def test_a_program_that_has_much_to_say_goes_on_and_is_heard(tmp_path: Path) -> None:
@@ -344,15 +356,26 @@ time.sleep(600)
 """
 
 
-def test_that_it_takes_part_no_more_is_heard_once_in_whatever_pieces_it_is_said(tmp_path: Path) -> None:
-    pieces = 'say("x" * 70_000 + "CONSENSUS FAI"); time.sleep(0.3); say("LURE!!! err"); time.sleep(0.3); say("stack")'
+@pytest.mark.parametrize(
+    ("one", "two", "code"),
+    [
+        ("CONSENSUS FAI", "LURE!!! err", "consensus.43"),
+        ("C", "ONSENSUS FAILURE", "consensus.43"),
+        ("panic: StoreBlockHeight (5) > State", "BlockHeight + 1 (1)", "consensus.44"),
+        ("panic: StoreBlockHeight (5) >", " StateBlockHeight + 1 (1)", "consensus.44"),
+    ],
+)
+def test_that_it_takes_part_no_more_is_heard_once_in_whatever_pieces_it_is_said(
+    tmp_path: Path, one: str, two: str, code: str
+) -> None:
+    pieces = f'say("x" * 70_000 + "{one}"); time.sleep(0.3); say("{two}"); time.sleep(0.3); say("stack")'
     owner = Owner(tmp_path, GIVES_UP.format(said=pieces))
     try:
         with owner.changed:
             assert owner.changed.wait_for(lambda: owner.gave_up, PATIENT_S)
     finally:
         owner.made.close()
-    assert owner.gave_up == 1
+    assert owner.gave_up == [code]
     assert (tmp_path / "cometbft.log").read_text().endswith("at the end")
 
 
@@ -366,7 +389,7 @@ def test_what_it_says_of_an_end_that_it_was_told_is_nothing(tmp_path: Path) -> N
     finally:
         owner.made.close()
     assert (tmp_path / "cometbft.log").read_text().endswith("at the end")
-    assert owner.gave_up == 0
+    assert owner.gave_up == []
 
 
 def test_closing_before_the_start_and_twice_is_nothing(tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ import pytest
 
 from caremesh.consensus.cometbft import server
 from caremesh.consensus.cometbft.abci_pb2 import Request, RequestCommit, RequestEcho, Response, ResponseEcho
-from caremesh.consensus.cometbft.engine import listening
 from caremesh.consensus.cometbft.framing import framed
-from caremesh.consensus.cometbft.server import _PORTION, Server
+from caremesh.consensus.cometbft.server import _PORTION, Server, listening
 from caremesh.consensus.interface import OUT_OF_ORDER
 from caremesh.errors import BadInput, Refused
 from caremesh.ledger.comet import varint

@@ -4,18 +4,18 @@ This process serves ABCI on a unix socket and keeps CometBFT running beside it. 
 checked here, handed to CometBFT's mempool over its RPC, and answered when the block that holds it has been
 committed *here*: nobody is asked whether it was. It waits no longer than until it has expired by block time.
 
-That CometBFT ends is nothing: it is started again here. Anything that goes wrong in the application ends the engine,
-and CometBFT with it; whoever supervises this process starts it again, and CometBFT repeats what is not committed.
+That CometBFT ends is nothing: it is started again here, once there is room for what it writes. Anything else that goes
+wrong in the application ends the engine, and CometBFT with it; whoever supervises this process starts it again, and
+CometBFT repeats what is not committed.
 """
 
 from __future__ import annotations
 
 import os
-import socket
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,11 +31,11 @@ from caremesh.consensus.cometbft.joining import HOME, NOT_JOINED, STATE, Joining
 from caremesh.consensus.cometbft.process import Supervised
 from caremesh.consensus.cometbft.rpc import Rpc
 from caremesh.consensus.cometbft.sending import Sender
-from caremesh.consensus.cometbft.server import Server
+from caremesh.consensus.cometbft.server import Server, listening
 from caremesh.consensus.cometbft.snapshot_files import SnapshotFiles, Snapshotting
 from caremesh.consensus.interface import NOT_YET, STOPPED, Committed, Status
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import BadInput, CareMeshError, ErrorCode, Unavailable
+from caremesh.errors import BadInput, CareMeshError, ErrorCode, StorageFailed, Unavailable
 from caremesh.ledger.application import Application, Event, UnknownRules
 from caremesh.ledger.blocks import Block, Header, Validator
 from caremesh.ledger.inclusion import Entries, Inclusion
@@ -52,16 +52,17 @@ PROOF_S: Final = 10.0
 """How long who asks for the newest header waits for the one that proves what is committed."""
 SOCKET: Final = "abci.sock"
 RPC_SOCKET: Final = "rpc.sock"
+ROOM_BYTES: Final = 16 * 2**20
+"""Of the disk, without which CometBFT is not started: it would give up when it writes."""
 _MAX_SOCKET_PATH: Final = 100
 
 PATH_TOO_LONG = ErrorCode(
     "consensus.26", "The address of the application's socket is too long for the system.", "Use a shorter path."
 )
-GAVE_UP = ErrorCode(
-    "consensus.43",
-    "CometBFT has met something after which it takes part no more.",
-    "Look at the end of its log. After a full disk it goes on by itself; where the others have decided something else "
-    "than what was answered here, take the ledger over again from them.",
+NO_ROOM = ErrorCode(
+    "consensus.50",
+    "The disk has no room for transactions.",
+    "Make room; no restart is needed. Other members' nodes take transactions meanwhile.",
 )
 
 
@@ -121,6 +122,7 @@ class CometBft:
         )
         self.local: Final = local
         self._first: Final = begins.height
+        self._crossed: Final = crossed
         self._before: Final = list(validators)
         self.validators = list(begins.validators)
         """Those of CometBFT's genesis."""
@@ -158,7 +160,7 @@ class CometBft:
                 finished=self._finished,
                 snapshots=self.snapshots,
             )
-            self._server = Server(listening(address), self.application.answer, self._stop)
+            self._server = Server(listening(address), self.application.answer, self._went_wrong)
         except BaseException:
             self.machine.store.close()
             raise
@@ -171,7 +173,8 @@ class CometBft:
             drained=self._server.drain,
             started=self._sender.again,
             monotonic=monotonic,
-            gave_up=lambda: self._stop(Unavailable(GAVE_UP)),
+            gave_up=lambda error: self._went_wrong(Unavailable(error), here=False),
+            due=lambda: clock() >= begins.time and self._has_room(),
         )
 
     def start(self) -> None:
@@ -202,12 +205,16 @@ class CometBft:
         self._listeners.append(listener)
 
     def submit(self, raw: bytes) -> Committed:
-        """See ``Engine.submit``. Refused ledger.07 when it has expired before a block could hold it."""
+        """See ``Engine.submit``. Refused ledger.07 when it has expired before a block could hold it; Unavailable
+        consensus.50.
+        """
         return self.submit_soon(raw).result()
 
     def submit_soon(self, raw: bytes) -> Future[Committed]:
         """Like ``submit``, without waiting: the future is done when the block is durable here."""
         self._still_running()
+        if not self._has_room():
+            raise Unavailable(NO_ROOM)
         checked = self.application.checked.decode(raw)
         self._check(checked)
         future = self._sender.add(checked)
@@ -252,7 +259,9 @@ class CometBft:
         at = self._proving() if height is None else height
         if not 1 <= at <= self.machine.head.height:
             raise BadInput(NOT_KEPT, f"height {at}")
-        if at <= self._first:
+        if self._crossed is not None and at == self._first:
+            return self._crossed.block  # also where it joined by a snapshot, or keeps that block no more
+        if at < self._first:
             return LightBlock(self.block(at).signed, self._before)
         signed = self.rpc.signed(at)
         return light_block(signed.commit, signed.validators)
@@ -345,7 +354,11 @@ class CometBft:
         block = self.block(height)
         if height == 1:
             return bool(block.txs)
-        return block.signed.own().app_hash != self.block(height - 1).signed.own().app_hash
+        try:
+            before = self.block(height - 1)
+        except BadInput:  # the first after a snapshot
+            return True
+        return block.signed.own().app_hash != before.signed.own().app_hash
 
     def _still_running(self) -> None:
         if isinstance(self._failed, UnknownRules):
@@ -373,6 +386,18 @@ class CometBft:
         with self._changed:
             self._changed.notify_all()
 
+    def _has_room(self) -> bool:
+        return shutil.disk_usage(self._home).free >= ROOM_BYTES
+
+    def _went_wrong(self, error: BaseException, *, here: bool = True) -> None:
+        """For want of room CometBFT ends, and is started when there is some; meanwhile the state can be read. Anything
+        else ends the engine. ``here``: whether it was in the application.
+        """
+        full = not self._has_room() and not self._join.under_way
+        if full and here:
+            full = isinstance(error, StorageFailed) and kept.is_whole_after_failure(self.machine)
+        self.process.again() if full else self._stop(error)
+
     def _stop(self, error: BaseException) -> None:
         """The application failed: nothing more is answered, nobody waits any longer, CometBFT ends."""
         with self._changed:
@@ -383,19 +408,3 @@ class CometBft:
     def _end(self, error: BaseException) -> None:
         self._sender.close(error)
         self.process.close()
-
-
-def listening(path: Path) -> socket.socket:
-    """A unix socket for this user only, in place of one that a process left behind. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with suppress(FileNotFoundError):
-        path.unlink()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(path))
-        path.chmod(0o600)
-        listener.listen(16)
-    except OSError:
-        listener.close()
-        raise
-    return listener

@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from caremesh.consensus.cometbft.abci_pb2 import Request, Response, ResponseException
@@ -124,3 +125,19 @@ def _send(connection: socket.socket, answers: bytearray) -> None:
 def _end(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def listening(path: Path) -> socket.socket:
+    """A unix socket for this user only, in place of one that a process left behind. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(FileNotFoundError):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(16)
+    except OSError:
+        listener.close()
+        raise
+    return listener
