@@ -6,10 +6,12 @@ What was on the ledger stays, is proven, and verifies under the old chain; the p
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,10 +24,11 @@ from caremesh.ledger.blocks import Header
 from caremesh.ledger.comet import CometHeader
 from caremesh.ledger.light import LightBlock
 from caremesh.ledger.succession import following
-from caremesh.node import founding
+from caremesh.node import catching_up, founding
 from caremesh.node.mesh import OPERATOR
 from caremesh.node.network_status import look
 from caremesh.node.relay import signed_tx
+from caremesh.node.running import LEDGER
 from caremesh.testing.far_world import FarWorld, far
 from caremesh.testing.main_job import MainJob, Step
 from caremesh.testing.nodes import CHAIN, NodeProcess
@@ -119,7 +122,30 @@ class Conversion:
             assert [each.power for each in said.members] == [1] * len(network.nodes)
         with pytest.raises(Refused, match=r"ledger\.06"):
             world.subject_ledger().submit([self.pending])
+        self._joins_again()
         self.checked = True
+
+    def _joins_again(self) -> None:
+        """Who lost its ledger and what proves the going over joins as anybody does, with the network file alone."""
+        assert self.world is not None
+        network = self.world.network
+        node = network.nodes[ASLEEP]
+        node.stop()
+        proof = (node.home / founding.CROSSING).read_bytes()
+        for name in (founding.CROSSING, founding.FILE):
+            (node.home / name).unlink()
+        shutil.rmtree(node.home / LEDGER)
+        for each in (node.home / "cometbft" / "data").iterdir():
+            if each.is_dir():
+                shutil.rmtree(each)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(catching_up, "time", SimpleNamespace(time=self.world.clock))  # that of the story
+            said = ran("join", "--home", str(node.home), str(network.nodes[OPERATOR].home / founding.FILE))
+        assert (said["chain"], said["engine"]) == (following(CHAIN, self.last), "cometbft")
+        assert (node.home / founding.CROSSING).read_bytes() == proof
+        node.start()
+        node.wait(partial(_has_crossed, node), 180)
+        node.wait(partial(self._is_over, node), 180)
 
 
 @pytest.mark.promise("P4")

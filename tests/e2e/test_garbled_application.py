@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from caremesh.consensus.cometbft.engine import GAVE_UP, CometBft
+from caremesh.consensus.cometbft.engine import CometBft
 from caremesh.consensus.cometbft.framing import framed
+from caremesh.consensus.cometbft.process import GAVE_UP
 from caremesh.contracts.members.messages import SetEndpoints
 from caremesh.contracts.network.messages import Validator
 from caremesh.errors import Unavailable

@@ -15,10 +15,12 @@ from caremesh.cli.main import app
 from caremesh.contracts.members.messages import SetEndpoints
 from caremesh.errors import CareMeshError
 from caremesh.gateway.ask import Asked
+from caremesh.ledger.light import LightBlock
 from caremesh.node.founding import CHAIN
 from caremesh.node.mesh import LocalMesh
 from caremesh.sealing.invitation import Invitation, link
 from caremesh.testing.clock import SettableClock
+from caremesh.wallet import kept_network
 from tests.support.relayed import RelayedMesh, relayed
 
 pytestmark = pytest.mark.slow
@@ -80,9 +82,18 @@ def bring(served: RelayedMesh, patient: str) -> None:
     served.mesh.member("hospital").source(served.mesh).import_bundle(json.dumps(bundle).encode())
 
 
+def height_kept(wallet: Path) -> int:
+    """Of the newest header that a wallet has kept."""
+    kept = kept_network.load(wallet)
+    assert kept is not None
+    assert isinstance(kept.newest, LightBlock)
+    return kept.newest.signed.content().height
+
+
 def test_join_share_audit_revoke_restore(served: RelayedMesh, run: Run, patient: str, tmp_path: Path) -> None:
     joined = run("join", link(invite(served, patient)))
     [known] = served.mesh.member("hospital").invitations.listed(patient)
+    begun = height_kept(tmp_path / "me.wallet")
     assert (joined["name"], joined["check"], len(joined["phrase"])) == ("Lakeside Hospital", known.check, 24)
     bring(served, patient)
     assert [row["category"] for row in run("preview", "conditions", "--with", "elm street")["would_see"]] == [
@@ -95,6 +106,7 @@ def test_join_share_audit_revoke_restore(served: RelayedMesh, run: Run, patient:
     asked = Asked(bytes.fromhex(shared["consents"][0]), "read", "TREAT", ["HIPAA:164.506.c.2"])
     assert len(gateway.open(gateway.ask(asked, doctor), doctor).records) == 1
     [access] = run("audit")["accesses"]
+    assert height_kept(tmp_path / "me.wallet") > begun > 0, "each use renews what is believed"
     assert (access["member"], access["released"]) == ("Elm Street Practice", "yes")
     revoked = run("revoke", shared["share"])
     assert (revoked["fragments_destroyed"], revoked["to_be_confirmed"]) == (3, 0)

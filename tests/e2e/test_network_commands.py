@@ -342,6 +342,52 @@ def test_the_only_authority_decides_alone() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.promise("P10")
+def test_a_conversion_is_called_off_before_its_block_and_one_key_goes_on() -> None:
+    with short_folder() as folder, ExitStack() as opened:
+        board, clinic, file = folder / "board", folder / "clinic", folder / "decision.cbor"
+        ports = free_ports(4)
+        for home, port in ((board, ports[0]), (clinic, ports[1])):
+            begun(home, "lakes", home.name, port)
+        admission = joining.read_admission((clinic / joining.ADMISSION_FILE).read_bytes(), "clinic")
+        joining.found(board, [admission], int(time.time()))
+        flags = {"listen_port": str(ports[0]), "admin_port": "0", "api_workers": "1", "block_every_s": "1.0"}
+        node = NodeProcess(board, joining.load_home(board), COMMAND, flags, OneHost([]))
+        opened.callback(node.stop)
+        node.start()
+        node.wait(node.ready)
+        words = ["--home", board, "--out", file]
+        offers = [folder / f"{home.name}.offer" for home in (board, clinic)]
+        for home, offer, port in zip((board, clinic), offers, ports[2:], strict=True):
+            ran("network", "offer", "--home", home, "--peers", f"127.0.0.1:{port}", "--out", offer)
+
+        code, text = said("network", "propose", "cancel-convert", *words)
+        assert (code, "network.16" in text) == (4, True)
+        last = node.desk.where().height + 60
+        ran("network", "convert", "--height", str(last), *words, *offers)
+        code, text = said("network", "submit", file, "--home", board)
+        assert (code, f"After block {last} no single key" in text, "Decided, in block" in text) == (0, True, True)
+        status = ran("network", "status", "--home", board)
+        assert (status["engine"], status["conversion"], status["upgrade"]) == ("embedded", last, None)
+        assert [each["power"] for each in status["members"]] == [1, 0], "who was named does not order blocks yet"
+        code, text = said("network", "status", "--home", board)
+        assert (code, f"After block {last}, those who were named" in text) == (0, True)
+
+        ran("network", "propose", "cancel-convert", *words)
+        code, text = said("network", "submit", file, "--home", board)
+        assert (code, "is called off" in text, "Decided, in block" in text) == (0, True, True)
+        assert ran("network", "status", "--home", board)["conversion"] is None
+        code, text = said("network", "submit", file, "--home", board)
+        assert (code, "network.16" in text or "ledger.09" in text) == (4, True)
+        node.wait(lambda: node.desk.where().height > last, 4 * PATIENT_S)
+        ran("network", "propose", "upgrade", "--version", "2", "--height", "1000000", *words)
+        assert ran("network", "submit", file, "--home", board)["height"] > last, "the same key orders blocks"
+        status = ran("network", "status", "--home", board)
+        assert (status["engine"], status["conversion"], status["upgrade"]) == ("embedded", None, 1_000_000)
+        assert not (board / founding.CROSSING).exists()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("pilot", [4], indirect=True)
 @pytest.mark.promise("P10")
 def test_three_of_four_decide_for_all(pilot: Pilot) -> None:

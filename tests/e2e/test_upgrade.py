@@ -6,6 +6,7 @@ The old program is the one that is installed; the newer one is ``caremesh.testin
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,10 +40,10 @@ AHEAD = 30
 
 
 @contextmanager
-def network(engine: str) -> Iterator[Network]:
+def network(engine: str, behind: str = LEFT_BEHIND) -> Iterator[Network]:
     with short_folder() as folder, Network(folder, cometbft=cometbft() if engine == "cometbft" else None) as made:
         for name, node in made.nodes.items():
-            if name != LEFT_BEHIND:
+            if name != behind:
                 node.program = NEWER
         made.start()
         yield made
@@ -111,3 +112,38 @@ def test_a_node_left_behind_stops_says_so_and_goes_on_with_the_next_program(engi
         old.wait(lambda: mark_of(old) is not None, WITHIN_S)
         assert look(old.home).rules == look(first.home).rules == 2
         assert rules_of(old).found.startswith("version 2 counts"), "says the program that is installed here"
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.promise("P10")
+def test_an_operator_left_behind_makes_no_block_says_so_and_goes_on_with_the_next_program() -> None:
+    """The only one who orders blocks: all others wait for it, and nobody goes on without it."""
+    with network("embedded", OPERATOR) as made:
+        old, first = made.nodes[OPERATOR], made.nodes["hospital"]
+        height = old.desk.where().height + AHEAD
+        decide(made, height)
+        old.wait(lambda: height_of(old) == height - 1 and not old.ready(), WITHIN_S)
+        assert "version 2 counts from block" in rules_of(old).found
+        assert not rules_of(old).ok
+        doctor = first.keys.practitioner(CHAIN)
+        for node in (old, first):
+            with pytest.raises(CareMeshError) as refused:
+                node.desk.appoint(doctor.did, ["physician"], now() + 300 * DAY_S)
+            assert refused.value.code == "ledger.16", "whoever is asked says what is missing"
+        first.wait(lambda: height_of(first) == height - 1, WITHIN_S)
+        time.sleep(10)  # five blocks' time, in which none must come
+        assert {height_of(node) for node in made.nodes.values()} == {height - 1}
+        assert look(old.home).rules == look(first.home).rules == 1
+        assert look(old.home).upgrade == height
+        assert mark_of(old) is None
+        assert old.parts()["ledger"]["starts"] == 1, "it does not begin again and again"
+
+        old.stop()
+        old.program = NEWER
+        old.start()
+        for node in (old, first):
+            node.wait(lambda node=node: height_of(node) > height and node.ready(), WITHIN_S)
+        first.desk.appoint(doctor.did, ["physician"], now() + 300 * DAY_S)
+        for node in (old, first):
+            node.wait(lambda node=node: mark_of(node) is not None, WITHIN_S)
+            assert look(node.home).rules == 2

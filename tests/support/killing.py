@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from caremesh.client import errors as client
-from caremesh.client.wire import NOT_UNDERSTOOD
 from caremesh.codec import CID
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.state import Receipt
@@ -30,8 +29,8 @@ COMETBFT = "cometbft"
 BOTH = (SUPERVISOR, "ledger", COMETBFT)
 """Where CometBFT orders: the application, by itself or with all around it, and CometBFT."""
 PAUSE_S = 1.2
-_OF_KILLS = (client.BEHIND.code, STALE.code, NOT_UNDERSTOOD.code)
-"""What is refused, too, when processes are killed: no block is fresh, or an answer ends before it is whole."""
+_OF_KILLS = (client.BEHIND.code, STALE.code)
+"""What is refused, too, when processes are killed: no block is fresh."""
 _REVOKED = 0.4
 """How often a share is taken back when that is tried: the others are used for longer."""
 

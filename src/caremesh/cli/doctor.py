@@ -33,6 +33,6 @@ def doctor(home: Home, profiles: ProfilesFolder = None, as_json: AsJson = False)
         ]
         print_table("caremesh doctor", ["check", "", "found", "what to do"], rows)
         wrong = sum(not f.ok for f in findings)
-        console().print("Nothing is wrong." if not wrong else f"{wrong} things are wrong.")
+        console().print("Nothing is wrong." if not wrong else f"{wrong} thing{'s are' if wrong > 1 else ' is'} wrong.")
     if not all(f.ok for f in findings):
         raise typer.Exit(1)

@@ -81,6 +81,7 @@ def join(
     from caremesh.sealing.invitation import read_link
     from caremesh.testing.person import Person
     from caremesh.wallet import kept_network
+    from caremesh.wallet.network import Network
 
     invitation, path = read_link(link), wallet_path(home, wallet)
     kept = _network(path, invitation)
@@ -100,6 +101,8 @@ def join(
         if kept is not None:
             kept_network.keep(path, kept)
         check = person.join(invitation, days)
+        if kept is not None and isinstance(reached, Network):
+            kept_network.keep(path, kept.learned(reached))
     if as_json:
         said = {"member": invitation.member, "name": name, "check": check, "network": invitation.network.hex()}
         print_json(said | ({"phrase": phrase.split()} if phrase else {}))

@@ -19,6 +19,8 @@ JOIN = """Take up the network that a network file describes.
 
 The file must name this home as its admission file does. Compare the fingerprint with who founded it by voice.
 
+Other members' nodes are asked, where they run, whether the network went over to another chain; that has to be proven.
+
 Example: [bold]caremesh join --home ./node lakes.network[/bold]
 """
 app = typer.Typer(no_args_is_help=True, help="Found a network of organisations, join it, see how it goes.")
@@ -83,9 +85,12 @@ def join(
 ) -> None:
     """Take up the network of a file."""
     from caremesh.node import joining
-    from caremesh.node.catching_up import admitted
+    from caremesh.node.catching_up import admitted, crossed
 
-    tell(joining.join(home, read(file), admitted), "Joined.", as_json=as_json)
+    made = joining.join(home, read(file), admitted, crossed)
+    chain = made.light_client().chain
+    over = "" if chain == made.chain else f" Its members order blocks together by now, on {chain}; that is proven."
+    tell(made, f"Joined.{over}", as_json=as_json, chain=chain)
 
 
 @app.command("status")
@@ -115,8 +120,15 @@ def status(home: NodeHome, as_json: AsJson = False) -> None:
     ]
     columns = ["member", "roles", "status", "votes", "signed the last block", "connected"]
     print_table(f"The network {found.chain} ({found.engine})", columns, rows)
+    if any(each.power and each.signed is False for each in found.members):
+        console().print("A block needs more than two thirds of the votes: who came a moment late shows as no, once.")
+        console().print("Who shows so time and again takes no part: `caremesh doctor` in that home says why.")
     age = f", {max(0, int(time.time()) - found.time)} s old" if found.time else ""
     console().print(f"Height {found.height:,}{age}; rules {found.rules}; fingerprint {found.fingerprint}.")
+    if found.upgrade is not None:
+        console().print(f"From block {found.upgrade:,} on, version {found.rules + 1} of the rules counts.")
+    if found.conversion is not None:
+        console().print(f"After block {found.conversion:,}, those who were named order blocks together.")
     if found.besides:
         console().print(f"Connected besides, and named by no file of the network: {found.besides}.")
 
@@ -215,7 +227,7 @@ def tell(made: Founding, said: str, *, as_json: bool, **extra: str) -> None:
 
     members = made.document.members
     if as_json:
-        told = {"network": made.chain, "engine": made.engine, "fingerprint": joining.fingerprint(made)}
+        told = {"network": made.chain, "engine": made.orders, "fingerprint": joining.fingerprint(made)}
         print_json(told | extra | {"members": [{"name": each.name, "did": each.member} for each in members]})
         return
     orders = {each.member for each in made.document.validators}

@@ -17,15 +17,19 @@ def founders(home: Path, wallet: Path | None = None) -> Founding:
 
     Raises BadInput cli.04 where there are none; Tampered wallet.63, node.05.
     """
+    from msgspec import UNSET
+    from msgspec.structs import replace
+
     from caremesh import codec
     from caremesh.cli.errors import NO_MESH
     from caremesh.errors import BadInput
-    from caremesh.node.founding import Founding, load
+    from caremesh.node.founding import Crossed, Founding, load
     from caremesh.wallet import kept_network
 
     kept = kept_network.load(wallet_path(home, wallet))
     if kept is not None:
-        return codec.decode_as(kept.file, Founding)
+        founded = codec.decode_as(kept.file, Founding)
+        return founded if kept.crossing is UNSET else replace(founded, crossed=Crossed(kept.crossing, []))
     found = load(home) or load(existing_mesh(home))
     if found is None:
         raise BadInput(NO_MESH, str(home))

@@ -80,6 +80,37 @@ def restore(
         console().print(f"Restored to {path}: {found['streams']} streams, {found['shares']} shares.")
 
 
+@app.command("trust-founders")
+def trust_founders(
+    home: Home,
+    wallet: WalletPath = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether this is meant.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a wallet that was not used for more than a year begin again from the founders of its network (wallet.80).
+
+    Ask a member first, in person or by voice, whether the keys in the network's file were given up: who has found one
+    could show this wallet a ledger that is none.
+
+    Example: caremesh wallet trust-founders --wallet ./me.wallet
+    """
+    from caremesh.errors import Refused
+    from caremesh.wallet import kept_network
+    from caremesh.wallet.errors import NO_NETWORK
+
+    path = wallet_path(home, wallet)
+    kept = kept_network.load(path)
+    if kept is None:
+        raise Refused(NO_NETWORK, path.name)
+    if not yes:
+        typer.confirm("Has a member told you that the founders' keys still hold?", abort=True, err=True)
+    kept_network.keep(path, kept.begun_anew())
+    if as_json:
+        print_json({"wallet": str(path)})
+    else:
+        console().print("The next command begins with the founders, and keeps the newest header that it verifies.")
+
+
 def show_phrase(path: Path, phrase: str) -> None:
     """Print a new wallet's recovery phrase."""
     console().print(f"Your wallet is in {path}.\n")
@@ -131,6 +162,9 @@ def opened_ways(home: Path, wallet: Path | None, *, quiet: bool) -> Iterator[Loc
                 path = kept_network.keep_fork(wallet_path(home, wallet), ways.proven.fork)
                 typer.echo(f"What shows the fork is in {path}: caremesh evidence verify {path}", err=True)
             raise
+        learned = kept.learned(ways)
+        if learned != kept:
+            kept_network.keep(wallet_path(home, wallet), learned)
         _name_liars(ways)
 
 

@@ -21,6 +21,7 @@ from caremesh.codec import CID
 from caremesh.consensus.interface import Committed
 from caremesh.errors import CareMeshError
 from caremesh.ledger.blocks import Block
+from caremesh.ledger.light import Crossing
 from caremesh.types import ConsentId, Count, Height, StreamId
 
 T = TypeVar("T")
@@ -101,6 +102,10 @@ class RemoteLedger:
     def cometbft(self, call: str, query: Mapping[str, str]) -> bytes:
         """See ``LedgerClient.cometbft``."""
         return self._portal.call(lambda: self._client.cometbft(call, query))
+
+    def crossing(self) -> Crossing | None:
+        """See ``LedgerClient.crossing``."""
+        return self._portal.call(self._client.crossing)
 
     def query(self, key: bytes) -> bytes | None:
         """See ``LedgerClient.query``: the newest, verified."""

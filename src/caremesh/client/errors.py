@@ -12,3 +12,8 @@ BEHIND = ErrorCode("client.06", "The newest block of this node is too old.", "As
 NOTHING_TRUSTED = ErrorCode(
     "client.07", "There is no header to start from, so nothing can be verified.", "Give the client a light client."
 )
+CUT_SHORT = ErrorCode(
+    "client.09",
+    "The node's answer ended before it was whole.",
+    "Ask again; what was asked for may have been done all the same.",
+)

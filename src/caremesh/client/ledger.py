@@ -223,7 +223,7 @@ class LedgerClient:
                         if event is not None:
                             yield str(at), event
             except CareMeshError as error:
-                if error.code not in (errors.UNREACHABLE.code, "api.22"):
+                if error.code not in (errors.UNREACHABLE.code, errors.CUT_SHORT.code, "api.22"):
                     raise
             await asyncio.sleep(_PAUSE_S)
 

@@ -30,7 +30,6 @@ from caremesh.types import Did, Multikey, Seconds
 
 _RANDOM: Final = SystemRandom()
 _NEVER_LEFT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-_TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
 _PIECES_BYTES: Final = 2**20
 """A larger body goes out in pieces, so that others on the event loop have their turn."""
 _SLOWEST_BYTES_S: Final = 64 * 1024
@@ -167,7 +166,8 @@ class Node:
         """The answer to a request. ``safe``: whether it may be tried again after it left (default: GET only).
 
         ``answer_s``: how long to wait for this answer. ``problems``: whether to raise them. ``identity``: who signs
-        this one request. Raises what the node's problem names; Unavailable client.02 to client.04; BadInput client.01.
+        this one request. Raises what the node's problem names; Unavailable client.02 to client.04,
+        client.09; BadInput client.01.
         """
         given = dict(headers or {}) | ({} if body is None else {"content-type": media})
         request = _Request(method, path, body, query, given, identity or self.identity, answer_s)
@@ -189,14 +189,14 @@ class Node:
                 answer = await self._once(request)
             except _FAILURES as error:
                 if not left or not (may_repeat or isinstance(error, _NEVER_LEFT)):
-                    raise self._unreachable(error) from error
+                    raise self._ended(error) from error
                 if _is_pin(error):
-                    raise self._unreachable(error) from error
+                    raise self._ended(error) from error
             else:
                 if answer.status < 400 or not problems:
                     return answer
                 problem = self._problem(answer)
-                if not left or not may_repeat or answer.status not in _TRY_AGAIN:
+                if not left or not may_repeat or answer.status not in wire.TRY_AGAIN:
                     raise problem
                 wait = min(_seconds(answer.headers.get("retry-after", "")), self._patience.answer_s)
             await asyncio.sleep(max(wait, _RANDOM.uniform(0, pause)))
@@ -264,12 +264,12 @@ class Node:
         return Answer(got.status, {name.lower(): value for name, value in got.headers.items()}, body.getvalue())
 
     def _problem(self, answer: Answer) -> CareMeshError:
-        try:
-            return wire.error_of(answer.body)
-        except CareMeshError:
-            if answer.status in _TRY_AGAIN or answer.status >= 500:
-                return Unavailable(errors.UNREACHABLE, f"{self.target.did} {answer.status}")
-            raise
+        return wire.refused(answer.body, answer.status, self.target.did)
+
+    def _ended(self, error: Exception) -> Unavailable:
+        if isinstance(error, aiohttp.ClientPayloadError):
+            return Unavailable(errors.CUT_SHORT, self.target.did)
+        return self._unreachable(error)
 
     def _unreachable(self, error: Exception) -> Unavailable:
         return Unavailable(errors.NOT_THE_NODE if _is_pin(error) else errors.UNREACHABLE, self.target.did)

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from caremesh import codec
 from caremesh.client import wire
-from caremesh.client.errors import TOO_MUCH, UNREACHABLE
+from caremesh.client.errors import CUT_SHORT, TOO_MUCH, UNREACHABLE
 from caremesh.client.node import Node
 from caremesh.client.signing import Identity
 from caremesh.consensus.interface import Committed
@@ -197,7 +197,7 @@ def _read(data: bytes, kind: type[T]) -> T:
 async def fetch_network_file(url: str) -> bytes:
     """The network file of a node whose key is not known yet: what counts is its hash, which the caller compares.
 
-    Raises Unavailable client.02, client.04; BadInput client.01.
+    Raises Unavailable client.02, client.04, client.09; BadInput client.01.
     """
     try:
         async with (
@@ -209,8 +209,10 @@ async def fetch_network_file(url: str) -> bytes:
                 body += chunk
                 if len(body) > MAX_NETWORK_BYTES:
                     raise Unavailable(TOO_MUCH, url)
+    except httpx.RemoteProtocolError as error:
+        raise Unavailable(CUT_SHORT, url) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Unavailable(UNREACHABLE, url) from error
     if got.status_code != 200:
-        raise wire.error_of(bytes(body))
+        raise wire.refused(bytes(body), got.status_code, url)
     return bytes(body)

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from caremesh import codec
+from caremesh.client.errors import UNREACHABLE
 from caremesh.codec import CID
 from caremesh.errors import (
     BadInput,
@@ -50,6 +51,9 @@ KINDS: Final[dict[str, type[CareMeshError]]] = {
     kind.__name__: kind for kind in (BadInput, Refused, Tampered, StorageFailed, Locked, WrongLedger, Unavailable)
 }
 TYPE: Final = "urn:caremesh:error:"
+
+TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
+"""Statuses of answers after which another may come."""
 
 NOT_UNDERSTOOD = ErrorCode("client.01", "The node's answer is not what this address answers.", "Ask another node.")
 
@@ -129,6 +133,20 @@ def error_of(data: bytes) -> CareMeshError:
     if problem.type != TYPE + problem.code:
         raise BadInput(NOT_UNDERSTOOD)
     return kind(ErrorCode(problem.code, problem.title, problem.detail), problem.place)
+
+
+def refused(data: bytes, status: int, place: str = "") -> CareMeshError:
+    """The error of an answer with a status of 400 or more. ``place``: who answered.
+
+    Unavailable client.02 where a server that ends, or one before it, has answered in the node's place.
+    Raises BadInput client.01 when it is no problem otherwise.
+    """
+    try:
+        return error_of(data)
+    except BadInput:
+        if status in TRY_AGAIN or status >= 500:
+            return Unavailable(UNREACHABLE, f"{place} {status}".strip())
+        raise
 
 
 def to_json(value: Any) -> bytes:

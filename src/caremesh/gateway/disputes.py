@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from caremesh.blobs.vault import Vault
+from caremesh.consensus.refusals import refusal
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.messages import Answer
 from caremesh.contracts.access.state import Disputed
-from caremesh.errors import ErrorCode, Refused
+from caremesh.errors import Refused
 from caremesh.gateway.ask import Asker, send_one
 from caremesh.gateway.errors import NO_DISPUTE
 from caremesh.ledger.transactions import Signs
@@ -44,7 +45,7 @@ def answer(asker: Asker, node_key: Signs, shares: list[Share], receipt: ReceiptI
     sealed = statements.tell(statements.ANSWER, said, share.channel_hpke, node_key)
     committed = send_one(asker, Answer(receipt=receipt, statement=said.digest))
     if committed.code:
-        raise Refused(ErrorCode(committed.code, committed.result.sentence), committed.result.place)
+        raise refusal(committed)
     return sealed
 
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from caremesh.consensus.refusals import refusal
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.consent.messages import Offer
-from caremesh.errors import ErrorCode, Refused
 from caremesh.gateway.ask import Ledger, Requester
 from caremesh.ledger.succession import chain_of
 from caremesh.ledger.transactions import Signer, Signs, Tx, encode, sign
@@ -66,7 +66,7 @@ def inquire(
         )
         committed = ledger.submit(sign(tx, [member.key]))
         if committed.code:
-            raise Refused(ErrorCode(committed.code, committed.result.sentence), committed.result.place)
+            raise refusal(committed)
         asked.append(AskedOf(offer=consents.offer_id(committed.tx, 0), stream=item.stream, salt=salt))
     said = Inquiry(chain=chain, member=member.did, channel_key=person.channel_key, text=wish.text, asked=asked)
     return [entry.offer for entry in asked], inquiry.tell(said, person.channel_hpke, node_key)

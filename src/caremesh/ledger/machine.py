@@ -7,6 +7,7 @@ what is committed; ``commit`` makes it real in one synced write. Executing the s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Final, TypeAlias
 
@@ -27,7 +28,7 @@ from caremesh.ledger.state import View
 from caremesh.ledger.store import NOT_KEPT, OTHER_CHAIN, Commit, Head, Read, Store
 from caremesh.ledger.succession import succeed
 from caremesh.ledger.transactions import CheckedTx, Signer, TransactionCodec
-from caremesh.ledger.trie import EMPTY, AuthenticatedMap, Change, Entry, Staged, leaf_hash
+from caremesh.ledger.trie import EMPTY, AuthenticatedMap, Change, Entry, Staged, bits_for, leaf_hash
 from caremesh.types import Digest, Height, Seconds
 
 __all__ = ["NOT_KEPT", "Application", "Context", "Event", "Executed", "Machine", "Params", "Result", "Results"]
@@ -75,8 +76,8 @@ class Machine:
         self.store: Final = store
         self.codec: Final = TransactionCodec(app.messages)
         self._app: Final = app
-        self._map = AuthenticatedMap()
-        self._prover = Prover(store, self._map)
+        self._map: AuthenticatedMap
+        self._prover: Prover
         self._replays = replays.Replays()
         self._admission: Final = Admission(store.chain, app)
         self._head: Head | None = None
@@ -197,7 +198,7 @@ class Machine:
         with self.store.read() as committed:
             view = View(committed)
             work(view)
-            changes, _, tree = self._stage(view, committed.slot)
+            changes, _, tree = self._stage(view, self._slots(committed))
         return tree.root, changes
 
     def take_over(self, between: Callable[[], None]) -> Head:
@@ -207,8 +208,7 @@ class Machine:
         """
         with self.store.gate.exclusive():
             self.store.reopen(between)
-            self._map, self._replays, self._sponsors = AuthenticatedMap(), replays.Replays(), {}
-            self._prover = Prover(self.store, self._map)
+            self._replays, self._sponsors = replays.Replays(), {}
             self._load()
         return self.head
 
@@ -268,7 +268,7 @@ class Machine:
         params = self._app.params(run.view)
         if height == params.last_height:
             succeed(run.view, self.store.chain, height)
-        changes, leaves, tree = self._stage(run.view, committed.slot)
+        changes, leaves, tree = self._stage(run.view, self._slots(committed))
         return Executed(
             height=height,
             time=time,
@@ -288,6 +288,9 @@ class Machine:
         leaves = [_leaf_change(key, now) for key, _, now in changes]
         replaced = {digest for (_, before, _), (digest, _) in zip(changes, leaves, strict=True) if before is not None}
         return changes, leaves, self._map.stage(leaves, read, replaced)
+
+    def _slots(self, committed: Read) -> Callable[[int], list[Entry]]:
+        return partial(committed.slot, bits=self._map.flat.bits)
 
     def _begin(self, time: Seconds, document: bytes) -> Head:
         self.store.begin_restore(self.store.chain)
@@ -319,6 +322,8 @@ class Machine:
                 groups.append(key)
 
         with self.store.read() as read:
+            self._map = AuthenticatedMap(bits=bits_for(read.entries()))
+            self._prover = Prover(self.store, self._map)
             self._head = read.head()
             if self._head is None:
                 return

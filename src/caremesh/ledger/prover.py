@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import Final
 
 from caremesh.crypto.hashes import sha256
@@ -34,17 +35,17 @@ class Prover:
             return value, self._proof(read, past, sha256(key), key, value), past.height
 
     def _proof(self, read: Read, past: Past, digest: Digest, key: bytes, value: bytes | None) -> Proof:
-        number = bucket_of(digest)
+        number, slot = bucket_of(digest), partial(read.slot, bits=self._map.flat.bits)
         then = past.in_bucket(number)
         if then:
-            trie = self._map.trie(number, read.slot)
+            trie = self._map.trie(number, slot)
             for key_digest, before in then:
                 leaf = None if before is None else leaf_hash(key_digest, sha256(before))
                 trie = remove(trie, key_digest) if leaf is None else insert(trie, key_digest, leaf)
             end, beside = walk(trie, digest)
             stands = None if end is None else end.digest
         else:
-            stands, beside = self._map.find(digest, read.slot)
+            stands, beside = self._map.find(digest, slot)
         above = self._map.flat.above(past.roots)
         siblings = beside + self._map.flat.siblings(number, above)
         if (stands == digest) != (value is not None):  # the map and the values come from the same records

@@ -26,7 +26,7 @@ from caremesh import codec
 from caremesh.errors import BadInput, ErrorCode, StorageFailed, Tampered, WrongLedger
 from caremesh.ledger.records import DAMAGED, key_in, leaf_in, open_record, seal, state_record, unseal, value_in
 from caremesh.ledger.state import read_value
-from caremesh.ledger.trie import SLOTS, Change, Entry, leaf_hash
+from caremesh.ledger.trie import SLOT_BITS, Change, Entry, leaf_hash
 from caremesh.types import Digest, Height, Seconds
 
 MAP_BYTES: Final = 1 << 30
@@ -38,6 +38,7 @@ _HEAD: Final = b"head"
 _GENESIS: Final = b"genesis"
 _SIGNERS: Final = b"signers"
 _MAX_READERS: Final = 1024
+_AFTER_ALL: Final = b"\xff" * 33
 
 NOT_WRITTEN = ErrorCode(
     "ledger.30",
@@ -141,19 +142,21 @@ class Read:
         record = self._txn.get(digest, db=self._databases["state"])
         return None if record is None else open_record(digest, record)
 
-    def slot(self, number: int) -> list[Entry]:
-        """The entries whose first 20 bits are this number, in order of digests."""
-        end = ((number + 1) << 4).to_bytes(4, "big")[1:] if number + 1 < SLOTS else b"\xff" * 33
+    def entries(self) -> int:
+        """How many keys state has."""
+        return int(self._txn.stat(self._databases["state"])["entries"])
+
+    def slot(self, number: int, bits: int = SLOT_BITS) -> list[Entry]:
+        """The entries whose first bits are this number, in order of digests; ``bits``: at most 32."""
+        end = (number + 1 << 32 - bits).to_bytes(5, "big")[1:] if number + 1 < 1 << bits else _AFTER_ALL
         found: list[Entry] = []
         if self._slots is None:
             self._slots = self._txn.cursor(db=self._databases["state"])
-        more = self._slots.set_range((number << 4).to_bytes(3, "big"))
-        while more:
-            digest, record = self._slots.item()
-            if bytes(digest) >= end:
-                break
-            found.append((bytes(digest), leaf_in(record)))
-            more = self._slots.next()
+        if self._slots.set_range((number << 32 - bits).to_bytes(4, "big")):
+            for digest, record in self._slots.iternext():
+                if bytes(digest) >= end:
+                    break
+                found.append((bytes(digest), leaf_in(record)))
         return found
 
     def leaves(self, saw: Callable[[bytes], None] = lambda _: None) -> Iterator[Entry]:

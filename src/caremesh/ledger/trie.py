@@ -9,15 +9,16 @@ remaining 240 bits; a binary tree of depth 16 stands over the buckets.
     upper = H(2 ‖ left ‖ right)
 
 In memory the first 20 levels are one flat array (its last four those of the buckets' tries), so a change reads
-only the keys that share 20 bits, one with a million keys, and hashes 20 nodes. Where more than a few share 20
-bits, because there are many keys or because somebody ground them, their trie is kept in memory, within a budget:
-a change then costs as many hashes as the trie is deep, not as it is large.
+only the keys that share 20 bits, its slot, and hashes 20 nodes. A map that is made for more keys has up to 24 such
+levels, so that a slot holds one to four; the root is the same. Where more than a few share a slot, because there are
+many keys or because somebody ground them, their trie is kept in memory, within a budget: a change then costs as many
+hashes as the trie is deep, not as it is large.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import sha256
 from itertools import groupby
 from mmap import mmap
@@ -28,13 +29,12 @@ BUCKETS: Final = 1 << BUCKET_BITS
 EMPTY: Final = bytes(32)
 SLOT_BITS: Final = 20
 SLOTS: Final = 1 << SLOT_BITS
+MOST_SLOT_BITS: Final = 24
+"""The array takes 64 bytes a slot: 64 MiB with the fewest slots, 1 GiB with the most."""
 KEPT_FROM: Final = 64
 """From this many leaves on a slot's trie is kept in memory; below, hashing it anew is as cheap."""
 CACHED_LEAVES: Final = 200_000
 """Leaves whose tries stay in memory (about 300 bytes each)."""
-
-_LOAD_BITS: Final = 10
-"""At start the slots are taken in runs of 2^10, so that little besides the array is in memory."""
 
 NOTHING: Final = 0
 LEAF: Final = 1
@@ -77,9 +77,9 @@ def bucket_of(key_digest: bytes) -> int:
     return int.from_bytes(key_digest[:2], "big")
 
 
-def slot_of(key_digest: bytes) -> int:
-    """The number that the first 20 bits of a digest are."""
-    return int.from_bytes(key_digest[:3], "big") >> 4
+def slot_of(key_digest: bytes, bits: int = SLOT_BITS) -> int:
+    """The number that the first bits of a digest are, 32 of them at most."""
+    return int.from_bytes(key_digest[:4], "big") >> 32 - bits
 
 
 def bit(digest: bytes, depth: int) -> int:
@@ -89,12 +89,17 @@ def bit(digest: bytes, depth: int) -> int:
 
 def subtree_root(entries: Sequence[Entry], depth: int = BUCKET_BITS) -> bytes:
     """The hash of the trie of these entries, which are in order of digests and agree on the first ``depth`` bits."""
-    if len(entries) == 1:
-        return entries[0][1]
-    if not entries:
-        return EMPTY
-    at = _split(entries, depth)
-    return sha256(b"\1" + subtree_root(entries[:at], depth + 1) + subtree_root(entries[at:], depth + 1)).digest()
+    if len(entries) < 2:
+        return entries[0][1] if entries else EMPTY
+    first = entries[0][0]
+    parts_at = 256 - (int.from_bytes(first, "big") ^ int.from_bytes(entries[-1][0], "big")).bit_length()
+    at = 1 if len(entries) == 2 else _split(entries, parts_at)
+    left = entries[0][1] if at == 1 else subtree_root(entries[:at], parts_at + 1)
+    right = entries[-1][1] if at == len(entries) - 1 else subtree_root(entries[at:], parts_at + 1)
+    node = sha256(b"\1" + left + right).digest()
+    for above in range(parts_at - 1, depth - 1, -1):  # there all of them are on one side
+        node = sha256(b"\1" + (EMPTY + node if bit(first, above) else node + EMPTY)).digest()
+    return node
 
 
 def build(entries: Sequence[Entry], depth: int = BUCKET_BITS) -> Node | None:
@@ -169,95 +174,123 @@ class Staged(NamedTuple):
     """What a set of changes would make of the map; nothing is changed until it is applied."""
 
     root: bytes
-    nodes: dict[int, Part]
+    below: dict[int, Part]
+    """By place: nodes of buckets, their roots among them."""
+    above: dict[int, bytes]
+    """By number: the buckets' roots, and what is over them."""
     tries: dict[int, tuple[Node | None, int]]
     before: dict[int, bytes]
     """Root, before the changes, of every bucket touched."""
 
 
 class FlatTree:
-    """The first 20 levels in one array: node i has the children 2i and 2i + 1, the root is 1.
+    """The first levels, down to 2^bits slots: node i has the children 2i and 2i + 1, the root is 1.
 
-    Nodes 2^16 … are the buckets, nodes 2^20 … the slots; from the buckets on the array is zero where nothing is.
+    Nodes 2^16 … are the buckets, nodes 2^bits … the slots. What is in a bucket lies together, for the processor's
+    cache: its root at place 1 of 2^(bits - 15), the children of place n at 2n and 2n + 1. Where nothing is, it is zero.
     """
 
-    def __init__(self) -> None:
-        self._hashes: Final = mmap(-1, 64 * SLOTS)  # anonymous memory: zero, and free until it is written
-        self._kinds: Final = bytearray(2 * SLOTS)
+    def __init__(self, bits: int = SLOT_BITS) -> None:
+        self.bits: Final = bits
+        self.slots: Final = 1 << bits
+        self._width: Final = bits - BUCKET_BITS
+        self._hashes: Final = mmap(-1, 64 * self.slots)  # anonymous memory: zero, and free until it is written
+        self._kinds: Final = bytearray(2 * self.slots)
+        self._upper: Final[list[bytes]] = []
         empty = EMPTY
-        for depth in range(BUCKET_BITS - 1, -1, -1):
+        for depth in range(BUCKET_BITS, -1, -1):
+            self._upper[:0] = [empty] * (1 << depth)
             empty = upper_hash(empty, empty)
-            self._hashes[32 << depth : 64 << depth] = empty * (1 << depth)
+        self._upper.insert(0, EMPTY)  # there is no node 0
 
     def __getitem__(self, index: int) -> bytes:
-        return self._hashes[32 * index : 32 * index + 32]
+        return self._upper[index] if index < 2 * BUCKETS else self.part(index)[1]
 
     def part(self, index: int) -> Part:
-        """A node with its kind."""
-        return self._kinds[index], self[index]
+        """A bucket, or a node in it, with its kind."""
+        depth = index.bit_length() - 1 - BUCKET_BITS
+        place = ((index >> depth) - BUCKETS << self._width + 1) + (1 << depth | index & (1 << depth) - 1)
+        return self._kinds[place], self._hashes[32 * place : 32 * place + 32]
 
-    def kind(self, index: int) -> int:
-        """What a node below the buckets is: NOTHING, LEAF or INNER."""
-        return self._kinds[index]
+    def kind(self, slot: int) -> int:
+        """What a slot holds: NOTHING, LEAF or INNER."""
+        width = self._width
+        return self._kinds[(slot >> width << width) + slot + (1 << width)]
 
-    def stage(self, slots: dict[int, Part]) -> dict[int, Part]:
-        """The nodes that these slots change, the slots among them."""
-        nodes = {SLOTS + slot: part for slot, part in slots.items()}
-        level = sorted({index >> 1 for index in nodes})
-        while level and level[0] >= BUCKETS:
+    def fill(self, bucket: int, slots: Iterable[tuple[int, Part]]) -> bytes:
+        """Write the nodes of a bucket that was empty, out of its slots; its root, for ``above``."""
+        size, first = 1 << self._width, bucket << self._width
+        parts = [_NOTHING] * (2 * size)
+        for slot, part in slots:
+            parts[size + slot - first] = part
+        for place in range(size - 1, 0, -1):
+            parts[place] = joined(parts[2 * place], parts[2 * place + 1])
+        at = 2 * first
+        self._hashes[32 * at : 32 * (at + 2 * size)] = b"".join([value for _, value in parts])
+        self._kinds[at : at + 2 * size] = bytes([kind for kind, _ in parts])
+        return parts[1][1]
+
+    def stage(self, slots: dict[int, Part]) -> tuple[dict[int, Part], dict[int, bytes]]:
+        """The nodes that these slots change: in the buckets by place, the slots among them, and above by number."""
+        hashes, kinds, width = self._hashes, self._kinds, self._width
+        below: dict[int, Part] = {}
+        roots: dict[int, bytes] = {}
+        staged, size = below.get, 1 << width
+        for slot, part in slots.items():
+            bucket = slot >> width
+            base, at = bucket << width + 1, slot & size - 1 | size
+            below[base + at] = part
+            kind, value = part
+            while at > 1:
+                beside = base + (at ^ 1)
+                other, its = staged(beside) or (kinds[beside], hashes[32 * beside : 32 * beside + 32])
+                if other + kind > LEAF:  # as ``joined`` says: nothing, and a leaf alone, rise
+                    value = sha256(b"\1" + (its + value if at & 1 else value + its)).digest()
+                    kind = INNER
+                elif other == LEAF:
+                    kind, value = other, its
+                at >>= 1
+                below[base + at] = kind, value
+            roots[bucket] = value
+        return below, self.above(roots)
+
+    def above(self, roots: dict[int, bytes]) -> dict[int, bytes]:
+        """The buckets and the nodes over them, if the buckets had these roots."""
+        nodes = {BUCKETS + bucket: root for bucket, root in roots.items()}
+        upper, staged, level = self._upper, nodes.get, sorted(nodes)
+        while level and level[0] > 1:
+            level = list(dict.fromkeys([index >> 1 for index in level]))
             for index in level:
-                below = 2 * index
-                left = nodes.get(below) or (self.part(below) if self._kinds[below] else _NOTHING)
-                right = nodes.get(below + 1) or (self.part(below + 1) if self._kinds[below + 1] else _NOTHING)
-                nodes[index] = joined(left, right)
-            level = _parents(level)
-        self._stage_upper(nodes, level)
+                left, right = 2 * index, 2 * index + 1
+                pair = (staged(left) or upper[left]) + (staged(right) or upper[right])
+                nodes[index] = sha256(b"\2" + pair).digest()
         return nodes
 
-    def above(self, buckets: dict[int, bytes]) -> dict[int, Part]:
-        """The nodes over the buckets, if these had other roots."""
-        nodes = {BUCKETS + bucket: (INNER, root) for bucket, root in buckets.items()}
-        self._stage_upper(nodes, sorted({index >> 1 for index in nodes}))
-        return nodes
-
-    def apply(self, nodes: dict[int, Part]) -> None:
+    def apply(self, below: dict[int, Part], above: dict[int, bytes]) -> None:
         """Write staged nodes."""
-        hashes, kinds = self._hashes, self._kinds
-        for index, (kind, value) in nodes.items():
-            hashes[32 * index : 32 * index + 32] = value
-            kinds[index] = kind
+        hashes, kinds, upper = self._hashes, self._kinds, self._upper
+        for place, (kind, value) in below.items():
+            hashes[32 * place : 32 * place + 32] = value
+            kinds[place] = kind
+        for index, value in above.items():
+            upper[index] = value
 
-    def siblings(self, bucket: int, above: dict[int, Part]) -> list[bytes]:
+    def siblings(self, bucket: int, above: dict[int, bytes]) -> list[bytes]:
         """The 16 siblings on the way from a bucket to the root, with ``above`` in place of the tree's own nodes."""
         index = BUCKETS + bucket
         found = []
         while index > 1:
-            staged = above.get(index ^ 1)
-            found.append(self[index ^ 1] if staged is None else staged[1])
+            found.append(above.get(index ^ 1) or self._upper[index ^ 1])
             index >>= 1
         return found
-
-    def _stage_upper(self, nodes: dict[int, Part], level: list[int]) -> None:
-        flat, staged = self._hashes, nodes.get
-        while level and level[0]:
-            for index in level:
-                left, right = staged(2 * index), staged(2 * index + 1)
-                at = 64 * index
-                pair = (left[1] if left else flat[at : at + 32]) + (right[1] if right else flat[at + 32 : at + 64])
-                nodes[index] = INNER, sha256(b"\2" + pair).digest()
-            level = _parents(level)
-
-
-def _parents(level: list[int]) -> list[int]:
-    """The nodes over these, which are in order, each once and in order."""
-    return list(dict.fromkeys([index >> 1 for index in level]))
 
 
 class AuthenticatedMap:
     """The map at the head of the ledger: the flat tree, and the tries of crowded slots."""
 
-    def __init__(self, cached_leaves: int = CACHED_LEAVES) -> None:
-        self.flat: Final = FlatTree()
+    def __init__(self, cached_leaves: int = CACHED_LEAVES, bits: int = SLOT_BITS) -> None:
+        """``bits``: how many of a digest's name its slot, from 17 on; ``bits_for`` says which are good."""
+        self.flat: Final = FlatTree(bits)
         self._tries: Final[OrderedDict[int, tuple[Node | None, int]]] = OrderedDict()
         self._leaves = 0
         self._budget: Final = cached_leaves
@@ -269,12 +302,16 @@ class AuthenticatedMap:
 
     def load(self, entries: Iterable[Entry]) -> None:
         """Build the tree from all entries, in order of digests."""
-        for _, run in groupby(_by_slot(entries), key=lambda row: row[0] >> _LOAD_BITS):
-            self.flat.apply(self.flat.stage({slot: _part_of_entries(members) for slot, members in run}))
+        bits = self.flat.bits
+        roots = {}
+        for bucket, members in groupby(entries, key=lambda entry: bucket_of(entry[0])):
+            slots = groupby(members, key=lambda entry: slot_of(entry[0], bits))
+            roots[bucket] = self.flat.fill(bucket, [(slot, _part_of_entries(list(row), bits)) for slot, row in slots])
+        self.flat.apply({}, self.flat.above(roots))
 
     def trie(self, bucket: int, read: Callable[[int], list[Entry]]) -> Node | None:
         """The trie of a bucket; ``read`` gives the entries of a slot, in order of digests."""
-        width = SLOT_BITS - BUCKET_BITS
+        width = self.flat.bits - BUCKET_BITS
         level = [self._slot(slot, read) for slot in range(bucket << width, (bucket + 1) << width)]
         while len(level) > 1:
             level = [_over(left, right) for left, right in zip(level[::2], level[1::2], strict=True)]
@@ -284,17 +321,17 @@ class AuthenticatedMap:
         """The digest of the leaf where the path of ``digest`` ends in its bucket (None: nothing is there), and the
         siblings on it, deepest first. As ``walk(trie(…), digest)``, but only the slot at the end is read.
         """
-        index, depth = BUCKETS + bucket_of(digest), BUCKET_BITS
+        index, depth, slots = BUCKETS + bucket_of(digest), BUCKET_BITS, self.flat.slots
         beside: list[bytes] = []
-        while index < SLOTS and self.flat.part(index)[0] == INNER:
+        while index < slots and self.flat.part(index)[0] == INNER:
             near = 2 * index + bit(digest, depth)
             beside.append(self.flat[near ^ 1])
             index, depth = near, depth + 1
-        while index < SLOTS and self.flat.part(index)[0] == LEAF:  # a lone leaf, which lies below one of the two
+        while index < slots and self.flat.part(index)[0] == LEAF:  # a lone leaf, which lies below one of the two
             index = 2 * index + (not self.flat.part(2 * index)[0])
-        if index < SLOTS:
+        if index < slots:
             return None, beside[::-1]
-        end, below = walk(self._slot(index - SLOTS, read), digest, SLOT_BITS)
+        end, below = walk(self._slot(index - slots, read), digest, self.flat.bits)
         return (None if end is None else end.digest), below + beside[::-1]
 
     def stage(
@@ -304,34 +341,34 @@ class AuthenticatedMap:
 
         ``replaced``: digests of keys that are surely in the map; one that is alone in its slot then costs no read.
         """
+        bits, kind_of, kept_of = self.flat.bits, self.flat.kind, self._tries.get
         by_slot: dict[int, list[Change]] = {}
-        for change in changes:
-            by_slot.setdefault(slot_of(change[0]), []).append(change)
+        for change in sorted(changes):  # in the order of the database, and of the array
+            by_slot.setdefault(slot_of(change[0], bits), []).append(change)
         slots: dict[int, Part] = {}
         tries: dict[int, tuple[Node | None, int]] = {}
         for slot, rows in by_slot.items():
-            kept = self._tries.get(slot)
+            kept = kept_of(slot)
             if kept is None:
-                alone = self.flat.kind(SLOTS + slot) == NOTHING or (
-                    self.flat.kind(SLOTS + slot) == LEAF and rows[0][0] in replaced
-                )
+                kind = kind_of(slot)
+                alone = kind == NOTHING or (kind == LEAF and rows[0][0] in replaced)
                 entries = _merged([] if alone else read(slot), rows)
                 if len(entries) < KEPT_FROM:
-                    slots[slot] = _part_of_entries(entries)
+                    slots[slot] = _part_of_entries(entries, bits)
                     continue
-                made = build(entries, SLOT_BITS), len(entries)
+                made = build(entries, bits), len(entries)
             else:
-                made = _changed(kept, rows)
+                made = _changed(kept, rows, bits)
             tries[slot] = made
             slots[slot] = part_of(made[0])
-        nodes = self.flat.stage(slots)
-        buckets = {slot >> (SLOT_BITS - BUCKET_BITS) for slot in slots}
-        before = {bucket: self.flat[BUCKETS + bucket] for bucket in sorted(buckets)}
-        return Staged(nodes[1][1] if nodes else self.root, nodes, tries, before)
+        below, above = self.flat.stage(slots)
+        width = bits - BUCKET_BITS
+        before = {bucket: self.flat[BUCKETS + bucket] for bucket in sorted({slot >> width for slot in slots})}
+        return Staged(above.get(1, self.root), below, above, tries, before)
 
     def apply(self, staged: Staged) -> None:
         """Make staged changes those of the map."""
-        self.flat.apply(staged.nodes)
+        self.flat.apply(staged.below, staged.above)
         for slot, made in staged.tries.items():
             gone = self._tries.pop(slot, None)
             self._leaves += made[1] - (gone[1] if gone is not None else 0)
@@ -341,20 +378,21 @@ class AuthenticatedMap:
             self._leaves -= leaves
 
     def _slot(self, slot: int, read: Callable[[int], list[Entry]]) -> Node | None:
-        if not self.flat.part(SLOTS + slot)[0]:
+        if not self.flat.kind(slot):
             return None
         kept = self._tries.get(slot)
-        return kept[0] if kept is not None else build(read(slot), SLOT_BITS)
+        return kept[0] if kept is not None else build(read(slot), self.flat.bits)
 
 
-def _by_slot(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:
-    for slot, members in groupby(entries, key=lambda entry: slot_of(entry[0])):
-        yield slot, list(members)
+def bits_for(keys: int) -> int:
+    """How many bits should name a slot where there are so many keys: four at most share one, as far as memory goes."""
+    return min(max(SLOT_BITS, (keys // 4).bit_length()), MOST_SLOT_BITS)
 
 
-def _part_of_entries(entries: Sequence[Entry]) -> Part:
-    kind = INNER if len(entries) > 1 else LEAF if entries else NOTHING
-    return kind, subtree_root(entries, SLOT_BITS)
+def _part_of_entries(entries: Sequence[Entry], bits: int) -> Part:
+    if len(entries) < 2:
+        return (LEAF, entries[0][1]) if entries else _NOTHING
+    return INNER, subtree_root(entries, bits)
 
 
 def _over(left: Node | None, right: Node | None) -> Node | None:
@@ -366,11 +404,12 @@ def _over(left: Node | None, right: Node | None) -> Node | None:
     return _inner(left, right)
 
 
-def _changed(kept: tuple[Node | None, int], rows: list[Change]) -> tuple[Node | None, int]:
+def _changed(kept: tuple[Node | None, int], rows: list[Change], bits: int) -> tuple[Node | None, int]:
     node, count = kept
     for digest, leaf in rows:
-        was = _is_there(node, digest)
-        node = remove(node, digest, SLOT_BITS) if leaf is None else insert(node, digest, leaf, SLOT_BITS)
+        end, _ = walk(node, digest, bits)
+        was = end is not None and end.digest == digest
+        node = remove(node, digest, bits) if leaf is None else insert(node, digest, leaf, bits)
         count += (leaf is not None) - was
     return node, count
 
@@ -397,11 +436,6 @@ def _split(entries: Sequence[Entry], depth: int) -> int:
             break
         at += 1
     return at
-
-
-def _is_there(node: Node | None, digest: bytes) -> bool:
-    end, _ = walk(node, digest, SLOT_BITS)
-    return end is not None and end.digest == digest
 
 
 def _inner(left: Node | None, right: Node | None) -> Node:

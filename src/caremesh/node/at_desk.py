@@ -10,6 +10,7 @@ from typing import Final
 
 from caremesh import codec
 from caremesh.consensus.interface import Committed
+from caremesh.consensus.refusals import refusal
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.identity.messages import Register
@@ -18,7 +19,7 @@ from caremesh.contracts.members.messages import Appoint
 from caremesh.contracts.members.messages import Leave as LeaveNetwork
 from caremesh.contracts.network.errors import CONVERTED
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import CareMeshError, ErrorCode, Refused
+from caremesh.errors import CareMeshError, Refused
 from caremesh.fhir.directory import DirectoryEntry
 from caremesh.gateway.ask import Asked, Requester
 from caremesh.gateway.errors import NO_SHARE
@@ -263,7 +264,7 @@ class MemberDesk:
         chain = chain_of(self._member.ledger.reader(), self._home.chain)
         done = self._submit(signed_tx(chain, self._ways.clock(), signers, message))
         if done.code:
-            raise Refused(ErrorCode(done.code, done.result.sentence), done.result.place)
+            raise refusal(done)
         return done.height
 
     def _source(self) -> Source:

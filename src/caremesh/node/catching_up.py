@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from caremesh import codec
 from caremesh.client.blocking import Portal, RemoteLedger
 from caremesh.client.ledger import LedgerClient
@@ -19,10 +21,12 @@ from caremesh.client.signing import Identity
 from caremesh.client.wallet import nobody
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.members.state import Member
+from caremesh.contracts.network import queries as network
+from caremesh.contracts.network.state import Conversion
 from caremesh.crypto.pins import make_leaf
 from caremesh.errors import CareMeshError, Unavailable
-from caremesh.node.errors import NO_SOURCE
-from caremesh.node.founding import Clock, Founding
+from caremesh.node.errors import NO_CROSSING, NO_SOURCE
+from caremesh.node.founding import Clock, Crossed, Founding, Peer
 from caremesh.node.logs import Log, about
 from caremesh.node.member import MemberHome
 
@@ -74,6 +78,35 @@ def by_snapshot(
 
 def _fetch(other: RemoteLedger, path: str, query: Mapping[str, str]) -> bytes:
     return other.cometbft(path.removeprefix("/"), query)
+
+
+def crossed(known: Founding, home: MemberHome) -> Crossed | None:
+    """How the network went over to who orders blocks now, by the first founder's node that shows it and proves it.
+
+    None where nobody who answers knows of that, and where nobody answers: a network that is being founded has no nodes
+    yet. Raises Unavailable node.34 when what is shown cannot be believed.
+    """
+    if known.engine == "cometbft":
+        return None
+    met: CareMeshError | None = None
+    with Portal() as portal:
+        for other in ways(known, home, portal, lambda: int(time.time()), as_member=False):
+            found = None
+            try:
+                found = other.crossing()
+                if found is None:
+                    continue
+                replace(known, crossed=Crossed(found, [])).light_client()
+                value = other.query(network.conversion_key())
+            except CareMeshError as error:
+                if found is not None or not isinstance(error, Unavailable):
+                    met = error
+                continue
+            decided = [] if value is None else codec.decode_as(value, Conversion).peers
+            return Crossed(found, [Peer(each.member, each.address) for each in decided])
+    if met is not None:
+        raise Unavailable(NO_CROSSING) from met
+    return None
 
 
 def admitted(known: Founding, home: MemberHome) -> Member | None:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.consensus.interface import Committed
+from caremesh.consensus.refusals import refusal
 from caremesh.contracts import Contracts
 from caremesh.contracts.identity import queries as identities
 from caremesh.contracts.members import queries as members
@@ -204,7 +205,7 @@ def carried_out(decision: Decision, submit: Callable[[bytes], Committed]) -> Dec
     file = codec.decode_as(decision.file, DecisionFile)
     done = submit(assemble(file.tx, [each for each in file.signatures if each is not None]))
     if done.code:
-        raise Refused(ErrorCode(done.code, done.result.sentence), done.result.place)
+        raise refusal(done)
     return replace(decision, height=done.height)
 
 

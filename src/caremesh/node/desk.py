@@ -18,6 +18,7 @@ from caremesh import codec
 from caremesh.api.handover import CALLER, spell
 from caremesh.api.routes import MIB, Caller
 from caremesh.client import wire
+from caremesh.client.errors import CUT_SHORT
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.members.messages import Appoint
 from caremesh.errors import Unavailable
@@ -315,10 +316,12 @@ class Desk:
         body = given if isinstance(given, bytes) else codec.encode(given)
         try:
             answer = self._http.post(f"{PREFIX}/{ask.name}", content=body, headers={CALLER: spell(NOBODY)})
+        except (httpx.RemoteProtocolError, httpx.ReadError) as error:  # it was there, and ended
+            raise Unavailable(CUT_SHORT) from error
         except httpx.TransportError as error:
             raise Unavailable(NO_NODE) from error
         if answer.status_code >= 400:
-            raise wire.error_of(answer.content)
+            raise wire.refused(answer.content, answer.status_code)
         return codec.decode_as(answer.content, ask.answer)
 
     def _knock(self) -> None:

@@ -82,6 +82,16 @@ NO_COMETBFT = ErrorCode(
     "The network's blocks are ordered by CometBFT, and the program is not there.",
     "Install it, and name it in the setting `cometbft_program`; docs/how-to/run-a-node.md tells how.",
 )
+LATER_CHAIN = ErrorCode(
+    "node.35",
+    "This is of the chain that the network went over to, and nothing here leads to that.",
+    "Let the wallet ask the network once, as with `caremesh wallet audit`; a node's home: `caremesh join` once more.",
+)
+NO_CROSSING = ErrorCode(
+    "node.34",
+    "Members' nodes say that the network went over to another chain, and none of them proves it.",
+    "Look at this machine's clock, ask those members' operators, and join again.",
+)
 NO_VALIDATOR = ErrorCode(
     "node.32",
     "This member orders no blocks.",

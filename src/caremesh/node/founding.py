@@ -19,10 +19,11 @@ from msgspec.structs import replace
 from caremesh import codec
 from caremesh.consensus.replica import Replica
 from caremesh.contracts import Contracts, Genesis
-from caremesh.errors import BadInput, StorageFailed, Tampered
+from caremesh.errors import BadInput, StorageFailed, Tampered, WrongLedger
 from caremesh.ledger.blocks import Validator
 from caremesh.ledger.light import FOREVER_S, Crossing, LightClient
-from caremesh.node.errors import BROKEN_GENESIS, NOT_WRITABLE
+from caremesh.ledger.succession import is_of
+from caremesh.node.errors import BROKEN_GENESIS, LATER_CHAIN, NOT_WRITABLE
 from caremesh.types import Did, Seconds
 
 CHAIN: Final = "caremesh-local"
@@ -96,10 +97,12 @@ class Founding(Struct, frozen=True, omit_defaults=True):
 
         ``chain``: of what headers, where it is to be the first chain of a network that has another one now. Trust in
         founders does not end: a wallet that was not used for years has nobody else to begin with. Raises light.NN of a
-        crossing that does not prove what it says.
+        crossing that does not prove what it says; WrongLedger node.35 where none is known to lead to ``chain``.
         """
         client = LightClient(self.chain, self.validators, trusted_at=self.time, trust_period_s=FOREVER_S)
         if self.crossed is None:
+            if chain != self.chain and is_of(chain, self.chain):
+                raise WrongLedger(LATER_CHAIN, chain)
             return client
         last = self.crossed.crossing.block.signed.content()
         if chain == self.chain:

@@ -35,7 +35,7 @@ from caremesh.ledger.blocks import Validator, in_comets_order
 from caremesh.ledger.comet import address_of
 from caremesh.ledger.state import View
 from caremesh.node import errors, founding
-from caremesh.node.founding import EngineName, Founding, Peer
+from caremesh.node.founding import Crossed, EngineName, Founding, Peer
 from caremesh.node.member import MemberHome, Profile
 from caremesh.sealing import custody
 from caremesh.sealing.custody import Signed
@@ -210,12 +210,17 @@ def _validators(files: Sequence[Admission]) -> list[network.Validator]:
 
 
 def join(
-    folder: Path, network_file: bytes, admitted: Callable[[Founding, MemberHome], Member | None] = lambda *_: None
+    folder: Path,
+    network_file: bytes,
+    admitted: Callable[[Founding, MemberHome], Member | None] = lambda *_: None,
+    crossed: Callable[[Founding, MemberHome], Crossed | None] = lambda *_: None,
 ) -> Founding:
     """Take up the network; kept in the home. The same one again is no error.
 
     ``admitted``: what the running network's ledger proves of a member that is no founder; None when it knows none.
-    Raises what that does; Tampered node.17; Refused node.13, node.14, and node.15 when the home is of another network.
+    ``crossed``: what leads to who orders its blocks now, where one who did handed over to others; None when not known.
+    Raises what these do; Tampered node.17, light.NN; Refused node.13, node.14, and node.15 when the home is of another
+    network.
     """
     home = load_home(folder)
     try:
@@ -230,8 +235,14 @@ def join(
     known = founding.load(folder)
     if known is not None and known.founded != given:
         raise Refused(errors.ALREADY_THERE, folder.name)
+    over = known.crossed if known is not None and known.crossed is not None else crossed(given, home)
+    made = replace(given, crossed=over)
+    if over is not None:
+        made.light_client()  # whoever showed it: it proves itself
     write_durably(folder / founding.FILE, codec.encode(given))
-    return given
+    if over is not None:
+        write_durably(folder / founding.CROSSING, codec.encode(over))
+    return made
 
 
 def check(given: Founding) -> None:

@@ -50,6 +50,8 @@ class Standing(Struct, frozen=True):
 class NetworkStatus(Struct, frozen=True):
     """Where this node's copy stands, and all members. ``time``: of its last block, seconds UTC, 0 before the first.
 
+    ``upgrade``: from which block on the next version of the rules counts; ``conversion``: the last block that one key
+    orders. None where that was not decided, or is over.
     ``besides``: how many are connected that no file of the network names, such as sentries and members without a vote;
     None: nobody could be asked.
     """
@@ -60,6 +62,8 @@ class NetworkStatus(Struct, frozen=True):
     height: Height
     time: Seconds
     rules: Count
+    upgrade: Height | None
+    conversion: Height | None
     members: list[Standing]
     besides: Count | None
 
@@ -76,6 +80,7 @@ def look(home: Path) -> NetworkStatus:
         with store.read() as read:
             head = read.head() or Head(known.chain, 0, 0, b"", b"")
         powers = _powers(known, reader)
+        rules, conversion = network.rules(reader), network.conversion(reader)
         signed, connected = _asked(known, home, head.height)
         named = {each.member: each.address.partition("@")[0] for each in known.reached}
         return NetworkStatus(
@@ -84,7 +89,9 @@ def look(home: Path) -> NetworkStatus:
             fingerprint=joining.fingerprint(known),
             height=head.height,
             time=head.time,
-            rules=network.rules(reader).version,
+            rules=rules.version,
+            upgrade=None if rules.following is None else rules.height,
+            conversion=None if conversion is None or known.orders != "embedded" else conversion.height,
             members=[
                 Standing(
                     did=each.did,
@@ -112,12 +119,13 @@ def _is_connected(did: Did, mine: Did, named: Mapping[Did, str], connected: froz
 
 def _powers(known: Founding, reader: StateAt) -> dict[Did, dict[Multikey, Count]]:
     """Keys that sign blocks, with their power, by member."""
+    if known.orders == "embedded":  # whoever was named to order blocks later does not do so yet
+        keys = [signer.key for signer in known.validators]
+        orders = [each for each in members.members(reader) if each.keys.node in keys]
+        return {each.did: {each.keys.node: OPERATOR_POWER} for each in orders}
     found: dict[Did, dict[Multikey, Count]] = {}
     for validator in network.validators(reader):
         found.setdefault(validator.member, {})[validator.key] = validator.power
-    for each in members.members(reader) if known.orders == "embedded" else []:
-        if each.keys.node in [signer.key for signer in known.validators]:
-            found[each.did] = {each.keys.node: OPERATOR_POWER}
     return found
 
 

@@ -88,3 +88,6 @@ SEVERAL_SOURCES = ErrorCode("wallet.68", "Several members write this category.",
 NO_SUCH_NODE = ErrorCode(
     "wallet.66", "No founding member has its node at this address.", "Name the member, or use an invitation's link."
 )
+NO_NETWORK = ErrorCode(
+    "wallet.81", "This wallet has joined no network.", "Join one with an invitation: `caremesh wallet join`."
+)

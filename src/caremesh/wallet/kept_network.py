@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.blobs.durable import write_durably
@@ -20,6 +21,7 @@ from caremesh.client.wallet import fetch_network_file
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import BadInput, Refused, Tampered
 from caremesh.ledger.forks import SUFFIX, Fork
+from caremesh.ledger.light import Crossing, LightBlock
 from caremesh.sealing.invitation import network_digest
 from caremesh.types import Did, Digest, Seconds
 from caremesh.wallet.errors import NO_SUCH_NODE, NOT_THE_NETWORK
@@ -33,10 +35,27 @@ class KeptNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     file: bytes
     relay: Did
     addresses: dict[Did, str] = {}
+    crossing: Crossing | UnsetType = UNSET
+    """What leads to the network's second chain, from when this wallet has seen it: nobody has to be asked again."""
+    newest: LightBlock | UnsetType = UNSET
+    """The newest header that this wallet has verified: what comes has to follow from it, and not from founders alone,
+    whose keys may have been given up since (ADR 0126)."""
 
     def open(self, clock: Callable[[], Seconds]) -> Network:
-        """The ways to it. Raises Tampered wallet.63."""
-        return Network(self.file, self.relay, clock, addresses=self.addresses)
+        """The ways to it. Raises Tampered wallet.63, light.NN of what is kept and proves nothing; Refused wallet.80."""
+        crossed = None if self.crossing is UNSET else self.crossing
+        newest = None if self.newest is UNSET else self.newest
+        return Network(self.file, self.relay, clock, addresses=self.addresses, crossed=crossed, kept=newest)
+
+    def learned(self, ways: Network) -> KeptNetwork:
+        """The same, with what was learned on the ways to it and is to be kept."""
+        proven = ways.proven
+        crossing = self.crossing if proven.crossed is None else proven.crossed
+        return replace(self, crossing=crossing, newest=self.newest if proven.block is None else proven.block)
+
+    def begun_anew(self) -> KeptNetwork:
+        """The same, which trusts the founders again, and nothing that came after them."""
+        return replace(self, newest=UNSET)
 
     def has(self, digest: Digest) -> bool:
         """Whether it is the network with this hash."""

@@ -104,12 +104,19 @@ class Network:
         *,
         addresses: Mapping[Did, str] | None = None,
         patience: Patience | None = None,
+        crossed: Crossing | None = None,
+        kept: LightBlock | None = None,
     ) -> None:
         """``relay``: the member whose node is asked first. ``addresses``: where nodes are, other than the ledger says.
 
-        Raises Tampered wallet.63.
+        ``crossed``, ``kept``: see ``ProvenLedger``. Raises Tampered wallet.63, light.NN; WrongLedger light.06; Refused
+        wallet.80.
         """
         file, founders = read_network(network_file)
+        light = LightClient(founders.chain, file.validators, trusted_at=founders.time, trust_period_s=FOREVER_S)
+        self.proven: Final = ProvenLedger(
+            light, self._proofs, clock, crossing=self._crossing, crossed=crossed, kept=kept
+        )
         self.chain: Final = founders.chain
         self.relay: Final = relay
         self.clock: Final = clock
@@ -123,8 +130,6 @@ class Network:
         self._nodes: Final[dict[tuple[Did, int], tuple[Target, Node]]] = {}
         self._held: _Holders | None = None
         self._lock: Final = threading.RLock()
-        light = LightClient(self.chain, file.validators, trusted_at=founders.time, trust_period_s=FOREVER_S)
-        self.proven: Final = ProvenLedger(light, self._proofs, clock, crossing=self._crossing)
         self.requests = 0
         """How many were made, of any kind."""
 

@@ -19,12 +19,13 @@ from typing import Final, NamedTuple, Protocol
 
 from caremesh.blobs.interface import WRONG_BLOCK
 from caremesh.contracts.network.queries import params_key
-from caremesh.errors import CareMeshError, ErrorCode, Refused, Tampered, Unavailable
+from caremesh.errors import CareMeshError, ErrorCode, Refused, Tampered, Unavailable, WrongLedger
 from caremesh.ledger import forks, succession
 from caremesh.ledger.blocks import BlockHeader
 from caremesh.ledger.light import (
     FORKED,
     NOT_SIGNED,
+    OTHER_CHAIN,
     OTHER_HEIGHT,
     OTHER_SET,
     UNKNOWN_SET,
@@ -36,9 +37,12 @@ from caremesh.ledger.light import (
 )
 from caremesh.ledger.proofs import BAD_PROOF
 from caremesh.ledger.state import read_value
-from caremesh.types import Did, Height, Seconds
+from caremesh.ledger.succession import is_of
+from caremesh.types import DAY_S, Did, Height, Seconds
 
 MAX_AGE_S: Final[Seconds] = 60
+TRUST_S: Final[Seconds] = 365 * DAY_S
+"""How long a header that a wallet has kept is believed without a newer one (ADR 0126)."""
 MAX_KEYS: Final = 512
 """In one request."""
 _AT_ONCE: Final = 8
@@ -51,6 +55,11 @@ STALE = ErrorCode(
 OTHER_KEYS = ErrorCode("wallet.61", "A node answered for other keys than it was asked for.", "Ask another node.")
 _LIES: Final = frozenset(
     lie.code for lie in (OTHER_KEYS, WRONG_BLOCK, BAD_PROOF, NOT_SIGNED, UNKNOWN_SET, FORKED, OTHER_HEIGHT, OTHER_SET)
+)
+LAPSED = ErrorCode(
+    "wallet.80",
+    "The newest header that this wallet has verified is older than a year: who signed it may have left since.",
+    "Ask a member whether the founders still hold the keys of the network file; then `wallet trust-founders`.",
 )
 NOBODY = ErrorCode("wallet.62", "No node answered.", "Look at the connection; give another node's address.")
 
@@ -89,20 +98,43 @@ class ProvenLedger:
         clock: Callable[[], Seconds],
         max_age_s: Seconds = MAX_AGE_S,
         crossing: Callable[[Did], Crossing | None] = lambda _: None,
+        crossed: Crossing | None = None,
+        kept: LightBlock | None = None,
     ) -> None:
         """``nodes``: the first is asked first, the second is its witness. ``crossing``: what a node shows for its
-        headers being of another chain (see ``LightClient.cross``).
+        headers being of another chain (see ``LightClient.cross``); ``crossed``: what one has shown before. ``kept``:
+        the newest header that was verified before: where there is one, what follows from ``light`` alone is not enough.
+
+        Raises light.NN where these prove nothing, WrongLedger light.06; Refused wallet.80.
         """
+        self.crossed: Crossing | None = crossed
+        """What has led from the first chain to the one whose headers are believed now."""
+        name = light.chain
+        if crossed is not None:
+            light.cross(crossed, crossed.block.signed.content().time)
+        self._root: Final = light.copy()
+        """From where forks are shown: what everybody trusts who has the network file."""
+        self._trust: LightClient | None = None
+        """From where they are looked for, where this wallet knows better than the founders."""
+        if kept is not None:
+            header = kept.signed.content()
+            if not is_of(header.chain, name):
+                raise WrongLedger(OTHER_CHAIN)
+            if clock() - header.time > TRUST_S:
+                raise Refused(LAPSED, f"height {header.height}")
+            light = LightClient.from_header(header.chain, kept, header.hash(), trust_period_s=TRUST_S)
+            if crossed is not None and header.chain == name:
+                light.cross(crossed, crossed.block.signed.content().time)
+            self._trust = light.copy()
         self._crossing: Final = crossing
         self._light: Final = light
         self._nodes: Final = nodes
         self._clock: Final = clock
         self._max_age_s: Final = max_age_s
         self._lock: Final = threading.Lock()
-        self.block: LightBlock | None = None
+        self.block: LightBlock | None = kept
         """The newest header that was believed."""
         self.faults: list[Fault] = []
-        self._root: Final = light.copy()
         self.fork: forks.Fork | None = None
         """What shows the fork that was found, where one was."""
 
@@ -138,6 +170,9 @@ class ProvenLedger:
             self._root.copy().cross(crossing, now)
             self._light.cross(crossing, now)
             self._root.cross(crossing, now)
+            if self._trust is not None:
+                self._trust.cross(crossing, now)
+            self.crossed = crossing
         header = self._light.advance(block, node.light_block, now)
         self.block = block
         return header
@@ -147,13 +182,21 @@ class ProvenLedger:
         assert self.block is not None  # noqa: S101 - it was believed just now
         for other in others:
             try:
-                found = forks.compare(self._root, node, self.block, [other], self._clock())
+                found = forks.compare(self._trust or self._root, node, self.block, [other], self._clock())
             except Tampered as error:
-                self.fork = error.fork if isinstance(error, forks.Forked) else None
+                self.fork = self._shown(node, self.block, other) or getattr(error, "fork", None)
                 self.faults.append(Fault(other.did, error.code))
                 raise
             if found.agreed:
                 return
+
+    def _shown(self, node: Proofs, block: LightBlock, other: Proofs) -> forks.Fork | None:
+        """The fork for whoever trusts the founders alone; None where it does not follow from them any more."""
+        try:
+            forks.compare(self._root, node, block, [other], self._clock())
+        except CareMeshError as error:
+            return error.fork if isinstance(error, forks.Forked) else None
+        return None
 
 
 class ProvenReader:

@@ -8,10 +8,11 @@ from random import SystemRandom
 from typing import Final
 
 from caremesh.consensus.interface import Committed
+from caremesh.consensus.refusals import refusal
 from caremesh.contracts.identity import queries as identity
 from caremesh.contracts.network import queries as network
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import ErrorCode, Refused
+from caremesh.errors import Refused
 from caremesh.ledger import transactions
 from caremesh.ledger.state import Reader
 from caremesh.ledger.succession import chain_of
@@ -61,12 +62,6 @@ def submit(ledger: Ledger, signed_transactions: Sequence[bytes], *, urgent: bool
     outcomes = send([signed_transactions[index] for index in order])
     by_index = dict(zip(order, outcomes, strict=True))
     return [by_index[index] for index in range(len(order))]
-
-
-def refusal(committed: Committed) -> Refused:
-    """The ledger's refusal as an error: its code, its sentence, its place."""
-    result = committed.result
-    return Refused(ErrorCode(result.code, result.sentence or "The ledger refused this."), result.place)
 
 
 def accepted(outcomes: Sequence[Committed]) -> None:

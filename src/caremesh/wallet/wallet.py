@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.consensus.interface import Committed
+from caremesh.consensus.refusals import refusal
 from caremesh.errors import Refused, WrongLedger
 from caremesh.ledger.state import Reader
 from caremesh.sealing import channel
@@ -142,7 +143,7 @@ class Wallet:
         refused = [outcome for outcome in outcomes if outcome.result.code]
         if refused:
             self._take_back(prepared.record, outcomes, ledger, sponsor)
-            raise transact.refusal(refused[0])
+            raise refusal(refused[0])
         return Shared(prepared.record, self.message(prepared.record, reader, subject), missing)
 
     def message(self, record: ShareRecord, reader: Reader, subject: str = "") -> bytes:

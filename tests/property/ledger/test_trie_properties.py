@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caremesh.ledger import trie
-from caremesh.ledger.trie import EMPTY, INNER, LEAF, NOTHING, SLOTS, AuthenticatedMap, Change, Entry, Node
+from caremesh.ledger.trie import EMPTY, INNER, LEAF, NOTHING, AuthenticatedMap, Change, Entry, Node
 
 CROWD = (b"\x07\x07\x00", b"\x07\x07\x10", b"\x07\x08\x00")
 """What three slots' digests begin with; the first two are of one bucket."""
@@ -75,12 +75,12 @@ def shared_depth(entries: dict[bytes, bytes], digest: bytes, depth: int) -> int:
 class Crowded:
     """A map, and all that was put into it."""
 
-    def __init__(self, cached: int) -> None:
-        self.map = AuthenticatedMap(cached)
+    def __init__(self, cached: int, bits: int = trie.SLOT_BITS) -> None:
+        self.map = AuthenticatedMap(cached, bits)
         self.entries: dict[bytes, bytes] = {}
 
     def slot(self, number: int) -> list[Entry]:
-        return sorted(row for row in self.entries.items() if trie.slot_of(row[0]) == number)
+        return sorted(row for row in self.entries.items() if trie.slot_of(row[0], self.map.flat.bits) == number)
 
     def change(self, rows: dict[bytes, bytes | None]) -> None:
         staged = self.map.stage(list(rows.items()), self.slot)
@@ -90,10 +90,12 @@ class Crowded:
 
 
 @settings(max_examples=60)
-@given(blocks=st.lists(changes, max_size=5), cached=st.sampled_from([0, 3, 12, 1000]))
+@given(
+    blocks=st.lists(changes, max_size=5), cached=st.sampled_from([0, 3, 12, 1000]), bits=st.sampled_from([17, 20, 23])
+)
 @pytest.mark.usefixtures("soon_kept")
-def test_kept_tries_change_nothing(blocks: list[dict[bytes, bytes | None]], cached: int) -> None:
-    crowded = Crowded(cached)
+def test_kept_tries_change_nothing(blocks: list[dict[bytes, bytes | None]], cached: int, bits: int) -> None:
+    crowded = Crowded(cached, bits)
     for rows in blocks:
         crowded.change(rows)
         fresh = AuthenticatedMap()
@@ -216,13 +218,25 @@ def test_the_hashes_are_those_of_the_definition() -> None:
     assert trie.root_of(None) == EMPTY == bytes(32)
 
 
-def test_a_run_of_slots_is_loaded_whole() -> None:
-    """First and last slots of the tree, and of the runs in which it is loaded."""
-    numbers = [0, 1, 1023, 1024, 1025, 2047, SLOTS // 2 - 1, SLOTS // 2, SLOTS - 1024, SLOTS - 1]
-    entries = [((number << 236).to_bytes(32, "big"), b"%032d" % number) for number in numbers]
-    loaded, staged = AuthenticatedMap(), AuthenticatedMap()
+@pytest.mark.parametrize("bits", [trie.SLOT_BITS, trie.MOST_SLOT_BITS])
+def test_slots_are_loaded_as_they_are_staged(bits: int) -> None:
+    """First and last slots of the tree, of a bucket and of its neighbours."""
+    slots, width = 1 << bits, 1 << bits - 16
+    numbers = [0, 1, width - 1, width, width + 1, 2 * width - 1, slots // 2 - 1, slots // 2, slots - width, slots - 1]
+    entries = [((number << 256 - bits).to_bytes(32, "big"), b"%032d" % number) for number in numbers]
+    loaded, staged = AuthenticatedMap(bits=bits), AuthenticatedMap(bits=bits)
     loaded.load(entries)
     staged.apply(staged.stage(entries, lambda _: []))
     assert loaded.root == staged.root
     for digest, leaf in entries:
-        assert loaded.flat.part(SLOTS + trie.slot_of(digest)) == (LEAF, leaf)
+        place = slots + trie.slot_of(digest, bits)
+        assert loaded.flat.part(place) == staged.flat.part(place) == (LEAF, leaf)
+        assert (loaded.flat[place], loaded.flat.kind(trie.slot_of(digest, bits))) == (leaf, LEAF)
+
+
+@pytest.mark.parametrize(
+    ("keys", "bits"), [(0, 20), (4 << 20, 21), ((4 << 20) - 1, 20), (11_000_000, 22), (1 << 40, 24)]
+)
+def test_slots_are_as_many_as_keys_ask_for(keys: int, bits: int) -> None:
+    assert trie.bits_for(keys) == bits
+    assert 64 << trie.bits_for(1 << 60) == 2**30  # bytes of the array: at most a GiB

@@ -148,6 +148,29 @@ def test_what_is_no_problem_is_not_taken_for_one(path: Path, body: bytes) -> Non
     assert (type(error), error.code) == (BadInput, "client.01")
 
 
+CUT = b"HTTP/1.1 200 x\r\ncontent-length: 100\r\n\r\nhalf of"
+CUT_PIECE = b"HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n9\r\nhalf of"
+
+
+@pytest.mark.parametrize("cut", [CUT, CUT_PIECE, CUT.replace(b"200", b"404")])
+def test_an_answer_that_ends_early_is_nobodys_fault_who_asked(path: Path, cut: bytes) -> None:
+    error, scripted = run(path, [cut] * 5)
+    assert (type(error), error.code) == (Unavailable, "client.09")
+    assert len(scripted.asked) == QUICK.tries
+    error, scripted = run(path.with_name("two"), [cut] * 5, method="POST", body=b"x")
+    assert (type(error), error.code) == (Unavailable, "client.09")
+    assert len(scripted.asked) == 1, "it may have been done"
+    answer, _ = run(path.with_name("three"), [cut, GOOD])
+    assert answer.body == b"good"
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_server_that_ends_answers_for_no_node(path: Path, status: int) -> None:
+    error, _ = run(path, [response(status, b"Internal Server Error")] * QUICK.tries)
+    assert (type(error), error.code) == (Unavailable, "client.02")
+    assert error.place.endswith(str(status))
+
+
 def test_a_redirect_is_not_followed(path: Path) -> None:
     answer, scripted = run(path, [response(302, b"", "location: https://elsewhere/")])
     assert answer.status == 302

@@ -3,89 +3,25 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from caremesh import codec
-from caremesh.consensus.cometbft.config import Addresses
-from caremesh.consensus.cometbft.engine import CometBft, Local
-from caremesh.contracts import Contracts
 from caremesh.contracts.network import queries
 from caremesh.contracts.network.messages import Params, SetParams
 from caremesh.errors import Refused, WrongLedger
 from caremesh.ledger.blocks import Header
-from caremesh.ledger.comet import CometHeader, address_of
-from caremesh.ledger.light import Crossing, check_answer
-from caremesh.ledger.succession import following
+from caremesh.ledger.comet import CometHeader
+from caremesh.ledger.light import check_answer
 from tests.support.comet_engine import PATIENT_S, now, short_folder
-from tests.support.comet_network import PACE, engine_key, free_ports, node_key, signed
-from tests.support.converting import SIGNERS, Converting
+from tests.support.comet_network import signed
+from tests.support.converted import COUNT, LAST, NEXT, Converted
+from tests.support.converting import Converting
 from tests.support.world import CHAIN
-from tools.cometbft import cometbft
 
 pytestmark = pytest.mark.timeout(900)
-COUNT = 3
-LAST = 4
-NEXT = following(CHAIN, LAST)
-
-
-class Converted:
-    """A ledger of four blocks, and the nodes that go on with it; each has a copy of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.before = Converting(folder / "operator" / "ledger")
-        self.engines: list[CometBft] = []
-        self._ports = free_ports(COUNT)
-        engine, world = self.before.engine, self.before.world
-        engine.make_block()
-        self.early = signed(SetParams(params=Params(kept_heights=500)), *world.custodians[:2])
-        self.committed = engine.submit(self.early)
-        self.pending = signed(SetParams(params=Params(kept_heights=600)), *world.custodians[:2])
-        self.crossing: Crossing = self.before.convert([str(number) for number in range(COUNT)])
-        self.folders = [folder / str(number) for number in range(COUNT)]
-        blocks = list(engine.blocks(1))
-        engine.close()
-        for path in self.folders[1:]:
-            copy = self.before.replica(path / "ledger")
-            for block in blocks:
-                copy.apply(block)
-            copy.close()
-        self.folders[0] = folder / "operator"
-
-    def start(self) -> None:
-        self.engines = [self.opened(number) for number in range(COUNT)]
-        for engine in self.engines:
-            engine.start()
-        for engine in self.engines:
-            engine.wait(LAST + 1, PATIENT_S)
-
-    def opened(self, number: int, folder: Path | None = None) -> CometBft:
-        others = [
-            f"{address_of(node_key(other).public).hex()}@127.0.0.1:{port}"
-            for other, port in enumerate(self._ports)
-            if other != number
-        ]
-        addresses = Addresses(f"127.0.0.1:{self._ports[number]}", tuple(others), one_host=True)
-        return CometBft(
-            folder or self.folders[number],
-            Contracts(),
-            Local(cometbft(), engine_key(str(number)), node_key(number), addresses, PACE),
-            chain=CHAIN,
-            genesis=self.before.genesis,
-            genesis_time=self.before.begun,
-            validators=SIGNERS,
-            clock=now,
-            monotonic=time.monotonic,
-            crossed=self.crossing,
-        )
-
-    def close(self) -> None:
-        for engine in self.engines:
-            engine.close(0)
-        self.before.engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from msgspec.structs import replace
 from caremesh.consensus.cometbft import sending
 from caremesh.consensus.cometbft.abci_pb2 import Request, RequestCommit, RequestFinalizeBlock, Time
 from caremesh.consensus.cometbft.config import Addresses, Pace
-from caremesh.consensus.cometbft.engine import GAVE_UP, CometBft, Local
+from caremesh.consensus.cometbft.engine import CometBft, Local
+from caremesh.consensus.cometbft.process import GAVE_UP
 from caremesh.consensus.cometbft.rpc import Rpc
 from caremesh.errors import BadInput, Refused, StorageFailed, Unavailable
 from caremesh.ledger.application import Params

@@ -19,7 +19,7 @@ import pytest
 from caremesh.consensus.cometbft import config, keeper, process
 from caremesh.consensus.cometbft.beginning import Beginning
 from caremesh.consensus.cometbft.process import Supervised
-from caremesh.errors import BadInput
+from caremesh.errors import BadInput, ErrorCode
 from caremesh.ledger.blocks import Validator
 from tests.support.comet_engine import PATIENT_S, VALIDATOR, comet, now
 from tests.support.comet_member import is_gone
@@ -202,7 +202,7 @@ class Owner:
         self.rpc = folder / "rpc.sock"
         self.rpc.write_text("left behind")
         self.drains = 0
-        self.gave_up = 0
+        self.gave_up: list[str] = []
         self.changed = threading.Condition()
         self.made = Supervised(
             script,
@@ -223,9 +223,9 @@ class Owner:
         with self.changed:
             self.changed.notify_all()
 
-    def _gave_up(self) -> None:
+    def _gave_up(self, error: ErrorCode) -> None:
         with self.changed:
-            self.gave_up += 1
+            self.gave_up.append(error.code)
             self.changed.notify_all()
 
     def until_started(self, times: int) -> int:
@@ -356,15 +356,26 @@ time.sleep(600)
 """
 
 
-def test_that_it_takes_part_no_more_is_heard_once_in_whatever_pieces_it_is_said(tmp_path: Path) -> None:
-    pieces = 'say("x" * 70_000 + "CONSENSUS FAI"); time.sleep(0.3); say("LURE!!! err"); time.sleep(0.3); say("stack")'
+@pytest.mark.parametrize(
+    ("one", "two", "code"),
+    [
+        ("CONSENSUS FAI", "LURE!!! err", "consensus.43"),
+        ("C", "ONSENSUS FAILURE", "consensus.43"),
+        ("panic: StoreBlockHeight (5) > State", "BlockHeight + 1 (1)", "consensus.44"),
+        ("panic: StoreBlockHeight (5) >", " StateBlockHeight + 1 (1)", "consensus.44"),
+    ],
+)
+def test_that_it_takes_part_no_more_is_heard_once_in_whatever_pieces_it_is_said(
+    tmp_path: Path, one: str, two: str, code: str
+) -> None:
+    pieces = f'say("x" * 70_000 + "{one}"); time.sleep(0.3); say("{two}"); time.sleep(0.3); say("stack")'
     owner = Owner(tmp_path, GIVES_UP.format(said=pieces))
     try:
         with owner.changed:
             assert owner.changed.wait_for(lambda: owner.gave_up, PATIENT_S)
     finally:
         owner.made.close()
-    assert owner.gave_up == 1
+    assert owner.gave_up == [code]
     assert (tmp_path / "cometbft.log").read_text().endswith("at the end")
 
 
@@ -378,7 +389,7 @@ def test_what_it_says_of_an_end_that_it_was_told_is_nothing(tmp_path: Path) -> N
     finally:
         owner.made.close()
     assert (tmp_path / "cometbft.log").read_text().endswith("at the end")
-    assert owner.gave_up == 0
+    assert owner.gave_up == []
 
 
 def test_closing_before_the_start_and_twice_is_nothing(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def hashes_of(change: tuple[bytes, bytes | None], entries: Sequence[Entry], monk
         del expected[change[0]]
     else:
         expected[change[0]] = change[1]
-    assert staged.nodes[trie.BUCKETS + 0x0707][1] == trie.subtree_root(sorted(expected.items()))
+    assert staged.above[trie.BUCKETS + 0x0707] == trie.subtree_root(sorted(expected.items()))
     return count
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from caremesh import codec
 from caremesh.errors import Tampered
+from caremesh.ledger import machine as machine_module
 from caremesh.ledger import trie
 from caremesh.ledger.machine import Machine
 from caremesh.ledger.proofs import MAX_SIBLINGS, Proof, check_proof, size_bytes
@@ -129,6 +131,31 @@ def test_a_neighbour_that_went_missing_is_named(tmp_path: Path, monkeypatch: pyt
         ledger.prove(VALUES.key(absent))
     assert caught.value.place == f"state record {digest.hex()}"
     ledger.store.close()
+
+
+@pytest.mark.parametrize("bits", [17, 23])
+def test_slots_that_are_named_by_other_bits_prove_the_same(
+    bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine chooses at its start how deep its map is, by how many keys there are; nobody else can tell."""
+    machine(tmp_path / "few").store.close()
+    shutil.copytree(tmp_path / "few", tmp_path / "many")
+    asked: list[int] = []
+    monkeypatch.setattr(machine_module, "bits_for", lambda keys: asked.append(keys) or bits)
+    many = machine(tmp_path / "many")
+    monkeypatch.undo()
+    few = machine(tmp_path / "few")
+    with few.store.read() as read:
+        assert asked == [len(list(read.leaves()))]
+    model: Model = [(few.head.app_hash, {})]
+    for number in range(8):
+        put = dict.fromkeys(KEYS[number % 3 :: 2], b"%d" % number)
+        sent = transaction(*(Put(key=key, value=value) for key, value in put.items()))
+        model.append((block(few, sent).app_hash, model[-1][1] | put))
+        assert block(many, sent).app_hash == model[-1][0]
+    for ledger in (few, many):
+        check(ledger, model, range(len(model)))
+        ledger.store.close()
 
 
 def climb(leaf: bytes, key: bytes, siblings: list[bytes]) -> bytes:

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from caremesh import codec
 from caremesh.consensus.embedded import Embedded
@@ -14,7 +15,7 @@ from caremesh.errors import BadInput, CareMeshError, Tampered, WrongLedger
 from caremesh.ledger import history
 from caremesh.ledger.application import Params
 from caremesh.ledger.machine import Machine
-from caremesh.ledger.snapshot import CHUNKS, Restore, export, read_manifest, restore, take
+from caremesh.ledger.snapshot import CHUNKS, Restore, _manifest, export, read_manifest, restore, take
 from caremesh.ledger.store import Store
 from caremesh.ledger.verify import check_store
 from tests.support.kv import CHAIN, GENESIS, MEMBER, START_S, VALUES, Delete, Kv, Put, engine, replica, transaction
@@ -84,6 +85,70 @@ def test_blocks_that_come_meanwhile_change_nothing(tmp_path: Path) -> None:
     made.submit(transaction(*(Delete(key=b"%d" % at) for at in (*range(20), 59))))
     assert taken + list(running) == whole
     made.close()
+
+
+def in_chunk(number: int) -> bytes:
+    """A key of the application that is in this chunk."""
+    return next(key for key in (b"%d" % at for at in range(100_000)) if sha256(VALUES.key(key)).digest()[0] == number)
+
+
+@pytest.mark.parametrize("number", [0, 1, CHUNKS - 1])
+def test_what_changes_before_a_chunk_is_read_is_undone_in_it(tmp_path: Path, number: int) -> None:
+    made, key = engine(tmp_path), in_chunk(number)
+    made.submit(transaction(Put(key=key, value=b"1")))
+    head = made.machine.head
+    whole = list(take(made.machine.store, head))
+    running = take(made.machine.store, head)
+    taken = [next(running) for _ in range(number)]
+    made.submit(transaction(Put(key=key, value=b"2")))
+    taken.append(next(running))
+    made.submit(transaction(Delete(key=key)))
+    assert taken + list(running) == whole
+    made.close()
+
+
+def test_the_state_before_the_first_block_is_a_snapshot_too(tmp_path: Path) -> None:
+    made = engine(tmp_path / "made")
+    manifest, *chunks = export(made.machine.store)
+    folder = tmp_path / "again"
+    folder.mkdir()
+    store = Store(str(folder), CHAIN)
+    restoring = Restore(store, read_manifest(manifest))
+    for number, chunk in enumerate(chunks):
+        restoring.put(number, chunk)
+    assert restoring.finish() == made.machine.head
+    assert Machine(store, Kv([MEMBER])).start(START_S, GENESIS) == made.machine.head
+    store.close()
+    made.close()
+
+
+@pytest.mark.promise("P6")
+def test_what_is_stored_and_does_not_add_up_is_not_given_out(tmp_path: Path, source: Embedded) -> None:
+    head = replace(source.machine.head, app_hash=bytes(32))
+    running = take(source.machine.store, head)
+    for _ in range(CHUNKS):
+        next(running)
+    with pytest.raises(Tampered) as caught:
+        next(running)
+    assert (caught.value.code, caught.value.place) == ("ledger.32", f"height {head.height}")
+    folder = tmp_path / "nothing"
+    folder.mkdir()
+    store = Store(str(folder), CHAIN)
+    with pytest.raises(BadInput) as empty:
+        _manifest(store, head, [])
+    assert (empty.value.code, empty.value.place) == ("ledger.11", "before genesis")
+    store.close()
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("number", [-1, CHUNKS, CHUNKS + 1])
+def test_there_are_no_chunks_but_256(tmp_path: Path, frames: list[bytes], number: int) -> None:
+    store = Store(str(tmp_path), CHAIN)
+    restoring = Restore(store, read_manifest(frames[0]))
+    with pytest.raises(Tampered) as caught:
+        restoring.put(number, frames[1])
+    assert (caught.value.code, caught.value.place) == ("snapshot.02", f"chunk {number}")
+    store.close()
 
 
 def test_a_snapshot_that_takes_longer_than_heights_are_kept_says_so(tmp_path: Path) -> None:

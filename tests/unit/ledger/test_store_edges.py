@@ -30,18 +30,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
     made.close()
 
 
-def digest_at(slot: int, rest: int) -> bytes:
-    """A digest in a slot: 20 bits of number, 236 of rest."""
-    return (slot << 236 | rest).to_bytes(32, "big")
+def digest_at(slot: int, rest: int, bits: int) -> bytes:
+    """A digest in a slot: so many bits of number, the rest behind."""
+    return (slot << 256 - bits | rest).to_bytes(32, "big")
 
 
-LAST = (1 << 236) - 1
-
-
-@pytest.mark.parametrize("slot", [0, 1, 15, 255, 256, 4095, 65_535, SLOTS // 2, SLOTS - 2, SLOTS - 1])
-def test_a_slot_is_exactly_its_digests(store: Store, slot: int) -> None:
-    numbers = [n for n in (slot - 1, slot, slot + 1) if 0 <= n < SLOTS]
-    digests = [digest_at(number, rest) for number in numbers for rest in (0, 1, LAST - 1, LAST)]
+@pytest.mark.parametrize("bits", [17, 20, 24])
+@pytest.mark.parametrize("slot", [0, 1, 15, 255, 256, 4095, 65_535, 2**16, 2**17 - 2, 2**17 - 1, -2, -1])
+def test_a_slot_is_exactly_its_digests(store: Store, slot: int, bits: int) -> None:
+    slot, last = slot % (1 << bits), (1 << 256 - bits) - 1
+    numbers = [n for n in (slot - 1, slot, slot + 1) if 0 <= n < 1 << bits]
+    digests = [digest_at(number, rest, bits) for number in numbers for rest in (0, 1, last - 1, last)]
     records = {digest: state_record(digest, b"k", b"v") for digest in digests}
 
     def fill(txn: lmdb.Transaction) -> None:
@@ -51,7 +50,8 @@ def test_a_slot_is_exactly_its_digests(store: Store, slot: int) -> None:
     store.write(fill)
     with store.read() as read:
         members = digests[4 * numbers.index(slot) :][:4]
-        assert read.slot(slot) == [(digest, leaf_in(records[digest])) for digest in members]
+        assert read.slot(slot, bits) == [(digest, leaf_in(records[digest])) for digest in members]
+        assert read.entries() == len(digests)
         seen: list[bytes] = []
         assert list(read.leaves(seen.append)) == [(digest, leaf_in(records[digest])) for digest in digests]
         assert list(read.leaves()) == list(read.leaves(seen.append))

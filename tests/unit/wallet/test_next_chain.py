@@ -80,6 +80,44 @@ def test_a_wallet_crosses_once_and_so_does_what_it_asks_witnesses_by(
 
 
 @pytest.mark.promise("P4")
+def test_what_was_seen_once_is_not_asked_for_again(gone_over: tuple[Converting, Crossing]) -> None:
+    case, crossing = gone_over
+    first, _ = ledger(case, crossing, crossing)
+    assert first.crossed is None
+    first.reader()
+    assert first.crossed == crossing
+    block = comet_block(crossing, LAST + 1, NEXT)
+    nodes = [Node("one", block), Node("two", block)]
+
+    def ask(did: Did) -> Crossing | None:
+        raise AssertionError(did)
+
+    at = block.signed.content().time
+    later = ProvenLedger(case.client(), lambda: nodes, lambda: at, crossing=ask, crossed=first.crossed)
+    later.reader()
+    assert (later._light.chain, later._root.chain, later.crossed) == (NEXT, NEXT, crossing)
+    with pytest.raises(CareMeshError, match=r"light\.09"):
+        ProvenLedger(case.client(), lambda: nodes, lambda: at, crossed=replace(crossing, validators=[]))
+
+
+@pytest.mark.promise("P4")
+def test_a_kept_header_of_either_chain_leads_to_the_next(gone_over: tuple[Converting, Crossing]) -> None:
+    case, crossing = gone_over
+    block = comet_block(crossing, LAST + 1, NEXT)
+    nodes, at = [Node("one", block), Node("two", block)], block.signed.content().time
+    for kept, crossed in ((crossing.block, crossing), (crossing.block, None), (block, crossing), (block, None)):
+        proven = ProvenLedger(
+            case.client(), lambda: nodes, lambda: at, crossing=lambda _: crossing, crossed=crossed, kept=kept
+        )
+        proven.reader()
+        assert (proven.block, proven.faults) == (block, [])
+        assert proven._trust is not None
+        assert (proven._light.chain, proven._trust.chain) == (NEXT, NEXT)
+        assert proven._root.chain == (CHAIN if (kept, crossed) == (block, None) else NEXT)
+        assert proven.crossed == (None if (kept, crossed) == (block, None) else crossing)
+
+
+@pytest.mark.promise("P4")
 def test_without_what_proves_it_no_other_chain_is_believed(gone_over: tuple[Converting, Crossing]) -> None:
     proven, asked = ledger(*gone_over, None)
     with pytest.raises(CareMeshError) as caught:

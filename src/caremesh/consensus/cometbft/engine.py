@@ -59,12 +59,6 @@ _MAX_SOCKET_PATH: Final = 100
 PATH_TOO_LONG = ErrorCode(
     "consensus.26", "The address of the application's socket is too long for the system.", "Use a shorter path."
 )
-GAVE_UP = ErrorCode(
-    "consensus.43",
-    "CometBFT has met something after which it takes part no more.",
-    "Look at the end of its log. Where the others have decided something else than what was answered here, take the "
-    "ledger over again from them.",
-)
 NO_ROOM = ErrorCode(
     "consensus.50",
     "The disk has no room for transactions.",
@@ -128,6 +122,7 @@ class CometBft:
         )
         self.local: Final = local
         self._first: Final = begins.height
+        self._crossed: Final = crossed
         self._before: Final = list(validators)
         self.validators = list(begins.validators)
         """Those of CometBFT's genesis."""
@@ -178,7 +173,7 @@ class CometBft:
             drained=self._server.drain,
             started=self._sender.again,
             monotonic=monotonic,
-            gave_up=lambda: self._went_wrong(Unavailable(GAVE_UP), here=False),
+            gave_up=lambda error: self._went_wrong(Unavailable(error), here=False),
             due=lambda: clock() >= begins.time and self._has_room(),
         )
 
@@ -264,7 +259,9 @@ class CometBft:
         at = self._proving() if height is None else height
         if not 1 <= at <= self.machine.head.height:
             raise BadInput(NOT_KEPT, f"height {at}")
-        if at <= self._first:
+        if self._crossed is not None and at == self._first:
+            return self._crossed.block  # also where it joined by a snapshot, or keeps that block no more
+        if at < self._first:
             return LightBlock(self.block(at).signed, self._before)
         signed = self.rpc.signed(at)
         return light_block(signed.commit, signed.validators)
@@ -357,7 +354,11 @@ class CometBft:
         block = self.block(height)
         if height == 1:
             return bool(block.txs)
-        return block.signed.own().app_hash != self.block(height - 1).signed.own().app_hash
+        try:
+            before = self.block(height - 1)
+        except BadInput:  # the first after a snapshot
+            return True
+        return block.signed.own().app_hash != before.signed.own().app_hash
 
     def _still_running(self) -> None:
         if isinstance(self._failed, UnknownRules):

@@ -11,18 +11,35 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from caremesh.consensus.cometbft import keeper
+from caremesh.errors import ErrorCode
 
 SOON_S: Final = 0.2
 LATE_S: Final = 5.0
 _PIECE_BYTES: Final = 2**16
-GAVE_UP: Final = b"CONSENSUS FAILURE"
-"""What CometBFT writes when it takes part no more, although it goes on running."""
+GAVE_UP = ErrorCode(
+    "consensus.43",
+    "CometBFT has met something after which it takes part no more.",
+    "Look at the end of its log. Where the others have decided something else than what was answered here, take the "
+    "ledger over again from them.",
+)
+HALF_BEGUN = ErrorCode(
+    "consensus.44",
+    "CometBFT ended within the first block of its chain, and cannot begin with half of it.",
+    "Ask the other members whether they make blocks. Then, with the node stopped, remove `ledger` and all that is in "
+    "`cometbft/data` but `priv_validator_state.json`, and start it: it takes the ledger over from them.",
+)
+SAYS: Final[Mapping[bytes, ErrorCode]] = {
+    b"CONSENSUS FAILURE": GAVE_UP,  # although it goes on running
+    b"> StateBlockHeight + 1": HALF_BEGUN,  # at every start
+}
+"""What CometBFT writes when it takes part no more."""
+_LONGEST: Final = max(map(len, SAYS))
 MAX_LOG_BYTES: Final = 8 * 2**20
 """Of CometBFT's log; the one before it is kept as ``.1``, and no more."""
 _SETTLED_S: Final = 30.0
@@ -41,11 +58,11 @@ class Supervised:
         drained: Callable[[], object],
         started: Callable[[], None],
         monotonic: Callable[[], float],
-        gave_up: Callable[[], None] = lambda: None,
+        gave_up: Callable[[ErrorCode], None] = lambda _: None,
         due: Callable[[], bool] = lambda: True,
     ) -> None:
         """``rpc``: the unix socket that it may listen on. ``drained``: waits until nothing that the last process asked
-        is being worked at. ``started``: is told of every start; ``gave_up``: when it says that it takes part no more.
+        is being worked at. ``started``: is told of every start; ``gave_up``: of why it takes part no more.
 
         ``due``: whether it may start. Before the time of its genesis it would sleep until then, and go on sleeping when
         a clock that was behind has been set right.
@@ -141,9 +158,10 @@ class Supervised:
         while process.stdout is not None and (said := os.read(process.stdout.fileno(), _PIECE_BYTES)):
             with suppress(OSError):
                 self._write(said)
-            if GAVE_UP in before + said and not self._told:
-                self._gave_up()
-            before = (before + said)[1 - len(GAVE_UP) :]
+            for words, error in SAYS.items():
+                if words in before + said and words not in before and not self._told:
+                    self._gave_up(error)
+            before = (before + said)[1 - _LONGEST :]
         process.wait()
 
     def _write(self, said: bytes) -> None:

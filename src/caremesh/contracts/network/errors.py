@@ -11,7 +11,7 @@ BAD_VALIDATORS = ErrorCode(
     "network.06", "Validators are active members, sorted by key, each key named once.", "Name others, or sort them."
 )
 WRONG_VERSION = ErrorCode("network.07", "Rules are upgraded one version at a time.", "Name the next version.")
-TOO_EARLY = ErrorCode("network.08", "An upgrade counts from a later block on.", "Name a later height.")
+TOO_EARLY = ErrorCode("network.08", "An upgrade or a conversion counts from a later block on.", "Name a later height.")
 NO_UPGRADE = ErrorCode("network.09", "No upgrade is waiting.", "Nothing.")
 BAD_AUTHORITIES = ErrorCode(
     "network.11",

@@ -53,3 +53,8 @@ def rules(reader: Reader) -> Rules:
 def conversion(reader: Reader) -> Conversion | None:
     """When one key orders no more blocks, if that was decided."""
     return CONVERSION.get(reader)
+
+
+def conversion_key() -> bytes:
+    """The state key of that decision, for proofs."""
+    return CONVERSION.key()
