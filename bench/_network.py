@@ -32,10 +32,11 @@ from caremesh.crypto.envelope import hpke_from_seed
 from caremesh.crypto.keys import SigningKey
 from caremesh.crypto.signatures import did_of, stream_of
 from caremesh.ledger import history
+from caremesh.ledger.authenticated_map import AuthenticatedMap
 from caremesh.ledger.state import Reader, View
 from caremesh.ledger.store import Head, Store
 from caremesh.ledger.transactions import Signer
-from caremesh.ledger.trie import AuthenticatedMap, leaf_hash
+from caremesh.ledger.trie import leaf_hash
 from caremesh.types import DAY_S, Code, CountryCode, Did, Seconds
 
 CHAIN: Final = "bench"

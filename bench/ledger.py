@@ -28,10 +28,11 @@ from caremesh.crypto import signatures
 from caremesh.crypto.hashes import sha256
 from caremesh.crypto.keys import SigningKey
 from caremesh.ledger.admission import Admission
+from caremesh.ledger.authenticated_map import AuthenticatedMap, Change
 from caremesh.ledger.execution import Execution
 from caremesh.ledger.proofs import size_bytes
 from caremesh.ledger.replays import Replays
-from caremesh.ledger.trie import AuthenticatedMap, Change, leaf_hash
+from caremesh.ledger.trie import leaf_hash
 
 SIZES: Final = {"1e4": 490, "1e6": 50_000}
 """How many streams make so many keys."""

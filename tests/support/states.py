@@ -13,9 +13,10 @@ from caremesh.contracts import Contracts
 from caremesh.crypto.hashes import sha256
 from caremesh.ledger import history
 from caremesh.ledger.application import Application, Event, Result
+from caremesh.ledger.authenticated_map import AuthenticatedMap
 from caremesh.ledger.machine import Machine
 from caremesh.ledger.store import Head, Store
-from caremesh.ledger.trie import AuthenticatedMap, leaf_hash
+from caremesh.ledger.trie import leaf_hash
 from caremesh.types import Digest, Height, Seconds
 
 State = Mapping[bytes, bytes]

@@ -238,7 +238,7 @@ class LedgerClient:
         """What the history has told since a place; again whenever the node's stream says that there are blocks."""
         rung: Height = 0
         header = await self.newest()
-        async with aclosing(self._said(Cursor(header.height + 1, 0, 0))) as bells:
+        async with aclosing(self._said(Cursor.after(header.height))) as bells:
             async for bell, said in bells:
                 if said is not None and bell.height == rung:
                     continue

@@ -59,6 +59,11 @@ class Cursor(NamedTuple):
     told: Count
 
     @classmethod
+    def after(cls, height: Height) -> Cursor:
+        """After everything of a height, for who does not verify."""
+        return cls(height + 1, 0, 0)
+
+    @classmethod
     def read(cls, cursor: str) -> Cursor:
         """Raises BadInput consensus.05."""
         parts = cursor.split(".")

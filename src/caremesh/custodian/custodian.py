@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from caremesh import codec
 from caremesh.blobs.vault import Vault
 from caremesh.codec import CID
+from caremesh.consensus.interface import Cursor
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.records import queries as records
@@ -51,7 +52,6 @@ from caremesh.types import ConsentId, Count, Did, Digest, Seconds, StreamId
 
 REQUEST_WINDOW_S: Final[Seconds] = 60
 _REMEMBERED_S: Final = 2 * REQUEST_WINDOW_S
-_LAST: Final = 2**31
 
 
 class Fellow(Protocol):
@@ -169,7 +169,7 @@ class Custodian:
             for ended in destroyed.consents
         ]
         confirmed += [self._confirm(*gone, now) for gone in destroyed.segments]
-        self._cursor = f"{header.height}.{_LAST}"  # after everything of this height
+        self._cursor = str(Cursor.after(header.height))
         return [codec.encode(signed) for signed in confirmed]
 
     def confirm_erased(self, stream: StreamId, segment: Count) -> bytes:

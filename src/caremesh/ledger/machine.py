@@ -18,6 +18,7 @@ from caremesh.errors import BadInput, ErrorCode, Refused, Tampered, Unavailable,
 from caremesh.ledger import history, replays
 from caremesh.ledger.admission import QUOTA_USED_UP, Admission, used_quota
 from caremesh.ledger.application import Application, Context, Event, Params, Result, UnknownRules
+from caremesh.ledger.authenticated_map import AuthenticatedMap, Change, Staged, bits_for
 from caremesh.ledger.blocks import Misbehaviour, Validator
 from caremesh.ledger.execution import Execution, Results
 from caremesh.ledger.past import StateAt, undo_record
@@ -28,7 +29,7 @@ from caremesh.ledger.state import View
 from caremesh.ledger.store import NOT_KEPT, OTHER_CHAIN, Commit, Head, Read, Store
 from caremesh.ledger.succession import succeed
 from caremesh.ledger.transactions import CheckedTx, Signer, TransactionCodec
-from caremesh.ledger.trie import EMPTY, AuthenticatedMap, Change, Entry, Staged, bits_for, leaf_hash
+from caremesh.ledger.trie import EMPTY, Entry, leaf_hash
 from caremesh.types import Digest, Height, Seconds
 
 __all__ = ["NOT_KEPT", "Application", "Context", "Event", "Executed", "Machine", "Params", "Result", "Results"]

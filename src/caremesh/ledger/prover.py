@@ -8,11 +8,12 @@ from typing import Final
 
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import Tampered
+from caremesh.ledger.authenticated_map import AuthenticatedMap
 from caremesh.ledger.past import Past, head_of
 from caremesh.ledger.proofs import Proof
 from caremesh.ledger.records import DAMAGED, name_of
 from caremesh.ledger.store import Head, Read, Store
-from caremesh.ledger.trie import AuthenticatedMap, bucket_of, insert, leaf_hash, remove, walk
+from caremesh.ledger.trie import bucket_of, insert, leaf_hash, remove, walk
 from caremesh.types import Digest, Height
 
 _KEPT_PASTS: Final = 8

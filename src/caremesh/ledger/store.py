@@ -24,9 +24,10 @@ import msgspec
 
 from caremesh import codec
 from caremesh.errors import BadInput, ErrorCode, StorageFailed, Tampered, WrongLedger
+from caremesh.ledger.authenticated_map import Change
 from caremesh.ledger.records import DAMAGED, key_in, leaf_in, open_record, seal, state_record, unseal, value_in
 from caremesh.ledger.state import read_value
-from caremesh.ledger.trie import SLOT_BITS, Change, Entry, leaf_hash
+from caremesh.ledger.trie import SLOT_BITS, Entry, leaf_hash
 from caremesh.types import Digest, Height, Seconds
 
 MAP_BYTES: Final = 1 << 30

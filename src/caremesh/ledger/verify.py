@@ -11,12 +11,13 @@ from caremesh import codec
 from caremesh.crypto.hashes import sha256
 from caremesh.errors import Tampered
 from caremesh.ledger import history
+from caremesh.ledger.authenticated_map import AuthenticatedMap
 from caremesh.ledger.blocks import Block, header_hash, txs_root
 from caremesh.ledger.execution import Results
 from caremesh.ledger.past import Past
 from caremesh.ledger.records import DAMAGED
 from caremesh.ledger.store import Head, Read, Store
-from caremesh.ledger.trie import AuthenticatedMap, Entry, leaf_hash
+from caremesh.ledger.trie import Entry, leaf_hash
 from caremesh.types import Count, Height
 
 

@@ -23,6 +23,7 @@ from caremesh.blobs.durable import STORAGE_FAILED
 from caremesh.blobs.interface import BlockStore
 from caremesh.blobs.pages import check_pages
 from caremesh.codec import CID
+from caremesh.consensus.interface import Cursor
 from caremesh.contracts.records import queries as records
 from caremesh.custodian.custodian import OwnCopy
 from caremesh.custodian.errors import NOT_ERASED
@@ -40,7 +41,6 @@ _ROW: Final = b"held/"
 _STREAM_BYTES: Final = 32
 _INDEX_BYTES: Final = 8
 _MAP_SIZE_BYTES: Final = 1 << 34
-_LAST: Final = 2**31
 _AT_ONCE: Final = 256
 
 
@@ -82,7 +82,7 @@ class Forgetting:
         said = []
         for stream, segment in touched:
             said += self._settle(reader, stream, segment)
-        self._cursor = f"{height}.{_LAST}"  # after everything of this height
+        self._cursor = str(Cursor.after(height))
         if touched or noted:
             self._put({_CURSOR: self._cursor.encode()})
         return said

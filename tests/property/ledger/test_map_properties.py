@@ -9,19 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caremesh.errors import Tampered
-from caremesh.ledger import trie
+from caremesh.ledger import authenticated_map, trie
+from caremesh.ledger.authenticated_map import AuthenticatedMap, Change, FlatTree
 from caremesh.ledger.proofs import Proof
-from caremesh.ledger.trie import (
-    BUCKETS,
-    EMPTY,
-    AuthenticatedMap,
-    Change,
-    Entry,
-    FlatTree,
-    bucket_of,
-    leaf_hash,
-    slot_of,
-)
+from caremesh.ledger.trie import BUCKETS, EMPTY, Entry, bucket_of, leaf_hash, slot_of
 
 Content = dict[bytes, bytes]
 contents = st.dictionaries(st.binary(min_size=1, max_size=6), st.binary(max_size=6), max_size=40)
@@ -63,7 +54,7 @@ def model_root(by_digest: dict[bytes, bytes]) -> bytes:
 class Kept:
     """A map with the entries that a store would hold."""
 
-    def __init__(self, cached: int = trie.CACHED_LEAVES, bits: int = trie.SLOT_BITS) -> None:
+    def __init__(self, cached: int = authenticated_map.CACHED_LEAVES, bits: int = trie.SLOT_BITS) -> None:
         self.map = AuthenticatedMap(cached, bits)
         self.entries: dict[bytes, bytes] = {}
         self.values: dict[bytes, bytes] = {}

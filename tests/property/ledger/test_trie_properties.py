@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caremesh.ledger import trie
-from caremesh.ledger.trie import EMPTY, INNER, LEAF, NOTHING, AuthenticatedMap, Change, Entry, Node
+from caremesh.ledger import authenticated_map, trie
+from caremesh.ledger.authenticated_map import AuthenticatedMap, Change
+from caremesh.ledger.trie import EMPTY, INNER, LEAF, NOTHING, Entry, Node
 
 CROWD = (b"\x07\x07\x00", b"\x07\x07\x10", b"\x07\x08\x00")
 """What three slots' digests begin with; the first two are of one bucket."""
@@ -26,7 +27,7 @@ changes = st.dictionaries(digests, st.none() | leaves, max_size=24)
 def soon_kept() -> Iterator[None]:
     """Tries are kept in memory from the second leaf on, not from the 64th."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trie, "KEPT_FROM", 2)
+        patch.setattr(authenticated_map, "KEPT_FROM", 2)
         yield
 
 
@@ -138,7 +139,7 @@ class Watched:
 
 @pytest.fixture
 def four_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trie, "KEPT_FROM", 4)
+    monkeypatch.setattr(authenticated_map, "KEPT_FROM", 4)
 
 
 @pytest.mark.usefixtures("four_kept")
@@ -218,7 +219,7 @@ def test_the_hashes_are_those_of_the_definition() -> None:
     assert trie.root_of(None) == EMPTY == bytes(32)
 
 
-@pytest.mark.parametrize("bits", [trie.SLOT_BITS, trie.MOST_SLOT_BITS])
+@pytest.mark.parametrize("bits", [trie.SLOT_BITS, authenticated_map.MOST_SLOT_BITS])
 def test_slots_are_loaded_as_they_are_staged(bits: int) -> None:
     """First and last slots of the tree, of a bucket and of its neighbours."""
     slots, width = 1 << bits, 1 << bits - 16
@@ -238,5 +239,5 @@ def test_slots_are_loaded_as_they_are_staged(bits: int) -> None:
     ("keys", "bits"), [(0, 20), (4 << 20, 21), ((4 << 20) - 1, 20), (11_000_000, 22), (1 << 40, 24)]
 )
 def test_slots_are_as_many_as_keys_ask_for(keys: int, bits: int) -> None:
-    assert trie.bits_for(keys) == bits
-    assert 64 << trie.bits_for(1 << 60) == 2**30  # bytes of the array: at most a GiB
+    assert authenticated_map.bits_for(keys) == bits
+    assert 64 << authenticated_map.bits_for(1 << 60) == 2**30  # bytes of the array: at most a GiB

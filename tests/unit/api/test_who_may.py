@@ -184,6 +184,7 @@ def test_the_table_holds_every_route_of_the_two_rooms(door: Door) -> None:
             "header",
             "crossing",
             "blocks",
+            "entries",
             "cometbft",
             "events",
         )
@@ -202,7 +203,7 @@ def test_only_health_and_the_networks_beginning_are_for_anyone(door: Door) -> No
 def test_what_leaves_for_nodes_only(door: Door) -> None:
     for route in door.door.routes:
         named = ("custody.release", "custody.releases", "custody.seals", "ledger.blocks", "ledger.cometbft")
-        if route.name in (*named, "ledger.events", "directory.find"):
+        if route.name in (*named, "ledger.entries", "ledger.events", "directory.find"):
             assert route.pinned, route.name
             assert route.callers == frozenset({"member"}), route.name
 

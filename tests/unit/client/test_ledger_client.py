@@ -11,9 +11,9 @@ import pytest
 from caremesh.client.ledger import LedgerClient
 from caremesh.client.node import Node
 from caremesh.errors import CareMeshError
+from caremesh.ledger.authenticated_map import AuthenticatedMap
 from caremesh.ledger.light import Answer, LightBlock, LightClient
 from caremesh.ledger.proofs import Proof
-from caremesh.ledger.trie import AuthenticatedMap
 from caremesh.types import Height
 from tests.support.comet_headers import CHAIN, FOUR, NOW, header, signed
 

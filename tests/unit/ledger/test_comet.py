@@ -7,11 +7,11 @@ import pytest
 from caremesh import codec
 from caremesh.consensus import comet_rpc
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, WrongLedger
+from caremesh.ledger.authenticated_map import AuthenticatedMap
 from caremesh.ledger.blocks import HEADER_DOMAIN, HeaderSignature, SignedHeader, Validator
 from caremesh.ledger.comet import CometHeader, Instant
 from caremesh.ledger.light import Answer, LightBlock, LightClient, check_answer
 from caremesh.ledger.proofs import Proof
-from caremesh.ledger.trie import AuthenticatedMap
 from tests.support.comet import chain, recorded
 from tests.support.comet_headers import CHAIN, FOUR, KEYS, NOW, header, members, name_of, signed
 from tools import comet_cases

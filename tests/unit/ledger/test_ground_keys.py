@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from caremesh.ledger import trie
-from caremesh.ledger.trie import AuthenticatedMap, Entry
+from caremesh.ledger import authenticated_map, trie
+from caremesh.ledger.authenticated_map import AuthenticatedMap
+from caremesh.ledger.trie import Entry
 
 CROWD = 2_000
 BUCKET = b"\x07\x07"
@@ -43,7 +44,8 @@ def hashes_of(change: tuple[bytes, bytes | None], entries: Sequence[Entry], monk
         count += 1
         return sha256(*data)
 
-    monkeypatch.setattr(trie, "sha256", counting)
+    for module in (trie, authenticated_map):
+        monkeypatch.setattr(module, "sha256", counting)
     staged = made.stage([change], lambda _: slot)
     monkeypatch.undo()
     assert count

@@ -12,11 +12,12 @@ from caremesh.crypto.hashes import sha256
 from caremesh.errors import Tampered
 from caremesh.ledger import history
 from caremesh.ledger.application import Event, Told
+from caremesh.ledger.authenticated_map import AuthenticatedMap
 from caremesh.ledger.blocks import Header
 from caremesh.ledger.inclusion import Entries, Inclusion, block_path, check_entries, check_inclusion, leaves_of
 from caremesh.ledger.light import Answer
 from caremesh.ledger.proofs import Proof
-from caremesh.ledger.trie import BUCKET_BITS, AuthenticatedMap, leaf_hash
+from caremesh.ledger.trie import BUCKET_BITS, leaf_hash
 from tests.support.kv import Put, transaction
 
 SIGNED = [transaction(Put(key=b"%d" % number, value=b"1")) for number in range(5)]

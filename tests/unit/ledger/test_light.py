@@ -10,6 +10,7 @@ from caremesh import codec
 from caremesh.crypto.hashes import tagged_hash
 from caremesh.crypto.keys import SigningKey
 from caremesh.errors import BadInput, CareMeshError, Refused, Tampered, WrongLedger
+from caremesh.ledger.authenticated_map import AuthenticatedMap
 from caremesh.ledger.blocks import (
     HEADER_DOMAIN,
     Header,
@@ -21,7 +22,6 @@ from caremesh.ledger.blocks import (
 )
 from caremesh.ledger.light import MAX_DRIFT_S, Answer, LightBlock, LightClient, check_answer
 from caremesh.ledger.proofs import Proof
-from caremesh.ledger.trie import AuthenticatedMap
 
 NOW = 1_800_000_000
 KEYS = [SigningKey.from_seed(bytes([number]) * 32) for number in range(1, 12)]

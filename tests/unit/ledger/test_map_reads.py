@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from caremesh.ledger.authenticated_map import AuthenticatedMap
 from caremesh.ledger.store import Read
-from caremesh.ledger.trie import AuthenticatedMap, Entry, slot_of, walk
+from caremesh.ledger.trie import Entry, slot_of, walk
 from tests.support.kv import Put, engine, transaction
 
 LONE = b"\x12\x34\x56" + bytes(29)

@@ -12,8 +12,8 @@ import pytest
 
 from caremesh import codec
 from caremesh.errors import Tampered
+from caremesh.ledger import authenticated_map, trie
 from caremesh.ledger import machine as machine_module
-from caremesh.ledger import trie
 from caremesh.ledger.machine import Machine
 from caremesh.ledger.proofs import MAX_SIBLINGS, Proof, check_proof, size_bytes
 from caremesh.ledger.store import Read
@@ -62,9 +62,9 @@ def check(ledger: Machine, model: Model, heights: range) -> None:
 
 
 @pytest.mark.promise("P4")
-@pytest.mark.parametrize("kept_from", [1, trie.KEPT_FROM])
+@pytest.mark.parametrize("kept_from", [1, authenticated_map.KEPT_FROM])
 def test_proofs_of_crowded_buckets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_from: int) -> None:
-    monkeypatch.setattr(trie, "KEPT_FROM", kept_from)
+    monkeypatch.setattr(authenticated_map, "KEPT_FROM", kept_from)
     ledger = machine(tmp_path)
     model = live(ledger, 12)
     check(ledger, model, range(13))
@@ -108,7 +108,7 @@ def test_a_path_is_read_once_while_it_is_remembered(tmp_path: Path, monkeypatch:
 
 def test_a_record_that_went_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the trie is in memory; elsewhere the proof that is made leads to no header."""
-    monkeypatch.setattr(trie, "KEPT_FROM", 1)
+    monkeypatch.setattr(authenticated_map, "KEPT_FROM", 1)
     ledger = machine(tmp_path)
     block(ledger, transaction(Put(key=b"a", value=b"1")))
     key = VALUES.key(b"a")
@@ -120,7 +120,7 @@ def test_a_record_that_went_missing_is_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_neighbour_that_went_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trie, "KEPT_FROM", 1)
+    monkeypatch.setattr(authenticated_map, "KEPT_FROM", 1)
     ledger = machine(tmp_path)
     here, absent = GROUPS[0][:2]
     block(ledger, transaction(Put(key=here, value=b"1")))
