@@ -162,8 +162,11 @@ def test_what_does_not_prove_it_is_no_crossing(case: Converting) -> None:
     earlier = replace(crossing, block=case.engine.light_block(3))
     forged = replace(crossing.answer, proof=replace(crossing.answer.proof, value=codec.encode([NEXT, 3])))
     own = LightBlock(crossing.block.signed, [Validator(engine_key("0").public, 1)])
+    after_the_last = LightBlock(resigned(replace(header_at(case, 4), height=5)), SIGNERS)  # over the same state
+    later = replace(crossing, block=after_the_last, answer=replace(crossing.answer, height=5))
     for bad, code in (
         (other, "light.15"),
+        (later, "light.15"),
         (earlier, "light.08"),
         (replace(crossing, answer=forged), "proof.01"),
         (replace(crossing, block=own), "light.09"),
