@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from caremesh import codec
 from caremesh.blobs.vault import Vault
+from caremesh.consensus.interface import Cursor
 from caremesh.contracts.access import queries as access
 from caremesh.contracts.access.state import Receipt
 from caremesh.contracts.consent import queries as consents
@@ -80,12 +81,12 @@ class Copy:
     def subscribe(self, cursor: str = "") -> Iterator[tuple[str, Event]]:
         """Every event after a cursor; those before ``forgotten`` have gone."""
         self.asked_from.append(cursor)
-        height, _, position = cursor.partition(".")
-        if int(height) < self._keepers.forgotten:
+        place = Cursor.read(cursor)
+        if place.height <= self._keepers.forgotten:
             raise BadInput(codec.WRONG_SHAPE)
         for number, event in enumerate(self._keepers.events):
-            if (event.height, number) > (int(height), int(position)):
-                yield f"{event.height}.{number}", event
+            if event.height >= place.height and (number, 1) > (place.leaf, place.told):
+                yield str(Cursor(event.height, number, 1)), event
 
 
 class Keeper(Custodian):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,4 +21,5 @@ def test_no_bytes_get_through_in_a_short_time(tool: str, tmp_path: Path) -> None
     command += [f"-artifact_prefix={tmp_path}/", str(tmp_path / "corpus")]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-4000:]
-    assert "Done 5000 runs" in ran.stderr
+    [runs] = re.findall(r"^Done (\d+) runs", ran.stderr, re.MULTILINE)
+    assert int(runs) >= 5000  # it finishes what it has begun

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from caremesh import codec
+from caremesh.consensus.interface import Cursor
 from caremesh.contracts.consent.messages import Redelegate, Revoke, Scope
 from caremesh.contracts.network import queries as network
 from caremesh.contracts.records.messages import Erase, Reseal
@@ -50,7 +51,7 @@ def test_each_event_is_looked_at_once(keepers: Keepers) -> None:
     keepers.add()
     keeper.follow()
     keeper.follow()
-    assert keeper.copy.asked_from == [f"{height}.{2**31}", f"{keepers.height - 1}.{2**31}"]
+    assert keeper.copy.asked_from == [str(Cursor.after(each)) for each in (height, keepers.height - 1)]
 
 
 @pytest.mark.promise("P3")
