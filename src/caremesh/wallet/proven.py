@@ -61,6 +61,8 @@ LAPSED = ErrorCode(
     "The newest header that this wallet has verified is older than a year: who signed it may have left since.",
     "Ask a member whether the founders still hold the keys of the network file; then `wallet trust-founders`.",
 )
+_NOT_THERE: Final = "ledger.11"
+"""A node's word that it has not got the state of a height."""
 NOBODY = ErrorCode("wallet.62", "No node answered.", "Look at the connection; give another node's address.")
 
 
@@ -261,7 +263,8 @@ class ProvenReader:
                 self._known.update(self._proven(node, keys))
             except CareMeshError as error:
                 self._faults.append(Fault(node.did, error.code))
-                met = error
+                if error.code != _NOT_THERE:  # it is behind, or just begins; the one that showed the header is not
+                    met = error
             else:
                 return
         raise met

@@ -12,13 +12,14 @@ from caremesh.contracts.consent import queries as consents
 from caremesh.contracts.members import queries as members
 from caremesh.contracts.streams import queries as streams
 from caremesh.crypto.keys import SigningKey
-from caremesh.errors import CareMeshError, ErrorCode, Tampered, Unavailable
+from caremesh.errors import BadInput, CareMeshError, ErrorCode, Tampered, Unavailable
 from caremesh.fhir.categories import ALL
 from caremesh.ledger import forks
 from caremesh.ledger.blocks import HEADER_DOMAIN, HeaderSignature, validators_hash
 from caremesh.ledger.light import FORKED, Answer, LightBlock
 from caremesh.ledger.proofs import Proof
 from caremesh.ledger.state import Reader
+from caremesh.ledger.store import NOT_KEPT
 from caremesh.node.mesh import OPERATOR
 from caremesh.types import Height
 from caremesh.wallet import ahead
@@ -67,8 +68,33 @@ class Away(Honest):
         raise Unavailable(AWAY, f"{len(keys)} keys at height {height}")
 
 
+class Ends(Honest):
+    """A node that shows the newest header, and is there no more when it is asked what stands under it."""
+
+    def answers(self, keys: Sequence[bytes], height: Height) -> list[Answer]:
+        raise Unavailable(AWAY, f"{len(keys)} keys at height {height}")
+
+
+class Behind(Honest):
+    """A node that has not got that far."""
+
+    def answers(self, keys: Sequence[bytes], height: Height) -> list[Answer]:
+        raise BadInput(NOT_KEPT, f"{len(keys)} keys at height {height}")
+
+
 def ledger(case: Case, *nodes: Honest) -> ProvenLedger:
     return ProvenLedger(case.mesh.light_client(), lambda: nodes, case.clock)
+
+
+def test_a_node_that_is_behind_is_no_fault_of_who_asks(case: Case) -> None:
+    """The one that showed the header ends, and the next has not got it: ask again, a little later."""
+    key = b"members/all"
+    for nodes in ([Ends, Behind], [Behind, Ends], [Ends, Behind, Behind]):
+        found = ledger(case, *(kind(case, f"node{number}") for number, kind in enumerate(nodes)))
+        assert met(lambda: found.reader().get(key)) == AWAY.code  # noqa: B023 - used here
+        assert "ledger.11" in [fault.code for fault in found.faults]
+    behind = ledger(case, Behind(case, "one"), Behind(case, "two"))
+    assert met(lambda: behind.reader().get(key)) == "wallet.62"
 
 
 def met(work: Callable[[], object]) -> str:
