@@ -15,6 +15,7 @@ from caremesh.consensus.cometbft.engine import CometBft, Local
 from caremesh.consensus.cometbft.joining import Joining
 from caremesh.consensus.embedded import Embedded
 from caremesh.crypto.keys import SigningKey
+from caremesh.errors import CareMeshError
 from caremesh.ledger.blocks import Validator
 from caremesh.ledger.transactions import Message
 from caremesh.types import Seconds
@@ -85,3 +86,12 @@ def short_folder() -> Iterator[Path]:
     """A folder whose name leaves room for that of a socket."""
     with tempfile.TemporaryDirectory(prefix="cm-") as folder:
         yield Path(folder)
+
+
+def code_of(engine: CometBft, raw: bytes) -> str:
+    """What a member says of a transaction before any block has it."""
+    try:
+        engine.machine.check(engine.machine.codec.decode(raw), now())
+    except CareMeshError as error:
+        return error.code
+    return ""

@@ -51,6 +51,16 @@ def in_order(*validators: Validator) -> list[Validator]:
     return sorted(validators, key=lambda each: each.key)
 
 
+def addresses_of(number: int, ports: Sequence[int]) -> Addresses:
+    """Where a node listens for the others, and where they do; all on one host."""
+    others = [
+        f"{address_of(node_key(other).public).hex()}@127.0.0.1:{port}"
+        for other, port in enumerate(ports)
+        if other != number
+    ]
+    return Addresses(f"127.0.0.1:{ports[number]}", tuple(others), one_host=True)
+
+
 class Network:
     """Nodes by number; each begins with a key of its number, and is a validator where the genesis says so."""
 
@@ -163,12 +173,7 @@ class Network:
         assert len({codec.encode(engine.block(height)) for engine in self.engines}) == 1
 
     def _made(self, number: int, name: str) -> CometBft:
-        others = [
-            f"{address_of(node_key(other).public).hex()}@127.0.0.1:{port}"
-            for other, port in enumerate(self._ports)
-            if other != number
-        ]
-        addresses = Addresses(f"127.0.0.1:{self._ports[number]}", tuple(others), one_host=True)
+        addresses = addresses_of(number, self._ports)
         return CometBft(
             self.folders[number],
             Contracts(),

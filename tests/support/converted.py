@@ -6,17 +6,15 @@ import time
 from pathlib import Path
 from typing import Final
 
-from caremesh.consensus.cometbft.config import Addresses
 from caremesh.consensus.cometbft.engine import CometBft, Local
 from caremesh.consensus.cometbft.joining import Joining
 from caremesh.consensus.cometbft.snapshot_files import Snapshotting
 from caremesh.contracts import Contracts
 from caremesh.contracts.network.messages import Params, SetParams
-from caremesh.ledger.comet import address_of
 from caremesh.ledger.light import Crossing, LightClient
 from caremesh.ledger.succession import following
 from tests.support.comet_engine import PATIENT_S, now
-from tests.support.comet_network import PACE, engine_key, free_ports, node_key, signed
+from tests.support.comet_network import PACE, addresses_of, engine_key, free_ports, node_key, signed
 from tests.support.converting import SIGNERS, Converting
 from tests.support.world import CHAIN
 from tools.cometbft import cometbft
@@ -63,12 +61,7 @@ class Converted:
 
     def opened(self, number: int, folder: Path | None = None, joining: Joining | None = None) -> CometBft:
         """A node's engine, not started. ``joining``: where it begins with a snapshot."""
-        others = [
-            f"{address_of(node_key(other).public).hex()}@127.0.0.1:{port}"
-            for other, port in enumerate(self._ports)
-            if other != number
-        ]
-        addresses = Addresses(f"127.0.0.1:{self._ports[number]}", tuple(others), one_host=True)
+        addresses = addresses_of(number, self._ports)
         return CometBft(
             folder or self.folders[number],
             Contracts(),

@@ -14,12 +14,12 @@ from caremesh.consensus.cometbft.rpc import Rpc
 from caremesh.consensus.cometbft.snapshot_files import Snapshotting
 from caremesh.contracts.network import queries
 from caremesh.contracts.network.messages import Params, SetParams
-from caremesh.errors import BadInput, CareMeshError, Unavailable
+from caremesh.errors import BadInput, Unavailable
 from caremesh.ledger.blocks import Header
 from caremesh.ledger.comet import CometHeader
 from caremesh.ledger.light import LightClient, check_answer
 from caremesh.ledger.succession import KEY
-from tests.support.comet_engine import PATIENT_S, now, short_folder
+from tests.support.comet_engine import PATIENT_S, code_of, now, short_folder
 from tests.support.comet_network import signed
 from tests.support.converted import COUNT, LAST, NEXT, Converted
 from tests.support.world import CHAIN
@@ -43,15 +43,6 @@ def joining(case: Converted, client: LightClient, *members: int) -> Joining:
     """What it takes to join, asked of these members' CometBFT."""
     sources: list[Fetch] = [Rpc(case.folders[number] / "run" / RPC_SOCKET).fetch for number in members]
     return trust(client, sources, now(), PLAN.span)
-
-
-def code_of(engine: CometBft, raw: bytes) -> str:
-    """What a member says of a transaction before any block has it."""
-    try:
-        engine.machine.check(engine.machine.codec.decode(raw), now())
-    except CareMeshError as error:
-        return error.code
-    return ""
 
 
 @pytest.mark.promise("P4", "P5", "P7")

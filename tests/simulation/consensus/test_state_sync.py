@@ -11,10 +11,10 @@ import pytest
 from caremesh.consensus.cometbft.engine import CometBft
 from caremesh.consensus.cometbft.joining import set_aside
 from caremesh.consensus.cometbft.snapshot_files import Snapshotting
-from caremesh.errors import CareMeshError, Refused, Tampered, Unavailable
+from caremesh.errors import Refused, Tampered, Unavailable
 from caremesh.ledger.application import Params
 from caremesh.ledger.blocks import Validator
-from tests.support.comet_engine import PATIENT_S, now, short_folder, signed
+from tests.support.comet_engine import PATIENT_S, code_of, short_folder, signed
 from tests.support.comet_sync import Members
 from tests.support.kv import MEMBER, NODE, VALUES, Put, Refuse
 from tools.cometbft import CHECKSUMS, VERSION
@@ -36,15 +36,6 @@ def until(condition: Callable[[], bool], limit_s: float = 2 * PATIENT_S) -> None
 
 def offered(engine: CometBft) -> list[int]:
     return [snapshot.height for snapshot in engine.snapshots.listed().snapshots]
-
-
-def code_of(engine: CometBft, raw: bytes) -> str:
-    """What a member says of a transaction before any block has it."""
-    try:
-        engine.machine.check(engine.machine.codec.decode(raw), now())
-    except CareMeshError as error:
-        return error.code
-    return ""
 
 
 @pytest.mark.promise("P5", "P7")
